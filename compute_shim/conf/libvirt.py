@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""[libvirt]"""
+
+from oslo_config import cfg
+
+GROUP = "libvirt"
+OPTS = [
+    cfg.StrOpt(
+        "connection_uri",
+        default="qemu:///system",
+        help="URI of the libvirt daemon of this host, as nova-compute uses it.",
+    ),
+]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two conversations on the message bus: agent to conductor, and API or conductor to agent.
+
+Both are level-triggered. ``sync`` carries everything the agent sees and brings back everything that is
+wanted of its host; ``report`` and ``claim_changed`` carry one change early. A message that is lost, late
+or doubled is repaired by the generation of each claim and by the next ``sync``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import oslo_messaging
+from oslo_config import cfg
+
+from compute_shim.objects import Claim, Device, Outcome
+
+CONDUCTOR_TOPIC = "usb-shim-conductor"
+AGENT_TOPIC = "usb-shim-agent"
+VERSION = "1.0"
+
+
+def transport(conf: cfg.ConfigOpts) -> oslo_messaging.Transport:
+    """The message bus of ``transport_url``."""
+    return oslo_messaging.get_rpc_transport(conf)
+
+
+def server(
+    bus: oslo_messaging.Transport, topic: str, host: str, endpoint: object
+) -> oslo_messaging.MessageHandlingServer:
+    """An RPC server on native threads; the methods of the endpoint are those of the client below."""
+    return oslo_messaging.get_rpc_server(
+        bus, oslo_messaging.Target(topic=topic, server=host), [endpoint], executor="threading"
+    )
+
+
+class ConductorClient:
+    """What an agent asks of the conductor.
+
+    Every call raises `oslo_messaging.MessagingTimeout` or `oslo_messaging.MessageDeliveryFailure` when
+    the conductor or the bus is away.
+    """
+
+    def __init__(self, bus: oslo_messaging.Transport, host: str):
+        target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=VERSION)
+        self._client = oslo_messaging.get_rpc_client(bus, target)
+        self._host = host
+
+    def sync(self, hypervisor: str, version: str, devices: Iterable[Device]) -> list[Claim]:
+        """Tell all plugged devices, learn what is wanted of every known device of this host."""
+        claims = self._client.call(
+            {},
+            "sync",
+            host=self._host,
+            hypervisor=hypervisor,
+            version=version,
+            devices=[dataclasses.asdict(device) for device in devices],
+        )
+        return [Claim(**claim) for claim in claims]
+
+    def report(self, outcomes: Iterable[Outcome]) -> None:
+        """Tell what became of claims."""
+        self._client.call(
+            {},
+            "report",
+            host=self._host,
+            outcomes=[dataclasses.asdict(outcome) for outcome in outcomes],
+        )
+
+
+class AgentClient:
+    """What the API and the conductor tell an agent; nobody waits for it."""
+
+    def __init__(self, bus: oslo_messaging.Transport):
+        target = oslo_messaging.Target(topic=AGENT_TOPIC, version=VERSION)
+        self._client = oslo_messaging.get_rpc_client(bus, target)
+
+    def claim_changed(self, host: str, claim: Claim) -> None:
+        """Tell the agent of a host that the intent for one device changed.
+
+        :raises oslo_messaging.MessageDeliveryFailure: the bus is away
+        """
+        self._client.prepare(server=host).cast({}, "claim_changed", claim=dataclasses.asdict(claim))
+
+    def resync(self, host: str) -> None:
+        """Ask the agent of a host to ``sync`` now.
+
+        :raises oslo_messaging.MessageDeliveryFailure: the bus is away
+        """
+        self._client.prepare(server=host).cast({}, "resync")
