@@ -20,6 +20,11 @@ CONDUCTOR_TOPIC = "usb-shim-conductor"
 AGENT_TOPIC = "usb-shim-agent"
 VERSION = "1.0"
 
+# Seconds to wait for an answer of the conductor, and how often a message is offered again to a bus that is
+# away. Both sides come back by themselves, so nobody has to wait for long.
+_ANSWER_SECONDS = 20
+_RETRIES = 2
+
 
 def transport(conf: cfg.ConfigOpts) -> oslo_messaging.Transport:
     """The message bus of ``transport_url``."""
@@ -44,7 +49,7 @@ class ConductorClient:
 
     def __init__(self, bus: oslo_messaging.Transport, host: str):
         target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=VERSION)
-        self._client = oslo_messaging.get_rpc_client(bus, target)
+        self._client = oslo_messaging.get_rpc_client(bus, target, timeout=_ANSWER_SECONDS, retry=_RETRIES)
         self._host = host
 
     def sync(self, hypervisor: str, version: str, devices: Iterable[Device]) -> list[Claim]:
@@ -74,7 +79,7 @@ class AgentClient:
 
     def __init__(self, bus: oslo_messaging.Transport):
         target = oslo_messaging.Target(topic=AGENT_TOPIC, version=VERSION)
-        self._client = oslo_messaging.get_rpc_client(bus, target)
+        self._client = oslo_messaging.get_rpc_client(bus, target, retry=_RETRIES)
 
     def claim_changed(self, host: str, claim: Claim) -> None:
         """Tell the agent of a host that the intent for one device changed.

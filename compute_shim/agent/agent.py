@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps one host matching its claims.
+
+One thread looks at the host, plans, acts and judges. Whatever may change something (a device plugged, a
+domain started, a claim made) only puts a note into the inbox of that thread, so that every event takes the
+same way, and a lost one is made up for by the next look at everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import time
+from collections.abc import Iterable
+
+from oslo_log import log
+
+from compute_shim.agent import executor, planner
+from compute_shim.agent.courier import Courier
+from compute_shim.agent.survey import Survey
+from compute_shim.hypervisor.base import Domain, Driver, HypervisorUnavailable
+from compute_shim.objects import Claim, Device
+
+LOG = log.getLogger(__name__)
+
+# Seconds until the next try after the hypervisor did not answer, and before what it refused is tried again.
+_RETRY_SECONDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class _ClaimsArrived:
+    claims: tuple[Claim, ...]
+    complete: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _DomainChanged:
+    uuid: str
+
+
+class _DevicesChanged:
+    pass
+
+
+class _LookAtEverything:
+    pass
+
+
+class _Stop:
+    pass
+
+
+_Note = _ClaimsArrived | _DomainChanged | _DevicesChanged | _LookAtEverything | _Stop
+
+
+@dataclasses.dataclass(frozen=True)
+class _Refusal:
+    action: planner.Attach | planner.Detach
+    reason: str
+    at: float
+
+
+class Agent:
+    """What a host has, what is wanted of it, and the thread that closes the difference.
+
+    :param interval: seconds between two looks at everything.
+    """
+
+    def __init__(self, driver: Driver, survey: Survey, courier: Courier, interval: float) -> None:
+        self._driver = driver
+        self._survey = survey
+        self._courier = courier
+        self._interval = interval
+        self._inbox: queue.SimpleQueue[_Note] = queue.SimpleQueue()
+        self._devices: list[Device] | None = None
+        self._domains: dict[str, Domain] | None = None
+        self._claims: dict[str, Claim] | None = None
+        self._refusals: dict[str, _Refusal] = {}
+        driver.listen(self._domain_changed)
+
+    def devices_changed(self) -> None:
+        """A device was plugged or pulled out."""
+        self._inbox.put(_DevicesChanged())
+
+    def claims_arrived(self, claims: Iterable[Claim], *, complete: bool) -> None:
+        """The intent changed.
+
+        :param complete: these are the claims on all known devices of this host.
+        """
+        self._inbox.put(_ClaimsArrived(tuple(claims), complete))
+
+    def stop(self) -> None:
+        """Let `run` return; what it is doing is finished first."""
+        self._inbox.put(_Stop())
+
+    def _domain_changed(self, uuid: str | None) -> None:
+        self._inbox.put(_LookAtEverything() if uuid is None else _DomainChanged(uuid))
+
+    def run(self) -> None:
+        """Keep the host matching its claims until `stop`."""
+        due = time.monotonic()
+        while True:
+            notes = self._wait(due)
+            if any(isinstance(note, _Stop) for note in notes):
+                return
+            if time.monotonic() >= due:
+                notes.append(_LookAtEverything())
+                due = time.monotonic() + self._interval
+            try:
+                self._take_in(notes)
+                self._converge()
+            except HypervisorUnavailable as error:
+                LOG.warning("%s; next try in %s s", error, _RETRY_SECONDS)
+                due = time.monotonic() + _RETRY_SECONDS
+            except Exception:
+                # A host must not lose its agent to one surprise: the next look at everything starts anew.
+                LOG.exception("This pass failed; next try in %s s", _RETRY_SECONDS)
+                due = time.monotonic() + _RETRY_SECONDS
+
+    def _wait(self, due: float) -> list[_Note]:
+        """The notes that came in, none if the time is due first."""
+        notes: list[_Note] = []
+        try:
+            notes.append(self._inbox.get(timeout=max(0.0, due - time.monotonic())))
+            while True:
+                notes.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return notes
+
+    def _take_in(self, notes: list[_Note]) -> None:
+        first_claims = self._claims is None
+        for note in notes:
+            if isinstance(note, _ClaimsArrived):
+                self._merge(note)
+        everything = any(isinstance(note, _LookAtEverything) for note in notes)
+        everything |= first_claims and self._claims is not None
+        if everything or any(isinstance(note, _DevicesChanged) for note in notes):
+            self._read_devices()
+        if everything:
+            self._domains = {domain.uuid: domain for domain in self._driver.domains()}
+        else:
+            self._read_domains({note.uuid for note in notes if isinstance(note, _DomainChanged)})
+
+    def _merge(self, arrived: _ClaimsArrived) -> None:
+        """Take what is newer; forget devices that a complete list no longer has."""
+        if self._claims is None and not arrived.complete:
+            return  # the list that is on its way has this one too
+        known = self._claims or {}
+        merged = {} if arrived.complete else dict(known)
+        for claim in arrived.claims:
+            old = known.get(claim.device_id)
+            merged[claim.device_id] = old if old and old.generation > claim.generation else claim
+            if old is None or old.generation < claim.generation:
+                self._refusals.pop(claim.device_id, None)
+        self._claims = merged
+
+    def _read_devices(self) -> None:
+        devices = self._survey.look((self._claims or {}).values())
+        if devices != self._devices:
+            self._devices = devices
+            self._courier.devices(self._driver.name(), devices)
+
+    def _read_domains(self, uuids: Iterable[str]) -> None:
+        if self._domains is None:
+            return
+        for uuid in uuids:
+            domain = self._driver.domain(uuid)
+            if domain is None:
+                self._domains.pop(uuid, None)
+            else:
+                self._domains[uuid] = domain
+
+    def _converge(self) -> None:
+        # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
+        if self._claims is None or self._devices is None or self._domains is None:
+            return
+        claims = self._claims.values()
+        actions = [
+            action
+            for action in planner.plan(claims, self._devices, self._domains.values())
+            if self._worth_trying(action)
+        ]
+        refusals = executor.execute(actions, self._driver, self._survey.look_again)
+        self._remember(actions, refusals)
+        self._read_domains({action.server_id for action in actions})
+        reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
+        self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
+
+    def _worth_trying(self, action: planner.Attach | planner.Detach) -> bool:
+        """Was the very same not refused just now? A refused attach makes events of its own."""
+        refusal = self._refusals.get(action.device_id)
+        if refusal is None or refusal.action != action:
+            return True
+        return time.monotonic() - refusal.at >= _RETRY_SECONDS
+
+    def _remember(self, actions: list[planner.Attach | planner.Detach], refusals: dict[str, str]) -> None:
+        for action in actions:
+            self._refusals.pop(action.device_id, None)
+        for action in actions:
+            if action.device_id in refusals:
+                reason = refusals[action.device_id]
+                self._refusals[action.device_id] = _Refusal(action, reason, time.monotonic())

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which USB devices the host itself uses: those are not given away.
+
+In use is a block device that is mounted, swapped on or part of another one (LVM, md, dm), a network
+interface that is up, and a tty that a process holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from compute_shim.agent.inventory import clean
+
+# A USB interface in a path of sysfs, for example /usb2/2-1/2-1:1.0/host0/: its device is in port 2-1.
+_INTERFACE = re.compile(r"/([0-9]+-[0-9.]+):[0-9]+\.[0-9]+/")
+# Octal escapes of /proc/PID/mountinfo and /proc/swaps (proc(5)).
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_IFF_UP = 1  # linux/if.h
+
+
+def reasons(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, str]:
+    """Port path -> what the host does with the device there."""
+    found: dict[str, str] = {}
+    for port, reason in (*_blocks(sys, proc), *_networks(sys), *_ttys(sys, proc)):
+        found.setdefault(port, reason)
+    return found
+
+
+def _usb_nodes(sys: Path, kind: str) -> list[tuple[str, str]]:
+    """(port, name) of every node of a class of sysfs that sits below a USB device."""
+    directory = sys / "class" / kind
+    nodes = []
+    for name in _names(directory):
+        try:
+            interfaces = _INTERFACE.findall(os.readlink(f"{directory}/{name}"))  # noqa: PTH115
+        except OSError:
+            continue
+        if interfaces:
+            nodes.append((interfaces[-1], name))
+    return nodes
+
+
+def _blocks(sys: Path, proc: Path) -> Iterator[tuple[str, str]]:
+    nodes = _usb_nodes(sys, "block")
+    if not nodes:
+        return
+    mounts, swaps = _mounts(proc), _swaps(proc)
+    for port, name in nodes:
+        directory = sys / "class/block" / name
+        holders = _names(directory / "holders")
+        mount = mounts.get(_read(directory / "dev")) or mounts.get(f"/dev/{name}")
+        if mount is not None:
+            yield port, f"used by the host: mounted at {mount}"
+        elif f"/dev/{name}" in swaps:
+            yield port, "used by the host: swap space"
+        elif holders:
+            yield port, f"used by the host: part of {holders[0]}"
+
+
+def _networks(sys: Path) -> Iterator[tuple[str, str]]:
+    for port, name in _usb_nodes(sys, "net"):
+        if int(_read(sys / "class/net" / name / "flags") or "0", 16) & _IFF_UP:
+            yield port, f"used by the host: network interface {clean(name.encode())} is up"
+
+
+def _ttys(sys: Path, proc: Path) -> Iterator[tuple[str, str]]:
+    nodes = _usb_nodes(sys, "tty")
+    if not nodes:
+        return
+    holders = _holders(proc, {f"/dev/{name}" for _, name in nodes})
+    for port, name in nodes:
+        if f"/dev/{name}" in holders:
+            yield port, f"used by the host: process {holders[f'/dev/{name}']} holds /dev/{name}"
+
+
+def _mounts(proc: Path) -> dict[str, str]:
+    """``major:minor`` and source -> mount point; a file system on several devices has only sources."""
+    found = {}
+    for line in _lines(proc / "self/mountinfo"):
+        fields = line.split()
+        if b"-" not in fields[6:]:
+            continue
+        point = clean(_unescape(fields[4]))
+        source = fields[fields.index(b"-", 6) + 2]
+        found[fields[2].decode()] = found[clean(_unescape(source))] = point
+    return found
+
+
+def _swaps(proc: Path) -> set[str]:
+    return {clean(_unescape(line.split()[0])) for line in _lines(proc / "swaps")[1:] if line.strip()}
+
+
+def _holders(proc: Path, paths: set[str]) -> dict[str, int]:
+    """Path -> a process that has it open."""
+    found = {}
+    for pid in filter(str.isdigit, _names(proc)):
+        for descriptor in _names(proc / pid / "fd"):
+            try:
+                target = os.readlink(f"{proc}/{pid}/fd/{descriptor}")  # noqa: PTH115
+            except OSError:
+                continue
+            if target in paths:
+                found[target] = int(pid)
+    return found
+
+
+def _names(directory: Path) -> list[str]:
+    """What is in a directory; nothing where there is none, or where we may not look."""
+    try:
+        return sorted(os.listdir(directory))  # noqa: PTH208  names, without a Path for each
+    except OSError:
+        return []
+
+
+def _unescape(value: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), value)
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to do so that a host matches its claims: pure functions that touch nothing.
+
+`plan` compares what is wanted with what is, `judge` says afterwards what became of each claim. Both look
+at the same three things: the claims of the host, the devices plugged into it, and its domains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from compute_shim.hypervisor.base import Domain, Hostdev
+from compute_shim.objects import Claim, Device, Outcome, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Detach:
+    """Take one of our hostdevs out of a domain."""
+
+    server_id: str
+    device_id: str
+    live: bool
+    config: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Attach:
+    """Give a running domain a plugged device."""
+
+    server_id: str
+    device_id: str
+    device: Device
+
+
+class _Host:
+    """The three things, indexed."""
+
+    def __init__(self, claims: Iterable[Claim], devices: Iterable[Device], domains: Iterable[Domain]) -> None:
+        self.claims = {claim.device_id: claim for claim in claims}
+        self.domains = {domain.uuid: domain for domain in domains}
+        self._devices = {device.identity: device for device in devices}
+        self._first_claim: dict[str, str] = {}
+        for claim in sorted(self.claims.values(), key=lambda claim: claim.device_id):
+            if claim.server_id is not None:
+                self._first_claim.setdefault(claim.identity, claim.device_id)
+        self._strangers = {
+            (hostdev.bus, hostdev.device): domain
+            for domain in self.domains.values()
+            for hostdev in domain.live
+            if hostdev.device_id is None and not hostdev.missing
+        }
+
+    def device_of(self, claim: Claim) -> Device | None:
+        return self._devices.get(claim.identity)
+
+    def obstacle(self, claim: Claim) -> tuple[State, str] | None:
+        """Why a claim with a server cannot be fulfilled now, None if it can."""
+        domain = self.domains.get(claim.server_id or "")
+        device = self.device_of(claim)
+        if domain is None:
+            return State.WAITING, "the server is on another host"
+        if not domain.running:
+            return State.WAITING, "the server is off"
+        if device is None:
+            return State.WAITING, "unplugged"
+        if device.blocked_reason is not None:
+            return State.FAILED, device.blocked_reason
+        if self._first_claim[claim.identity] != claim.device_id:
+            return State.FAILED, "another claim names the same device"
+        stranger = self._strangers.get((device.bus, device.device))
+        if stranger is not None:
+            return State.FAILED, f"in use by domain {stranger.name}, where an operator put it"
+        return None
+
+    def belongs(self, domain: Domain, hostdev: Hostdev) -> bool:
+        """Is this live hostdev what its claim wants, and is it really there?"""
+        claim = self.claims.get(hostdev.device_id or "")
+        if claim is None or claim.server_id != domain.uuid or self.obstacle(claim) is not None:
+            return False
+        device = self.device_of(claim)
+        return device is not None and hostdev.holds(device)
+
+
+def plan(
+    claims: Iterable[Claim], devices: Iterable[Device], domains: Iterable[Domain]
+) -> list[Detach | Attach]:
+    """What has to be done, in order: everything is taken out before anything is put in.
+
+    A hostdev of ours that no claim wants, that is empty, or that points at an address which is another
+    device by now, is taken out. One in a persistent definition always is: Nova writes the definition,
+    and a device that is gone would keep the domain from starting.
+    """
+    host = _Host(claims, devices, domains)
+    detaches: list[Detach | Attach] = []
+    fulfilled: set[str] = set()
+    for domain in host.domains.values():
+        wrong = {
+            hostdev.device_id
+            for hostdev in domain.live
+            if hostdev.device_id is not None and not host.belongs(domain, hostdev)
+        }
+        fulfilled |= {hostdev.device_id for hostdev in domain.live if hostdev.device_id} - wrong
+        defined = {hostdev.device_id for hostdev in domain.config if hostdev.device_id is not None}
+        detaches += [
+            Detach(domain.uuid, device_id, live=device_id in wrong, config=device_id in defined)
+            for device_id in sorted(wrong | defined)
+        ]
+    attaches: list[Detach | Attach] = []
+    for claim in host.claims.values():
+        device = host.device_of(claim)
+        if claim.server_id is None or device is None or claim.device_id in fulfilled:
+            continue
+        if host.obstacle(claim) is None:
+            attaches.append(Attach(claim.server_id, claim.device_id, device))
+    return detaches + attaches
+
+
+def judge(
+    claims: Iterable[Claim],
+    devices: Iterable[Device],
+    domains: Iterable[Domain],
+    refusals: Mapping[str, str],
+) -> list[Outcome]:
+    """What became of each claim, seen after the plan was carried out.
+
+    :param refusals: device id -> why the hypervisor refused.
+    """
+    host = _Host(claims, devices, domains)
+    present: set[str] = set()
+    fulfilled: set[str] = set()
+    for domain in host.domains.values():
+        present |= {hostdev.device_id for hostdev in domain.live + domain.config if hostdev.device_id}
+        fulfilled |= {
+            hostdev.device_id
+            for hostdev in domain.live
+            if hostdev.device_id and host.belongs(domain, hostdev)
+        }
+
+    def state_of(claim: Claim) -> tuple[State, str | None]:
+        refusal = refusals.get(claim.device_id)
+        if claim.server_id is None:
+            return (State.DETACHING, refusal) if claim.device_id in present else (State.AVAILABLE, None)
+        if claim.device_id in fulfilled:
+            return State.ATTACHED, None
+        return host.obstacle(claim) or (State.FAILED, refusal or "the hypervisor did not attach it")
+
+    return [Outcome(claim.device_id, claim.generation, *state_of(claim)) for claim in host.claims.values()]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's process: its threads, and what it listens to."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import oslo_messaging
+import pyudev
+from oslo_config import cfg
+from oslo_log import log
+
+from compute_shim import rpc
+from compute_shim.agent import device_spec
+from compute_shim.agent.agent import Agent
+from compute_shim.agent.courier import Courier
+from compute_shim.agent.survey import Survey
+from compute_shim.hypervisor.base import Driver
+from compute_shim.objects import Claim
+
+LOG = log.getLogger(__name__)
+
+
+class Endpoint:
+    """What the API and the conductor tell this agent (`rpc.AgentClient`)."""
+
+    target = oslo_messaging.Target(version=rpc.VERSION)
+
+    def __init__(self, agent: Agent, courier: Courier) -> None:
+        self._agent = agent
+        self._courier = courier
+
+    def claim_changed(self, context: dict[str, Any], claim: dict[str, Any]) -> None:
+        """The intent for one device changed."""
+        self._agent.claims_arrived([Claim(**claim)], complete=False)
+
+    def resync(self, context: dict[str, Any]) -> None:
+        """Compare everything now."""
+        self._courier.sync_now()
+
+
+def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
+    """Keep this host matching its claims until the event is set.
+
+    :raises device_spec.InvalidDeviceSpec: a rule cannot be read
+    """
+    interval = conf.agent.sync_interval
+    survey = Survey(device_spec.parse(conf.usb.device_spec))
+    if not conf.usb.device_spec:
+        LOG.warning("[usb] device_spec is not set: no device of this host is offered")
+    bus = rpc.transport(conf)
+    courier = Courier(rpc.ConductorClient(bus, conf.host), interval)
+    agent = Agent(driver, survey, courier, interval)
+    server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent, courier))
+    threads = [
+        threading.Thread(target=agent.run, name="agent"),
+        threading.Thread(
+            target=courier.run,
+            name="courier",
+            args=(lambda claims: agent.claims_arrived(claims, complete=True),),
+        ),
+        # Starting waits for the message bus, without which the host must be looked after as well.
+        threading.Thread(target=server.start, name="rpc", daemon=True),
+    ]
+    _watch_udev(agent)
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    LOG.info("Stopping")
+    agent.stop()
+    courier.stop()
+    for thread in threads[:2]:
+        thread.join()
+    driver.close()
+
+
+def _watch_udev(agent: Agent) -> None:
+    """Tell the agent of every device that udev has finished with."""
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="udev")
+    monitor.filter_by("usb", "usb_device")
+
+    def on_event(device: pyudev.Device) -> None:
+        if device.action in ("add", "remove"):
+            agent.devices_changed()
+
+    observer = pyudev.MonitorObserver(monitor, callback=on_event, name="udev")
+    observer.daemon = True
+    observer.start()

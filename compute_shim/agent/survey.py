@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of this host's USB devices may be given away: inventory, rules and the host's own use together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.objects import Claim, Device
+
+NOT_ALLOWED = "not allowed by device_spec"
+
+
+class Survey:
+    """Looks at the devices of this host.
+
+    :param rules: of ``[usb] device_spec``.
+    """
+
+    def __init__(self, rules: list[device_spec.Rule]) -> None:
+        self._rules = rules
+        self._ports: dict[str, str] = {}
+
+    def look(self, claims: Collection[Claim]) -> list[Device]:
+        """All devices that are offered, and those known from before that no longer may be.
+
+        :param claims: those on this host's known devices.
+        """
+        known = {claim.identity for claim in claims}
+        held = {
+            claim.identity: self._ports.get(claim.identity, claim.port)
+            for claim in claims
+            if claim.server_id is not None
+        }
+        plugged = inventory.identify(inventory.scan(), held)
+        self._ports = {device.identity: device.port for device in plugged}
+        reasons = host_use.reasons()
+        return [
+            dataclasses.replace(device, blocked_reason=self._blocked(device, reasons))
+            for device in plugged
+            if device.identity in known or device_spec.allows(self._rules, device)
+        ]
+
+    def look_again(self, device: Device) -> Device | None:
+        """The same device as it is now; None if it is gone, or if another one is in its port."""
+        now = inventory.read(device.port)
+        if now is None or (now.vendor_id, now.product_id, now.serial) != (
+            device.vendor_id,
+            device.product_id,
+            device.serial,
+        ):
+            return None
+        found = Device(identity=device.identity, **dataclasses.asdict(now))
+        return dataclasses.replace(found, blocked_reason=self._blocked(found, host_use.reasons()))
+
+    def _blocked(self, device: Device, reasons: dict[str, str]) -> str | None:
+        if not device_spec.allows(self._rules, device):
+            return NOT_ALLOWED
+        return reasons.get(device.port)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The XML of USB hostdevs: https://libvirt.org/formatdomain.html, "USB / PCI / SCSI devices"."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from compute_shim.hypervisor.base import ALIAS_PREFIX, Hostdev
+from compute_shim.objects import Device
+
+
+def hostdev_xml(device_id: str, device: Device) -> str:
+    """The hostdev that gives a domain the device at its present address.
+
+    Vendor and product beside the address make libvirt refuse an address that is another model by now.
+    The start-up policy keeps a device that went away from stopping the domain.
+    """
+    hostdev = ElementTree.Element("hostdev", mode="subsystem", type="usb", managed="no")
+    source = ElementTree.SubElement(hostdev, "source", startupPolicy="optional")
+    ElementTree.SubElement(source, "vendor", id=f"0x{device.vendor_id}")
+    ElementTree.SubElement(source, "product", id=f"0x{device.product_id}")
+    ElementTree.SubElement(source, "address", bus=str(device.bus), device=str(device.device))
+    ElementTree.SubElement(hostdev, "alias", name=f"{ALIAS_PREFIX}{device_id}")
+    return ElementTree.tostring(hostdev, encoding="unicode")
+
+
+def usb_hostdevs(domain_xml: str) -> tuple[Hostdev, ...]:
+    """The USB hostdevs of a domain's XML."""
+    # libvirt wrote this XML, and it escapes what it writes.
+    domain = ElementTree.fromstring(domain_xml)  # noqa: S314
+    return tuple(_hostdev(element) for element in domain.iterfind("devices/hostdev[@type='usb']"))
+
+
+def _hostdev(element: ElementTree.Element) -> Hostdev:
+    alias = element.find("alias")
+    source = element.find("source")
+    address = element.find("source/address")
+    return Hostdev(
+        alias=None if alias is None else alias.get("name"),
+        bus=_number(address, "bus"),
+        device=_number(address, "device"),
+        missing=source is not None and source.get("missing") == "yes",
+    )
+
+
+def _number(element: ElementTree.Element | None, attribute: str) -> int | None:
+    value = None if element is None else element.get(attribute)
+    return None if value is None else int(value)
