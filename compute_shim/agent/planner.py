@@ -45,7 +45,7 @@ class _Host:
             if claim.server_id is not None:
                 self._first_claim.setdefault(claim.identity, claim.device_id)
         self._strangers = {
-            (hostdev.bus, hostdev.device): domain
+            (hostdev.bus, hostdev.device)
             for domain in self.domains.values()
             for hostdev in domain.live
             if hostdev.device_id is None and not hostdev.missing
@@ -68,9 +68,8 @@ class _Host:
             return State.FAILED, device.blocked_reason
         if self._first_claim[claim.identity] != claim.device_id:
             return State.FAILED, "another claim names the same device"
-        stranger = self._strangers.get((device.bus, device.device))
-        if stranger is not None:
-            return State.FAILED, f"in use by domain {stranger.name}, where an operator put it"
+        if (device.bus, device.device) in self._strangers:
+            return State.FAILED, "taken: an operator gave it to a domain by hand"
         return None
 
     def belongs(self, domain: Domain, hostdev: Hostdev) -> bool:

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-agent``: runs on every compute host, beside nova-compute."""
 
-# oslo.messaging imports oslo.service, whose default is eventlet: say first that we use native threads.
-from oslo_service import backend
+import signal
+import sys
+import threading
 
-backend.init_backend(backend.BackendType.THREADING)
+from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
-import signal  # noqa: E402
-import sys  # noqa: E402
-import threading  # noqa: E402
+# isort: split
+from oslo_config import cfg
+from oslo_log import log
 
-from oslo_config import cfg  # noqa: E402
-from oslo_log import log  # noqa: E402
-
-from compute_shim import conf as configuration  # noqa: E402
-from compute_shim.agent import device_spec, service  # noqa: E402
-from compute_shim.hypervisor.libvirt.host import Host  # noqa: E402
+from compute_shim import conf as configuration
+from compute_shim.agent import device_spec, service
+from compute_shim.hypervisor.libvirt.host import Host
 
 
 def main() -> int:

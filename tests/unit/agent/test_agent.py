@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's two threads, with a host and a conductor in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+import oslo_messaging
+import pytest
+
+from compute_shim.agent import agent as agent_module
+from compute_shim.agent import courier as courier_module
+from compute_shim.agent.agent import Agent
+from compute_shim.agent.courier import Courier
+from compute_shim.agent.service import Endpoint
+from compute_shim.hypervisor.base import Domain, Hostdev
+from compute_shim.objects import Claim, Device, Outcome
+from tests.unit.agent.model import FakeDriver, claim, device, ours
+
+SERVER = "00000000-0000-0000-0000-000000000001"
+OTHER = "00000000-0000-0000-0000-000000000002"
+NEVER = 3600.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does; fails after a time that is far beyond any load."""
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen"
+        time.sleep(0.005)
+
+
+class FakeSurvey:
+    def __init__(self, devices: list[Device]) -> None:
+        self.devices = devices
+
+    def look(self, claims: Collection[Claim]) -> list[Device]:
+        return list(self.devices)
+
+    def look_again(self, plugged: Device) -> Device | None:
+        return plugged if plugged in self.devices else None
+
+
+class FakeConductor:
+    """Holds claims and takes reports; can be away."""
+
+    def __init__(self, claims: list[Claim]) -> None:
+        self.claims = claims
+        self.away = False
+        self.seen: list[list[Device]] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.reports = 0
+
+    def sync(self, hypervisor: str, version: str, devices: Iterable[Device]) -> list[Claim]:
+        self._answer()
+        self.seen.append(list(devices))
+        return list(self.claims)
+
+    def report(self, outcomes: Iterable[Outcome]) -> None:
+        self._answer()
+        self.reports += 1
+        self.outcomes |= {outcome.device_id: outcome for outcome in outcomes}
+
+    def states(self) -> dict[str, str]:
+        return {device_id: str(outcome.state) for device_id, outcome in self.outcomes.items()}
+
+    def _answer(self) -> None:
+        if self.away:
+            raise oslo_messaging.MessagingTimeout("away")
+
+
+class World:
+    """One host with its agent."""
+
+    def __init__(self, claims: list[Claim], devices: list[Device], domains: list[Domain]) -> None:
+        self.driver = FakeDriver(domains, devices)
+        self.survey = FakeSurvey(devices)
+        self.conductor = FakeConductor(claims)
+        self.courier = Courier(self.conductor, NEVER)  # type: ignore[arg-type]
+        self.agent = Agent(self.driver, self.survey, self.courier, NEVER)  # type: ignore[arg-type]
+        self.endpoint = Endpoint(self.agent, self.courier)
+        self.threads = [
+            threading.Thread(target=self.agent.run),
+            threading.Thread(
+                target=self.courier.run,
+                args=(lambda found: self.agent.claims_arrived(found, complete=True),),
+            ),
+        ]
+
+    def start(self) -> World:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        self.agent.stop()
+        self.courier.stop()
+        for thread in self.threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+    def held(self, server: str = SERVER) -> tuple[Hostdev, ...]:
+        return self.driver.state[server].live
+
+
+def running(*live: Hostdev, uuid: str = SERVER) -> Domain:
+    return Domain(uuid, "instance-1", True, live)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
+    monkeypatch.setattr(agent_module, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(courier_module, "_RETRY_SECONDS", 0.05)
+    made: list[World] = []
+
+    def make(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> World:
+        made.append(World(claims, devices, domains))
+        return made[-1]
+
+    yield make
+    for item in made:
+        if item.threads[0].ident is not None:
+            item.stop()
+
+
+def test_a_claim_is_fulfilled_and_reported(world: Callable[..., World]) -> None:
+    it = world([claim(1, None)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "available"})
+    it.endpoint.claim_changed({}, vars(claim(1, SERVER, generation=2)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    assert it.held() == (ours(1),)
+
+
+def test_a_claim_given_up_is_detached_and_reported(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available"))
+    assert it.held() == ()
+
+
+def test_a_late_message_changes_nothing(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER, generation=5)], [device(1)], [running(), running(uuid=OTHER)]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.endpoint.claim_changed({}, vars(claim(1, OTHER, generation=4)))
+    it.endpoint.claim_changed({}, vars(claim(2, None, generation=1)))
+    until(lambda: "device-2" in it.conductor.outcomes)
+    assert it.held() == (ours(1),)
+    assert it.held(OTHER) == ()
+
+
+def test_nothing_is_taken_out_before_the_conductor_has_spoken(world: Callable[..., World]) -> None:
+    """After a restart with the message bus away, every hostdev of ours looks unclaimed."""
+    it = world([claim(1, SERVER)], [device(1)], [running(ours(1))])
+    it.conductor.away = True
+    it.start()
+    it.endpoint.claim_changed({}, vars(claim(2, None)))
+    it.driver.on_change(SERVER)
+    time.sleep(0.2)
+    assert it.driver.calls == []
+    it.conductor.away = False
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.driver.calls == []
+
+
+def test_an_agent_killed_while_attaching_ends_where_it_would_have(world: Callable[..., World]) -> None:
+    """The new one finds the hostdev in the domain, or not: both ways it comes out the same."""
+    for before in (running(), running(ours(1))):
+        it = world([claim(1, SERVER, generation=3)], [device(1)], [before]).start()
+        until(lambda it=it: it.conductor.outcomes == {"device-1": Outcome("device-1", 3, "attached")})
+        assert it.held() == (ours(1),)
+
+
+def test_a_hostdev_that_no_claim_names_is_removed(world: Callable[..., World]) -> None:
+    it = world([], [device(1)], [running(ours(1))]).start()
+    until(lambda: it.held() == ())
+
+
+def test_a_replug_is_followed(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.survey.devices = []
+    it.agent.devices_changed()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    assert it.held() == ()
+    replugged = device(1, device=9)
+    it.driver.addresses.add((2, 9))
+    it.survey.devices = [replugged]
+    it.agent.devices_changed()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.held() == (ours(1, replugged),)
+    assert it.conductor.seen == [[device(1)], [], [replugged]]
+
+
+def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [Domain(SERVER, "instance-1", False)]).start()
+    until(
+        lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "waiting", "the server is off")}
+    )
+    it.driver.state[SERVER] = running()
+    it.driver.on_change(SERVER)
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+
+
+def test_a_deleted_server_is_forgotten(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    del it.driver.state[SERVER]
+    it.driver.on_change(SERVER)
+    until(lambda: it.conductor.outcomes["device-1"].reason == "the server is on another host")
+
+
+def test_a_refusal_is_reported_and_not_repeated_at_once(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused attach makes events; answering each with another try would never end."""
+    monkeypatch.setattr(agent_module, "_RETRY_SECONDS", NEVER)
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    it.driver.refuse = "No free USB ports"
+    it.start()
+    until(
+        lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "failed", "No free USB ports")}
+    )
+    for _ in range(3):
+        it.driver.on_change(SERVER)
+    it.endpoint.claim_changed({}, vars(claim(2, None)))
+    until(lambda: "device-2" in it.conductor.outcomes)
+    assert it.driver.calls == [("attach", SERVER, "device-1")]
+    assert it.conductor.outcomes["device-1"].reason == "No free USB ports"
+
+    it.driver.refuse = None
+    it.endpoint.claim_changed({}, vars(claim(1, SERVER, generation=2)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+
+
+def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    it.survey.look_again = lambda plugged: None  # type: ignore[method-assign]
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "failed"})
+    assert it.driver.calls == []
+
+
+def test_a_device_that_the_host_began_to_use_is_not_attached(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    mounted = device(1, blocked_reason="used by the host: mounted at /srv")
+    it.survey.look_again = lambda plugged: mounted  # type: ignore[method-assign]
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "failed"})
+    assert it.conductor.outcomes["device-1"].reason == "used by the host: mounted at /srv"
+    assert it.driver.calls == []
+
+
+def test_a_hypervisor_that_goes_away_and_comes_back(world: Callable[..., World]) -> None:
+    it = world([claim(1, None)], [device(1)], [running()])
+    it.driver.away = True
+    it.start()
+    it.driver.away = False
+    until(lambda: it.conductor.states() == {"device-1": "available"})
+    it.driver.away = True
+    it.driver.on_change(None)
+    it.endpoint.claim_changed({}, vars(claim(1, SERVER, generation=2)))
+    time.sleep(0.2)
+    assert it.held() == ()
+    it.driver.away = False
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+
+
+def test_a_conductor_that_goes_away_and_comes_back(world: Callable[..., World]) -> None:
+    """What happened meanwhile is done at once and told afterwards."""
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.conductor.away = True
+    it.survey.devices = []
+    it.agent.devices_changed()
+    until(lambda: it.held() == ())
+    assert it.conductor.states() == {"device-1": "attached"}
+    it.conductor.away = False
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    assert it.conductor.seen[-1] == []
+
+
+def test_what_was_told_is_not_told_again(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    for number in range(2, 5):
+        it.driver.on_change(SERVER)
+        it.endpoint.claim_changed({}, vars(claim(number, None)))
+        until(lambda number=number: f"device-{number}" in it.conductor.outcomes)
+    assert it.conductor.reports <= 4
+
+
+def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World]) -> None:
+    it = world([claim(1, None), claim(2, None)], [device(1)], [running()]).start()
+    until(lambda: set(it.conductor.outcomes) == {"device-1", "device-2"})
+    it.conductor.claims = [claim(1, SERVER, generation=2)]
+    it.endpoint.resync({})
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    it.driver.state[SERVER] = running(ours(1), ours(2))
+    it.driver.on_change(SERVER)
+    until(lambda: it.held() == (ours(1),))
+
+
+def test_one_surprise_does_not_end_the_agent(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    healthy = it.survey.look
+
+    def surprise(claims: Collection[Claim]) -> list[Device]:
+        it.survey.look = healthy  # type: ignore[method-assign]
+        raise RuntimeError("boo")
+
+    it.survey.look = surprise  # type: ignore[method-assign]
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner, by what must hold on any host, and by the few cases that people think of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+
+from compute_shim.agent import executor
+from compute_shim.agent.planner import Attach, Detach, judge, plan
+from compute_shim.hypervisor.base import Domain, Hostdev
+from compute_shim.objects import Claim, Device, Outcome, State
+from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
+
+SERVER = "00000000-0000-0000-0000-000000000001"
+OTHER = "00000000-0000-0000-0000-000000000002"
+
+Host = tuple[list[Claim], list[Device], list[Domain]]
+
+
+def carry_out(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> list[Domain]:
+    """The domains after the plan."""
+    driver = FakeDriver(domains, devices)
+    assert executor.execute(plan(claims, devices, domains), driver, lambda found: found) == {}
+    return driver.domains()
+
+
+def foreign(domains: list[Domain]) -> dict[str, tuple[list[Hostdev], list[Hostdev]]]:
+    return {
+        domain.uuid: (
+            [hostdev for hostdev in domain.live if hostdev.device_id is None],
+            [hostdev for hostdev in domain.config if hostdev.device_id is None],
+        )
+        for domain in domains
+    }
+
+
+@given(hosts())
+def test_it_reaches_the_goal(host: Host) -> None:
+    """Every claim that can be fulfilled is; nothing else of ours is anywhere."""
+    claims, devices, domains = host
+    after = carry_out(claims, devices, domains)
+    states = {outcome.device_id: outcome for outcome in judge(claims, devices, after, {})}
+    in_guest = {hostdev.device_id: domain.uuid for domain in after for hostdev in domain.live}
+    in_guest.pop(None, None)
+    assert in_guest == {
+        item.device_id: item.server_id for item in claims if states[item.device_id].state == State.ATTACHED
+    }
+    assert all(hostdev.device_id is None for domain in after for hostdev in domain.config)
+    assert {outcome.reason for outcome in states.values()} <= {
+        None,
+        "the server is on another host",
+        "the server is off",
+        "unplugged",
+        "mounted at /srv",
+        "another claim names the same device",
+        "taken: an operator gave it to a domain by hand",
+    }
+
+
+@given(hosts())
+def test_an_obstacle_is_told_only_where_there_is_one(host: Host) -> None:
+    """What is free, plugged, allowed and wanted by a running server is attached, and nothing else is."""
+    claims, devices, domains = host
+    after = carry_out(claims, devices, domains)
+    running = {domain.uuid for domain in domains if domain.running}
+    by_identity = {item.identity: item for item in devices}
+    strangers = {
+        hostdev.device
+        for domain in domains
+        for hostdev in domain.live
+        if hostdev.device_id is None and not hostdev.missing
+    }
+    wanted = [item for item in claims if item.server_id is not None]
+    for outcome, item in zip(judge(claims, devices, after, {}), claims, strict=True):
+        if item.server_id is None:
+            assert outcome.state == State.AVAILABLE
+            continue
+        found = by_identity.get(item.identity)
+        rivals = [rival for rival in wanted if rival.identity == item.identity]
+        can_be = (
+            item.server_id in running
+            and found is not None
+            and found.blocked_reason is None
+            and found.device not in strangers
+            and min(rival.device_id for rival in rivals) == item.device_id
+        )
+        assert (outcome.state == State.ATTACHED) == can_be
+
+
+@given(hosts())
+def test_a_second_plan_is_empty(host: Host) -> None:
+    claims, devices, domains = host
+    assert plan(claims, devices, carry_out(claims, devices, domains)) == []
+
+
+@given(hosts())
+def test_no_device_is_ever_in_two_domains(host: Host) -> None:
+    """Not at the end, and not between two steps either: the fake refuses that as libvirt does."""
+    claims, devices, domains = host
+    held = [
+        (hostdev.bus, hostdev.device)
+        for domain in carry_out(claims, devices, domains)
+        for hostdev in domain.live
+        if not hostdev.missing
+    ]
+    assert len(held) == len(set(held))
+
+
+@given(hosts())
+def test_what_is_not_ours_is_never_touched(host: Host) -> None:
+    claims, devices, domains = host
+    assert foreign(carry_out(claims, devices, domains)) == foreign(domains)
+
+
+@given(hosts())
+def test_what_is_right_already_is_left_alone(host: Host) -> None:
+    """A device that a guest has and may keep is not taken out for a moment."""
+    claims, devices, domains = host
+    attached = {
+        outcome.device_id
+        for outcome in judge(claims, devices, domains, {})
+        if outcome.state == State.ATTACHED
+    }
+    touched = {
+        action.device_id
+        for action in plan(claims, devices, domains)
+        if isinstance(action, Attach) or action.live
+    }
+    servers = {item.device_id: item.server_id for item in claims}
+    stray = {
+        hostdev.device_id
+        for domain in domains
+        for hostdev in domain.live
+        if hostdev.device_id in attached and servers[hostdev.device_id] != domain.uuid
+    }
+    assert not (attached - stray) & touched
+
+
+def running(*live: Hostdev, uuid: str = SERVER, config: tuple[Hostdev, ...] = ()) -> Domain:
+    return Domain(uuid, "instance-1", True, live, config)
+
+
+def test_attach() -> None:
+    assert plan([claim(1, SERVER)], [device(1)], [running()]) == [Attach(SERVER, "device-1", device(1))]
+
+
+def test_a_replugged_device_is_taken_out_at_its_old_address_and_put_in_at_the_new() -> None:
+    replugged = device(1, device=77)
+    assert plan([claim(1, SERVER)], [replugged], [running(ours(1))]) == [
+        Detach(SERVER, "device-1", live=True, config=False),
+        Attach(SERVER, "device-1", replugged),
+    ]
+
+
+def test_a_ghost_is_taken_out() -> None:
+    ghost = dataclasses.replace(ours(1), missing=True)
+    assert plan([claim(1, SERVER)], [], [running(ghost)]) == [
+        Detach(SERVER, "device-1", live=True, config=False)
+    ]
+
+
+def test_a_definition_never_keeps_a_device() -> None:
+    off = Domain(SERVER, "instance-1", False, (), (ours(1),))
+    assert plan([claim(1, SERVER)], [device(1)], [off]) == [
+        Detach(SERVER, "device-1", live=False, config=True)
+    ]
+
+
+def test_a_device_moves_out_before_it_moves_in() -> None:
+    assert plan([claim(1, OTHER)], [device(1)], [running(uuid=OTHER), running(ours(1))]) == [
+        Detach(SERVER, "device-1", live=True, config=False),
+        Attach(OTHER, "device-1", device(1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claims", "devices", "domains", "state", "reason"),
+    [
+        ([claim(1, SERVER)], [device(1)], [running(ours(1))], State.ATTACHED, None),
+        ([claim(1, SERVER)], [], [running()], State.WAITING, "unplugged"),
+        ([claim(1, SERVER)], [device(1)], [], State.WAITING, "the server is on another host"),
+        (
+            [claim(1, SERVER)],
+            [device(1)],
+            [Domain(SERVER, "instance-1", False)],
+            State.WAITING,
+            "the server is off",
+        ),
+        (
+            [claim(1, SERVER)],
+            [device(1, blocked_reason="used by the host: mounted at /srv")],
+            [running()],
+            State.FAILED,
+            "used by the host: mounted at /srv",
+        ),
+        ([claim(1, SERVER)], [device(1)], [running()], State.FAILED, "No free USB ports"),
+        ([claim(1, None)], [device(1)], [running()], State.AVAILABLE, None),
+        ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, "No free USB ports"),
+    ],
+)
+def test_what_became_of_a_claim(
+    claims: list[Claim], devices: list[Device], domains: list[Domain], state: State, reason: str | None
+) -> None:
+    refusals = {"device-1": "No free USB ports"} if reason == "No free USB ports" else {}
+    assert judge(claims, devices, domains, refusals) == [Outcome("device-1", 1, state, reason)]
+
+
+def test_a_device_that_an_operator_gave_away_by_hand_is_left_there() -> None:
+    by_hand = Hostdev("hostdev0", device(1).bus, device(1).device)
+    domains = [running(), Domain(OTHER, "instance-2", True, (by_hand,))]
+    assert plan([claim(1, SERVER)], [device(1)], domains) == []
+    [outcome] = judge([claim(1, SERVER)], [device(1)], domains, {})
+    assert outcome.state == State.FAILED
+    assert outcome.reason == "taken: an operator gave it to a domain by hand"

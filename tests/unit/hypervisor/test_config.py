@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The XML of hostdevs, both ways."""
+
+from __future__ import annotations
+
+from compute_shim.hypervisor.base import Hostdev
+from compute_shim.hypervisor.libvirt.config import hostdev_xml, usb_hostdevs
+from tests.unit.agent.model import device
+
+DOMAIN = """
+<domain><devices>
+  <hostdev mode='subsystem' type='usb' managed='no'>
+    <source startupPolicy='optional' missing='yes'>
+      <vendor id='0x46f4'/><product id='0x0001'/><address bus='255' device='255'/>
+    </source>
+    <alias name='ua-usb-one'/><address type='usb' bus='0' port='1'/>
+  </hostdev>
+  <hostdev mode='subsystem' type='usb'>
+    <source><vendor id='0x08e6'/><product id='0x4433'/></source>
+  </hostdev>
+  <hostdev mode='subsystem' type='pci'>
+    <source><address domain='0x0000' bus='0x06' slot='0x02' function='0x0'/></source>
+    <alias name='hostdev0'/>
+  </hostdev>
+</devices></domain>
+"""
+
+
+def test_a_hostdev_names_model_and_address_and_never_stops_a_domain() -> None:
+    assert hostdev_xml("one", device(1)) == (
+        '<hostdev mode="subsystem" type="usb" managed="no"><source startupPolicy="optional">'
+        '<vendor id="0x46f4" /><product id="0x0001" /><address bus="2" device="3" /></source>'
+        '<alias name="ua-usb-one" /></hostdev>'
+    )
+
+
+def test_what_is_written_is_read_back() -> None:
+    domain = f"<domain><devices>{hostdev_xml('one', device(1))}</devices></domain>"
+    [hostdev] = usb_hostdevs(domain)
+    assert hostdev.device_id == "one"
+    assert hostdev.holds(device(1))
+    assert not hostdev.holds(device(1, device=4))
+
+
+def test_only_usb_hostdevs_are_seen_and_only_marked_ones_are_ours() -> None:
+    empty, strange = usb_hostdevs(DOMAIN)
+    assert empty == Hostdev("ua-usb-one", 255, 255, missing=True)
+    assert empty.device_id == "one"
+    assert strange == Hostdev(None, None, None)
+    assert strange.device_id is None
