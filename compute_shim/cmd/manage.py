@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``usb-shim-manage``: what an operator does by hand, or from a deployment tool.
+
+usb-shim-manage db sync       bring the database's schema up to date
+usb-shim-manage db version    print the schema's revision
+"""
+
+import sys
+from typing import Any
+
+from oslo_config import cfg
+from oslo_db import exception as db_exception
+from oslo_log import log
+
+from compute_shim import conf as configuration
+from compute_shim.conf import database
+from compute_shim.db import migrations
+from compute_shim.db.api import Database
+
+
+def _sync(db: Database) -> None:
+    migrations.upgrade(db)
+
+
+def _version(db: Database) -> None:
+    print(migrations.version(db) or "none: run usb-shim-manage db sync")
+
+
+def _add_commands(subparsers: Any) -> None:
+    actions = subparsers.add_parser("db", help="the database").add_subparsers(dest="action", required=True)
+    actions.add_parser("sync", help="bring the schema up to date").set_defaults(run=_sync)
+    actions.add_parser("version", help="print the schema's revision").set_defaults(run=_version)
+
+
+def main() -> int:
+    """Do what the command line says."""
+    command = cfg.SubCommandOpt("command", title="commands", handler=_add_commands)
+    try:
+        conf = configuration.load(prepare=lambda conf: conf.register_cli_opt(command))
+        database.register(conf)
+        log.setup(conf, configuration.PROJECT)
+        conf.command.run(Database(conf))
+    except (cfg.Error, db_exception.DBError) as error:
+        print(f"usb-shim-manage: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What agents send, checked before anything is done with it.
+
+An agent sits on a host full of other people's software, and passes on what USB devices say. A record that
+is wrong is left out and logged; it never spoils the others. Text that is too long is cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+from oslo_log import log
+
+from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
+from compute_shim.objects import Device, Outcome, State
+
+LOG = log.getLogger(__name__)
+
+# 127 devices on a bus (USB 2.0 specification, 9.4.6); hosts have a few buses.
+_MOST_RECORDS = 1024
+_LARGEST_INTEGER = 2**31 - 1
+
+# PostgreSQL stores no NUL, and no database a lone surrogate; nothing else needs control characters.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+_TEXT = {"type": "string"}
+_REASON = {"type": ["string", "null"]}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": _LARGEST_INTEGER}
+_KEY = {"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH}
+
+
+def _matching(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": rf"^(?:{pattern})\Z"}
+
+
+def _schema(fields: dict[str, Any]) -> jsonschema.Draft202012Validator:
+    # A newer agent may say more than this conductor knows.
+    return jsonschema.Draft202012Validator(
+        {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": True}
+    )
+
+
+_DEVICE = _schema(
+    {
+        "identity": _KEY,
+        "name": _TEXT,
+        "vendor_id": _matching("[0-9a-f]{4}"),
+        "product_id": _matching("[0-9a-f]{4}"),
+        "vendor": _TEXT,
+        "product": _TEXT,
+        "serial": _TEXT,
+        "device_class": _matching("[0-9a-f]{2}"),
+        "speed": _matching("[0-9.]{1,16}"),
+        "port": _matching("(?=.{1,64}$)[0-9]+-[0-9]+([.][0-9]+)*"),
+        "bus": _NUMBER,
+        "device": _NUMBER,
+        "blocked_reason": _REASON,
+    }
+)
+
+_OUTCOME = _schema(
+    {
+        "device_id": _KEY,
+        "generation": _NUMBER,
+        "state": {"enum": [State.ATTACHED, State.WAITING, State.FAILED, State.AVAILABLE]},
+        "reason": _REASON,
+    }
+)
+
+
+def text(value: Any, length: int = TEXT_LENGTH) -> str:
+    """Text that every database holds: one line, printable, no longer than so many characters."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))[:length]
+
+
+def host(value: Any) -> str:
+    """The name of a host.
+
+    :raises ValueError: it cannot be one
+    """
+    if not isinstance(value, str) or not value.strip() or text(value) != value:
+        raise ValueError(f"not the name of a host: {text(repr(value))}")
+    return value
+
+
+def devices(values: Any) -> list[Device]:
+    """The devices that an agent sees, each identity once."""
+    found: dict[str, Device] = {}
+    for value in _valid(_DEVICE, values):
+        identity = value["identity"]
+        if text(identity) != identity or identity.strip() != identity:
+            LOG.warning("Ignoring a device whose identity cannot be stored: %r", identity)
+        elif identity in found:
+            LOG.warning("Ignoring a second device of the identity %r", identity)
+        else:
+            found[identity] = Device(**_fields(Device, value))
+    return list(found.values())
+
+
+def outcomes(values: Any) -> list[Outcome]:
+    """What an agent says became of claims."""
+    return [Outcome(**_fields(Outcome, value)) for value in _valid(_OUTCOME, values)]
+
+
+def _valid(schema: jsonschema.Draft202012Validator, values: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(values, list):
+        LOG.warning("Ignoring what is not a list: %s", text(repr(values)))
+        return
+    if len(values) > _MOST_RECORDS:
+        LOG.warning("Ignoring all but the first %s of %s records", _MOST_RECORDS, len(values))
+    for value in values[:_MOST_RECORDS]:
+        error = next(schema.iter_errors(value), None)
+        if error is None:
+            yield value
+        else:
+            LOG.warning("Ignoring a bad record: %s: %s", error.json_path, text(error.message))
+
+
+def _fields(kind: type[Device | Outcome], value: dict[str, Any]) -> dict[str, Any]:
+    fields = {field.name: value[field.name] for field in dataclasses.fields(kind)}
+    return {name: _stored(name, item) for name, item in fields.items()}
+
+
+def _stored(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value, REASON_LENGTH if name in ("reason", "blocked_reason") else TEXT_LENGTH)
+    return int(value) if isinstance(value, float) else value

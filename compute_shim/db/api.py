@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connection to the database: SQLite, MariaDB or MySQL, PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import sqlalchemy
+from oslo_config import cfg
+from oslo_db import api as oslo_db_api
+from oslo_db import exception as db_exception
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import event, orm
+
+# Milliseconds that a writer waits for others on SQLite, which has one writer at a time.
+_SQLITE_BUSY_TIMEOUT = 30000
+_WRITES = "compute_shim_writes"
+
+#: Decorates a function that is one whole transaction. What is lost to a deadlock, to a connection that
+#: went away or to another who inserted the same row a moment earlier is done again.
+retried = oslo_db_api.wrap_db_retry(
+    max_retries=5,
+    retry_interval=0.1,
+    max_retry_interval=1,
+    retry_on_deadlock=True,
+    retry_on_disconnect=True,
+    exception_checker=lambda error: isinstance(
+        error, db_exception.DBDuplicateEntry | db_exception.DBConsistencyError
+    ),
+)
+
+
+@enginefacade.transaction_context_provider
+class _Context:
+    """What oslo.db keeps a transaction's session in."""
+
+
+class Database:
+    """A database, connected to at the first use.
+
+    :param conf: with the group ``[database]`` registered.
+    :raises oslo_config.cfg.RequiredOptError: ``[database] connection`` is not set
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        if not conf.database.connection:
+            raise cfg.RequiredOptError("connection", cfg.OptGroup("database"))
+        options = dict(conf.database.items())
+        options["connection"] = _whole_unicode(options["connection"])
+        self._manager = enginefacade.transaction_context()
+        self._manager.configure(**options)
+        self._manager.append_on_engine_create(_sqlite_transactions)
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[orm.Session]:
+        """A transaction that only reads."""
+        with self._manager.reader.using(_Context()) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[orm.Session]:
+        """A transaction that is committed at the end, or rolled back by an exception."""
+        with self._manager.writer.using(_Context()) as session:
+            session.connection(execution_options={_WRITES: True})
+            yield session
+
+    def engine(self) -> sqlalchemy.Engine:
+        """The engine below, for migrations.
+
+        :raises oslo_db.exception.DBConnectionError: the database does not answer
+        """
+        return self._manager.writer.get_engine()
+
+
+def _whole_unicode(connection: str) -> str:
+    """The URL with the character set of our tables, for the names of devices may hold any character."""
+    url = sqlalchemy.make_url(connection)
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        url = url.update_query_dict({"charset": "utf8mb4"})
+    return url.render_as_string(hide_password=False)
+
+
+def _sqlite_transactions(engine: sqlalchemy.Engine) -> None:
+    """Let writers on SQLite queue up.
+
+    oslo.db begins every transaction as a reader; two that read and then write make each other fail with
+    "database is locked", however long they may wait (https://www.sqlite.org/lang_transaction.html,
+    "Deferred, immediate, and exclusive").
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def wait_for_others(connection, record) -> None:  # type: ignore[no-untyped-def]
+        connection.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_TIMEOUT}")
+
+    # Before the listener of oslo.db, which leaves a transaction alone that has begun.
+    @event.listens_for(engine, "begin", insert=True)
+    def begin(connection: sqlalchemy.Connection) -> None:
+        if connection.get_execution_options().get(_WRITES) and "in_transaction" not in connection.info:
+            connection.execute(sqlalchemy.text("BEGIN IMMEDIATE"))
+            connection.info["in_transaction"] = True

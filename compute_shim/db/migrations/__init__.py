@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bringing a database's schema up to date, with alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command, config, migration, script
+
+from compute_shim.db.api import Database
+
+
+def upgrade(db: Database) -> None:
+    """Bring the schema to the newest revision; one that is there already is left alone."""
+    settings = _settings()
+    with db.engine().begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "head")
+
+
+def version(db: Database) -> str | None:
+    """The revision of the schema, None of an empty database."""
+    with db.engine().connect() as connection:
+        return migration.MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str | None:
+    """The newest revision there is."""
+    return script.ScriptDirectory.from_config(_settings()).get_current_head()
+
+
+def _settings() -> config.Config:
+    settings = config.Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return settings

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read from the database and written to it; each function is one transaction.
+
+Rows that are returned belong to no session any more.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_log import log
+from oslo_utils import timeutils
+
+from compute_shim import objects
+from compute_shim.db import models, states
+from compute_shim.db.api import Database, retried
+from compute_shim.objects import State
+
+LOG = log.getLogger(__name__)
+
+# More rows than a host can have devices plugged in (127 on a bus: USB 2.0 specification, 9.4.6). A device
+# that shows another serial at every plug must not fill the database.
+_ROWS_PER_HOST = 512
+
+
+# What agents tell: devices and outcomes.
+
+
+@retried
+def sync_host(
+    db: Database, host: str, hypervisor: str, version: str, devices: Iterable[objects.Device]
+) -> list[objects.Claim]:
+    """Record what is plugged into a host now.
+
+    :param devices: no two of the same identity.
+    :returns: what is wanted of every known device of the host
+    """
+    with db.writer() as session:
+        # Locked first, so that two syncs of one host come one after the other.
+        seen = session.get(models.Host, host, with_for_update=True)
+        if seen is None:
+            seen = models.Host(host=host)
+            session.add(seen)
+        seen.hypervisor, seen.version, seen.last_seen = hypervisor, version, timeutils.utcnow()
+        session.flush()
+        rows = {
+            row.identity: row
+            for row in session.scalars(
+                sa.select(models.Device).where(models.Device.host == host).with_for_update()
+            )
+        }
+        absent = dict(rows)
+        for device in devices:
+            absent.pop(device.identity, None)
+            row = rows.get(device.identity)
+            if row is None:
+                row = rows[device.identity] = models.Device(host=host, enabled=True)
+                session.add(row)
+            states.plug(row, device)
+        for row in absent.values():
+            states.unplug(row)
+        session.flush()
+        for row in _surplus(list(rows.values())):
+            LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
+            del rows[row.identity]
+            session.delete(row)
+        return [states.claim_of(row) for row in rows.values()]
+
+
+def _surplus(rows: Sequence[models.Device]) -> list[models.Device]:
+    """The rows that are too many: the oldest of those that are neither plugged nor claimed nor disabled."""
+    idle = [row for row in rows if not row.present and row.instance_uuid is None and row.enabled]
+    idle.sort(key=lambda row: row.created_at)
+    return idle[: max(0, len(rows) - _ROWS_PER_HOST)]
+
+
+@retried
+def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -> None:
+    """Record what became of claims on a host; what answers no claim of that host changes nothing."""
+    by_id = {outcome.device_id: outcome for outcome in outcomes}
+    with db.writer() as session:
+        rows = session.scalars(
+            sa.select(models.Device)
+            .where(models.Device.host == host, models.Device.id.in_(by_id))
+            .with_for_update()
+        )
+        for row in rows:
+            if not states.judge(row, by_id[row.id]):
+                LOG.debug("Not an answer to the claim on device %s: %r", row.id, by_id[row.id])
+
+
+# Claims. Each is decided by one UPDATE that names what must be true before it.
+
+
+@retried
+def claim(db: Database, device_id: str, server_id: str, project_id: str) -> bool:
+    """Take a free device for a server; False if it is not free."""
+    return _change(
+        db,
+        models.Device.id == device_id,
+        models.Device.instance_uuid.is_(None),
+        models.Device.state == State.AVAILABLE,
+        models.Device.present.is_(True),
+        models.Device.enabled.is_(True),
+        instance_uuid=server_id,
+        project_id=project_id,
+        state=State.ATTACHING,
+    )
+
+
+@retried
+def retry(db: Database, device_id: str, server_id: str) -> bool:
+    """Try a claim once more that failed; False if the server has no failed claim on the device."""
+    return _change(
+        db,
+        models.Device.id == device_id,
+        models.Device.instance_uuid == server_id,
+        models.Device.state == State.FAILED,
+        state=State.ATTACHING,
+    )
+
+
+@retried
+def give_up(db: Database, device_id: str, server_id: str) -> bool:
+    """Give a device back; False if the server has no claim on it that is not given up already."""
+    return _change(
+        db,
+        models.Device.id == device_id,
+        models.Device.instance_uuid == server_id,
+        models.Device.state.in_(states.CLAIMED),
+        state=State.DETACHING,
+    )
+
+
+def _change(db: Database, *conditions: sa.ColumnElement[bool], **values: Any) -> bool:
+    """Change the intent for a device if all the conditions hold."""
+    statement = (
+        sa.update(models.Device)
+        .where(*conditions)
+        .values(generation=models.Device.generation + 1, state_reason=None, **values)
+        .execution_options(synchronize_session=False)
+    )
+    with db.writer() as session:
+        return session.connection().execute(statement).rowcount == 1
+
+
+# What the API reads and writes.
+
+
+def device(db: Database, device_id: str) -> models.Device | None:
+    """One device, None if there is none of that id."""
+    with db.reader() as session:
+        return session.get(models.Device, device_id)
+
+
+def devices(
+    db: Database,
+    *conditions: sa.ColumnElement[bool],
+    marker: models.Device | None = None,
+    limit: int | None = None,
+) -> Sequence[models.Device]:
+    """The devices that fulfil all conditions, in the order in which they first showed up.
+
+    :param marker: only those after this one.
+    :param limit: at most so many.
+    """
+    order = (models.Device.created_at, models.Device.id)
+    statement = sa.select(models.Device).where(*conditions).order_by(*order).limit(limit)
+    if marker is not None:
+        statement = statement.where(
+            sa.or_(
+                models.Device.created_at > marker.created_at,
+                sa.and_(models.Device.created_at == marker.created_at, models.Device.id > marker.id),
+            )
+        )
+    with db.reader() as session:
+        return session.scalars(statement).all()
+
+
+def devices_of_server(db: Database, server_id: str) -> Sequence[models.Device]:
+    """The devices that a server has, those that are being taken out of it included."""
+    return devices(db, models.Device.instance_uuid == server_id)
+
+
+def unsettled_claims(db: Database, before: datetime.datetime) -> Sequence[models.Device]:
+    """Claims that have not been fulfilled, and have not changed since a time."""
+    return devices(
+        db,
+        models.Device.state.in_([State.ATTACHING, State.WAITING, State.FAILED]),
+        models.Device.updated_at < before,
+    )
+
+
+@retried
+def set_device(db: Database, device_id: str, **values: Any) -> models.Device | None:
+    """Change what an operator may change of a device: ``description`` and ``enabled``.
+
+    :returns: the device after that, None if there is none of that id
+    """
+    with db.writer() as session:
+        row = session.get(models.Device, device_id, with_for_update=True)
+        if row is not None:
+            for name, value in values.items():
+                setattr(row, name, value)
+            states.settle(row)
+        return row
+
+
+@retried
+def forget(db: Database, device_id: str) -> bool:
+    """Delete the row of a device that is neither plugged in nor claimed; False if there is no such row."""
+    statement = sa.delete(models.Device).where(
+        models.Device.id == device_id,
+        models.Device.instance_uuid.is_(None),
+        models.Device.present.is_(False),
+    )
+    with db.writer() as session:
+        return session.connection().execute(statement).rowcount == 1
+
+
+def host(db: Database, name: str) -> models.Host | None:
+    """One host, None if no agent of that name ever showed up."""
+    with db.reader() as session:
+        return session.get(models.Host, name)
+
+
+def hosts(db: Database) -> Sequence[models.Host]:
+    """All hosts whose agent ever showed up, by name."""
+    with db.reader() as session:
+        return session.scalars(sa.select(models.Host).order_by(models.Host.host)).all()
+
+
+def count_devices(db: Database) -> dict[str, dict[str, int]]:
+    """How many devices are in which state, by host."""
+    columns = (models.Device.host, models.Device.state)
+    statement = sa.select(*columns, sa.func.count()).group_by(*columns)
+    counts: dict[str, dict[str, int]] = {}
+    with db.reader() as session:
+        for name, state, count in session.execute(statement):
+            counts.setdefault(name, {})[state] = count
+    return counts
