@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compute host: a lab host in which nova-compute and our agent run beside libvirtd."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from lab.cloud import config, databases
+from lab.cloud.forks import Forks
+from lab.cloud.process import wait_until
+from lab.cloud.rest import Rest
+from lab.cloud.site import COMPUTE_HOST, LOG, SHARE, VENV, Site
+from lab.host import Host
+from lab.nova_compute import bundle
+from lab.paths import CACHE, ROOT
+
+_START_SECONDS = 240
+
+NOVA_COMPUTE_LOG = SHARE / "nova-compute.log"
+AGENT_LOG = SHARE / "usb-shim-agent.log"
+
+
+def bundle_path() -> Path:
+    """The bundle for the virtualenv as it is: another name when something has been installed since."""
+    packages = next((VENV / "lib").glob("python3.*")) / "site-packages"
+    return CACHE / f"nova-compute-{packages.stat().st_mtime_ns}.bundle"
+
+
+def make_bundle() -> None:
+    """Bundle nova-compute's modules, unless they are."""
+    path = bundle_path()
+    if path.exists():
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for old in CACHE.glob("nova-compute-*.bundle"):
+        old.unlink()
+    databases.command(sys.executable, "-m", bundle.__name__, path, log=LOG / "bundle.out")
+
+
+def start() -> None:
+    """Start the host; nova-compute begins as soon as its bundle is there, and waits for the control plane."""
+    SHARE.mkdir(parents=True, exist_ok=True)
+    modules = bundle_path()
+    nova_compute = shlex.join(
+        [
+            *(str(VENV / "bin/python"), "-m", bundle.__package__, str(modules)),
+            *(str(VENV / "bin/nova-compute"), "--config-file", str(config.NOVA_COMPUTE)),
+        ]
+    )
+    agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(config.USB_SHIM_AGENT)])
+    wait_for_modules = f"until [ -e {shlex.quote(str(modules))} ]; do sleep 0.2; done"
+    Host(COMPUTE_HOST).start(
+        shares=[SHARE],
+        background={
+            "nova-compute": f"{wait_for_modules}; cd {shlex.quote(str(ROOT))}; exec {nova_compute}",
+            "usb-shim-agent": f"exec {agent}",
+        },
+    )
+
+
+def wait_ready() -> None:
+    """Until libvirtd answers."""
+    Host(COMPUTE_HOST).wait_ready()
+
+
+def wait_nova_compute(site: Site) -> None:
+    """Until nova-compute has told what its host is."""
+    wait_until(
+        lambda: databases.has_compute_node(site, COMPUTE_HOST),
+        "nova-compute does not report its host",
+        _START_SECONDS,
+        Host(COMPUTE_HOST).running,
+        NOVA_COMPUTE_LOG,
+    )
+
+
+def map_to_cell(nova_manage: Forks) -> None:
+    """Make the host known to the scheduler."""
+    nova_manage.run("nova-manage", "--config-file", config.NOVA, "cell_v2", "discover_hosts")
+
+
+def wait_agent(admin: Rest) -> None:
+    """Until our agent has reported its devices."""
+    wait_until(
+        lambda: bool(admin.usb.get("/v1/devices", params={"host": COMPUTE_HOST}).json()["devices"]),
+        "usb-shim-agent does not report its devices",
+        _START_SECONDS,
+        Host(COMPUTE_HOST).running,
+        AGENT_LOG,
+    )

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order in which the control plane comes up. Whatever can go side by side does."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any
+
+from lab.cloud import compute, databases, identity, services
+from lab.cloud.forks import Forks
+from lab.cloud.process import Processes
+from lab.cloud.rest import Rest
+from lab.cloud.site import LOG, Site
+from lab.cloud.timeline import Timeline
+
+Step = concurrent.futures.Future[Any]
+
+
+class Control:
+    """Begins to bring up the control plane; the attributes are the steps that others wait for."""
+
+    def __init__(self, timeline: Timeline, site: Site, processes: Processes):
+        self.nova_manage = Forks("nova.cmd.manage", LOG / "nova-manage.out")
+        keystone_manage = Forks("keystone.cmd.manage", LOG / "keystone-manage.out")
+        step = timeline.step
+
+        def wsgi(name: str, *after: Step) -> Step:
+            return step(f"{name} answers", lambda: services.start_wsgi(name, site, processes), *after)
+
+        def worker(name: str, *after: Step) -> Step:
+            return step(f"{name} runs", lambda: services.start_nova_worker(name, site, processes), *after)
+
+        def keystone_schema() -> None:
+            databases.keystone(site, keystone_manage)
+            keystone_manage.close()
+
+        mariadb = step("MariaDB answers", lambda: databases.start(site, processes))
+        rabbitmq = step("RabbitMQ answers", lambda: services.start_rabbitmq(site, processes))
+        keystone = step("Keystone's tables", keystone_schema, mariadb)
+        nova = step("Nova's tables", lambda: databases.nova(site, self.nova_manage), mariadb)
+        placement = step("Placement's tables", lambda: databases.placement(site), mariadb)
+        glance = step("Glance's tables", lambda: databases.glance(site), mariadb)
+        neutron = step("Neutron's tables", lambda: databases.neutron(site), mariadb)
+        usb_shim = step("usb-shim's tables", lambda: databases.usb_shim(site), mariadb)
+
+        keystone_api = wsgi("keystone", keystone)
+        seeded = step("users and catalog", lambda: identity.seed(site), keystone_api)
+        neutron_api = wsgi("neutron", neutron, rabbitmq)
+        self.apis = [
+            wsgi("placement", placement),
+            wsgi("glance", glance),
+            wsgi("nova-api", nova, rabbitmq),
+            step("neutron is warm", lambda: compute.warm_network(Rest(site, "admin")), neutron_api, seeded),
+        ]
+        # Both end at once when Keystone does not know the user that they ask Placement as.
+        self.conductor = worker("nova-conductor", seeded, nova, rabbitmq)
+        self.scheduler = worker("nova-scheduler", seeded, nova, rabbitmq)
+        self.usb_shim = [
+            wsgi("usb-shim-api", usb_shim, rabbitmq, seeded),
+            step(
+                "usb-shim-conductor started",
+                lambda: services.start_usb_shim_conductor(processes),
+                *(usb_shim, rabbitmq, seeded),
+            ),
+        ]

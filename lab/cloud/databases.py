@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MariaDB and the schemas in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from lab.cloud import config
+from lab.cloud.forks import Forks
+from lab.cloud.process import Processes, port_open, wait_until
+from lab.cloud.site import LOG, STATE, VENV, Site, write_private
+from lab.cloud.timeline import LabError
+
+_DATABASES = (
+    "keystone",
+    "placement",
+    "glance",
+    "neutron",
+    "nova_api",
+    "nova_cell0",
+    "nova_cell1",
+    "usb_shim",
+)
+_DIRECTORY = STATE / "mariadb"
+
+
+def start(site: Site, processes: Processes) -> None:
+    """Make a server with empty databases and start it; nothing of it is meant to last."""
+    data = _DIRECTORY / "data"
+    _DIRECTORY.mkdir(parents=True)
+    command(
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={data}",
+        "--user=root",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        log=LOG / "mariadb-install-db.out",
+    )
+    first_statements = _DIRECTORY / "first.sql"
+    write_private(
+        first_statements,
+        f"ALTER USER root@localhost IDENTIFIED BY '{site.passwords['mariadb']}';\n"
+        + "".join(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;\n" for name in _DATABASES),
+    )
+    processes.start(
+        "mariadb",
+        [
+            "mariadbd",
+            "--no-defaults",
+            "--user=root",
+            f"--datadir={data}",
+            "--socket=mariadb.sock",  # in the data directory: a longer path may be too long for a socket
+            f"--init-file={first_statements}",
+            "--bind-address=127.0.0.1",
+            f"--port={site.ports['mariadb']}",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-flush-method=nosync",
+            "--innodb-doublewrite=0",
+            "--innodb-buffer-pool-size=64M",
+            "--performance-schema=OFF",
+            "--skip-log-bin",
+            "--skip-name-resolve=OFF",
+            "--max-connections=500",
+        ],
+    )
+    wait_until(
+        lambda: port_open(site.ports["mariadb"]),
+        "MariaDB does not start",
+        60,
+        lambda: processes.pid("mariadb") is not None,
+        processes.log("mariadb"),
+    )
+
+
+def has_compute_node(site: Site, host: str) -> bool:
+    """Whether nova-compute on a host has told the cell what the host is."""
+    engine = sa.create_engine(site.database_url("nova_cell1"))
+    with engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT id FROM compute_nodes WHERE host = :host"), {"host": host})
+        return found.first() is not None
+
+
+def keystone(site: Site, manage: Forks) -> None:
+    """Keystone's tables and keys, the user admin and the default roles."""
+    program = ("keystone-manage", "--config-file", config.KEYSTONE)
+    owner = ("--keystone-user", "root", "--keystone-group", "root")
+    url = site.url("keystone", "/v3")
+    for keys in (config.FERNET_KEYS, config.CREDENTIAL_KEYS):
+        keys.mkdir(parents=True)
+    manage.run(*program, "db_sync")
+    manage.run(*program, "fernet_setup", *owner)
+    manage.run(*program, "credential_setup", *owner)
+    manage.run(
+        *program,
+        "bootstrap",
+        *("--bootstrap-password", site.passwords["admin"]),
+        *("--bootstrap-admin-url", url, "--bootstrap-internal-url", url, "--bootstrap-public-url", url),
+        *("--bootstrap-region-id", config.REGION),
+    )
+
+
+def nova(site: Site, manage: Forks) -> None:
+    """Nova's tables: of the API, of cell 0 (servers that found no host) and of the one real cell."""
+    program = ("nova-manage", "--config-file", config.NOVA)
+    manage.run(*program, "api_db", "sync")
+    manage.run(*program, "cell_v2", "map_cell0", "--database_connection", site.database_url("nova_cell0"))
+    manage.run(*program, "db", "sync")
+    manage.run(*program, "cell_v2", "create_cell", "--name", "cell1")
+
+
+def placement(_site: Site) -> None:
+    """Placement's tables."""
+    _venv("placement-manage", "--config-file", config.PLACEMENT, "db", "sync")
+
+
+def glance(_site: Site) -> None:
+    """Glance's tables."""
+    _venv("glance-manage", "--config-file", config.GLANCE, "db_sync")
+
+
+def neutron(site: Site) -> None:
+    """Neutron's tables."""
+    log = LOG / "neutron-tables.out"
+    command(sys.executable, "-m", "lab.cloud.neutron_tables", site.database_url("neutron"), log=log)
+
+
+def usb_shim(_site: Site) -> None:
+    """Our own tables."""
+    _venv("usb-shim-manage", "--config-file", config.USB_SHIM, "db", "sync")
+
+
+def _venv(program: str, *words: str | Path) -> None:
+    command(VENV / "bin" / program, *words, log=LOG / f"{program}.out")
+
+
+def command(*words: str | Path, log: Path) -> None:
+    """Run a command to its end.
+
+    :raises LabError: it failed
+    """
+    with log.open("wb") as output:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    if done.returncode:
+        raise LabError(f"{Path(words[0]).name} failed with status {done.returncode}", log)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one bring-up of the cloud decides once: its ports, its passwords, where its things are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import secrets
+import socket
+from pathlib import Path
+
+from lab.cloud.timeline import LabError
+from lab.paths import ROOT, RUN
+
+COMPUTE_HOST = "usbhost1"
+"""The lab host that nova-compute and our agent run in, and the name they give themselves."""
+
+GATEWAY = "10.0.2.2"
+"""This machine as seen from a lab host: QEMU's user network gives it this address by default."""
+
+VENV = ROOT / ".venv"
+STATE = RUN / "state"
+ETC = RUN / "etc"
+LOG = RUN / "log"
+PIDS = RUN / "pids"
+SHARE = RUN / COMPUTE_HOST / "share"
+"""Mounted in the compute host at the same path, read-write: for the logs of what runs in there."""
+
+_RECORD = RUN / "cloud.json"
+
+_PORTS = (
+    "keystone",
+    "placement",
+    "glance",
+    "nova-api",
+    "neutron",
+    "usb-shim-api",
+    "rabbitmq",
+    "rabbitmq-peers",
+    "epmd",
+    "mariadb",
+)
+# Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range).
+_FIRST_PORT, _LAST_PORT, _BLOCK = 20000, 32000, 20
+
+_SECRETS = (
+    "mariadb",
+    "rabbitmq",
+    "admin",
+    "demo",
+    "other",
+    "placement",
+    "glance",
+    "nova",
+    "neutron",
+    "usb-shim",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Ports and passwords by name."""
+
+    ports: dict[str, int]
+    passwords: dict[str, str]
+
+    def url(self, service: str, path: str = "", address: str = "127.0.0.1") -> str:
+        """Where a service answers."""
+        return f"http://{address}:{self.ports[service]}{path}"
+
+    def database_url(self, database: str) -> str:
+        """A database of the cloud, for SQLAlchemy."""
+        return (
+            f"mysql+pymysql://root:{self.passwords['mariadb']}@127.0.0.1:{self.ports['mariadb']}"
+            f"/{database}?charset=utf8mb3"
+        )
+
+    def transport_url(self, address: str = "127.0.0.1") -> str:
+        """The message bus, for oslo.messaging."""
+        return f"rabbit://openstack:{self.passwords['rabbitmq']}@{address}:{self.ports['rabbitmq']}/"
+
+
+def create() -> Site:
+    """New passwords and a block of ports that nobody uses, recorded for later commands."""
+    base = _free_block()
+    site = Site(
+        ports={name: base + offset for offset, name in enumerate(_PORTS)},
+        passwords={name: secrets.token_urlsafe(16) for name in _SECRETS},
+    )
+    RUN.mkdir(parents=True, exist_ok=True)
+    _RECORD.touch(mode=0o600)
+    _RECORD.write_text(json.dumps(dataclasses.asdict(site), indent=1))
+    return site
+
+
+def load() -> Site:
+    """The one recorded by `create`.
+
+    :raises LabError: there is none.
+    """
+    try:
+        return Site(**json.loads(_RECORD.read_text()))
+    except FileNotFoundError:
+        raise LabError("The lab's cloud is not up. Start it: .venv/bin/python -m lab up") from None
+
+
+def forget() -> None:
+    """Remove the record."""
+    _RECORD.unlink(missing_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+def _free_block() -> int:
+    blocks = list(range(_FIRST_PORT, _LAST_PORT, _BLOCK))
+    random.shuffle(blocks)  # so that two checkouts that start at once do not choose the same
+    for base in blocks:
+        if all(_free(base + offset) for offset in range(len(_PORTS))):
+            return base
+    raise LabError(f"No {len(_PORTS)} free TCP ports in a row between {_FIRST_PORT} and {_LAST_PORT}")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
