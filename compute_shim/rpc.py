@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import oslo_messaging
 from oslo_config import cfg
+from oslo_log import log
 
 from compute_shim.objects import Claim, Device, Outcome
+
+LOG = log.getLogger(__name__)
 
 CONDUCTOR_TOPIC = "usb-shim-conductor"
 AGENT_TOPIC = "usb-shim-agent"
@@ -28,6 +32,10 @@ _RETRIES = 2
 
 def transport(conf: cfg.ConfigOpts) -> oslo_messaging.Transport:
     """The message bus of ``transport_url``."""
+    # oslo.messaging 18.3 asks for these with every message, and registers them with the global configuration
+    # only (oslo_messaging/_metrics/client.py and _tracing/client.py).
+    for extra in ("metrics", "tracing"):
+        conf.register_opt(cfg.BoolOpt(f"{extra}_enabled", default=False), group=f"oslo_messaging_{extra}")
     return oslo_messaging.get_rpc_transport(conf)
 
 
@@ -75,22 +83,27 @@ class ConductorClient:
 
 
 class AgentClient:
-    """What the API and the conductor tell an agent; nobody waits for it."""
+    """What the API and the conductor tell an agent.
+
+    Nobody waits for it. What cannot be sent is logged, and the agent learns it at its next ``sync``.
+    """
 
     def __init__(self, bus: oslo_messaging.Transport):
         target = oslo_messaging.Target(topic=AGENT_TOPIC, version=VERSION)
-        self._client = oslo_messaging.get_rpc_client(bus, target, retry=_RETRIES)
+        # One retry finds out that a connection is stale; a client of the API waits meanwhile.
+        self._client = oslo_messaging.get_rpc_client(bus, target, retry=1)
 
     def claim_changed(self, host: str, claim: Claim) -> None:
-        """Tell the agent of a host that the intent for one device changed.
-
-        :raises oslo_messaging.MessageDeliveryFailure: the bus is away
-        """
-        self._client.prepare(server=host).cast({}, "claim_changed", claim=dataclasses.asdict(claim))
+        """Tell the agent of a host that the intent for one device changed."""
+        self._tell(host, "claim_changed", claim=dataclasses.asdict(claim))
 
     def resync(self, host: str) -> None:
-        """Ask the agent of a host to ``sync`` now.
+        """Ask the agent of a host to ``sync`` now."""
+        self._tell(host, "resync")
 
-        :raises oslo_messaging.MessageDeliveryFailure: the bus is away
-        """
-        self._client.prepare(server=host).cast({}, "resync")
+    def _tell(self, host: str, method: str, **arguments: Any) -> None:
+        try:
+            self._client.prepare(server=host).cast({}, method, **arguments)
+        except Exception as error:
+            # The errors of the libraries below come through as they are (kombu's, for one).
+            LOG.warning("Cannot tell host %s now (%s): %s", host, method, error)

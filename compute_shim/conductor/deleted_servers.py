@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-import oslo_messaging
 from keystoneauth1 import plugin as ks_plugin
 from oslo_log import log
 from oslo_utils import timeutils
@@ -71,9 +70,5 @@ class DeletedServers:
 
     def _nudge(self, device_id: str) -> None:
         row = queries.device(self._db, device_id)
-        if row is None:
-            return
-        try:
+        if row is not None:
             self._agents.claim_changed(row.host, states.claim_of(row))
-        except oslo_messaging.MessagingException as error:
-            LOG.warning("Host %s will hear of it at its next sync: %s", row.host, error)
