@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A lab host's init, after initrd-init.sh: this machine's file system below a memory overlay, no systemd.
+# All it prints goes to the serial console, which is serial.log in the host's directory under lab/run.
+# $1 is a file of settings (LAB_*) from lab/host/machine.py.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export PYTHONDONTWRITEBYTECODE=1
+exec < /dev/null > /dev/console 2>&1
+set -eE
+trap 'echo "lab: $BASH_COMMAND failed: init.sh line $LINENO"' ERR
+. "$1"
+
+say() { read -r up _ < /proc/uptime; echo "lab: $* at $up s"; }
+mount_9p() { mount -t 9p -o "trans=virtio,version=9p2000.L,msize=512000,cache=none,$3" "$1" "$2"; }
+
+mkdir -p /dev/shm /dev/pts
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /run/lock /run/lab /run/libvirt /lib/modules
+ln -s "$LAB_MODULES" "/lib/modules/$(uname -r)"
+
+# The checkout without a cache, so that an edit on the machine is seen here at once.
+# Its virtualenv is large and does not change: through the cache.
+mkdir -p /run/lab/venv
+if [ -d "$LAB_ROOT/.venv" ]; then mount --bind "$LAB_ROOT/.venv" /run/lab/venv; fi
+mount_9p checkout "$LAB_ROOT" ro
+if [ -d "$LAB_ROOT/.venv" ]; then mount --move /run/lab/venv "$LAB_ROOT/.venv"; fi
+number=0
+for share in "${LAB_SHARES[@]}"; do
+  mkdir -p "$share"
+  mount_9p "share$number" "$share" rw
+  number=$((number + 1))
+done
+
+hostname "$LAB_NAME"
+ip link set lo up
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+ip route add default via 10.0.2.2
+if [ -n "$LAB_PEER" ]; then
+  ip addr add "10.9.0.$LAB_NUMBER/24" dev eth1
+  ip link set eth1 up
+  printf '10.9.0.%s %s\n' "$LAB_NUMBER" "$LAB_NAME" "$LAB_PEER_NUMBER" "$LAB_PEER" >> /etc/hosts
+else
+  echo "127.0.1.1 $LAB_NAME" >> /etc/hosts
+fi
+say "file systems and network up"
+
+for name in "${!LAB_BACKGROUND[@]}"; do
+  bash -c "${LAB_BACKGROUND[$name]}" > "/var/log/$name.log" 2>&1 &
+  echo $! > "/run/lab/$name.pid"
+done
+"$LAB_PYTHON" -I -S "$LAB_ROOT/lab/host/labd.py" 4000 &
+
+/lib/systemd/systemd-udevd --daemon
+modprobe xhci_pci
+say "USB controllers found"
+
+# The machine's own domains, networks and state are no business of this host.
+rm -rf /etc/libvirt/qemu/*.xml /etc/libvirt/qemu/autostart/* /etc/libvirt/qemu/networks/autostart/* \
+  /var/lib/libvirt/qemu/* /var/log/libvirt/qemu/*
+cat >> /etc/libvirt/qemu.conf << END
+user = "root"
+group = "root"
+remember_owner = 0
+END
+cat >> /etc/libvirt/libvirtd.conf << END
+listen_tls = 0
+listen_tcp = 1
+auth_tcp = "none"
+listen_addr = "0.0.0.0"
+host_uuid = "$LAB_UUID"
+END
+virtlogd --daemon
+libvirtd --listen --daemon
+say "libvirtd started"
+udevadm settle
+say "ready"
+set +e
+while :; do wait; sleep 3600; done

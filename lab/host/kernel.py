@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's own kernel, unpacked under lab/cache and never installed.
+
+The lab hosts and the guests inside them boot the same kernel.
+"""
+
+import fcntl
+import lzma
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.host.elf import trim_kernel
+from lab.host.errors import HostError
+from lab.paths import CACHE
+
+META_PACKAGE = "linux-image-amd64"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An unpacked kernel: its release (uname -r), its ELF image, and the directory of its modules."""
+
+    release: str
+    vmlinux: Path
+    modules: Path
+
+    def module_files(self, names: Iterable[str]) -> list[Path]:
+        """Return the modules `names` and all they depend on, in the order of loading.
+
+        Raises HostError for a name that the kernel does not have as a module.
+        """
+        depends: dict[str, tuple[str, list[str]]] = {}
+        for line in (self.modules / "modules.dep").read_text().splitlines():
+            path, _, needed = line.partition(":")
+            depends[Path(path).stem] = (path, needed.split())
+        order: list[str] = []
+        for name in names:
+            if name not in depends:
+                raise HostError(f"kernel {self.release} has no module {name}")
+            path, dependencies = depends[name]
+            # modules.dep names the nearest dependency first, so loading goes from the end.
+            order += [*reversed(dependencies), path]
+        return [self.modules / path for path in dict.fromkeys(order)]
+
+
+def fetch() -> Kernel:
+    """Return the kernel under lab/cache; the first call downloads it (70 MB) with apt-get.
+
+    Raises HostError if apt-get cannot download it.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    home = CACHE / "kernel"
+    with (CACHE / "kernel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            unfinished = CACHE / "kernel.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            _unpack(unfinished)
+            unfinished.rename(home)
+    modules = next((home / "lib/modules").iterdir())
+    return Kernel(modules.name, home / "vmlinux", modules)
+
+
+def _unpack(home: Path) -> None:
+    package = _download(home)
+    _call(["dpkg-deb", "--extract", package, home])
+    package.unlink()
+    release = next((home / "lib/modules").iterdir()).name
+    _call(["depmod", "--basedir", home, release])
+    image = (home / f"boot/vmlinuz-{release}").read_bytes()
+    (home / "vmlinux").write_bytes(trim_kernel(extract(image)))
+
+
+def _download(directory: Path) -> Path:
+    """Download the package that Debian's kernel meta package stands for today."""
+    depends = _call(["apt-cache", "depends", "--important", META_PACKAGE])
+    package = next(
+        (line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line),
+        None,
+    )
+    if package is None:
+        raise HostError(f"apt knows no package {META_PACKAGE}: run apt-get update, then try again")
+    _call(["apt-get", "download", "--quiet", package], cwd=directory)
+    return next(directory.glob("*.deb"))
+
+
+def _call(argv: list[str | Path], cwd: Path | None = None) -> str:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        command = " ".join(str(arg) for arg in argv)
+        raise HostError(f"{command} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def extract(bzimage: bytes) -> bytes:
+    """Return the ELF image inside a bzImage compressed with xz, as Debian's kernels are.
+
+    An ELF image is entered directly (PVH), so no emulated processor has to unpack it. The offsets are those
+    of the kernel's Documentation/x86/boot.rst: setup_sects 0x1f1, payload_offset 0x248, payload_length 0x24c.
+    """
+    setup_sectors = bzimage[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", bzimage, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    # Four bytes with the unpacked size follow the xz stream, so lzma.decompress() would refuse it.
+    return lzma.LZMADecompressor().decompress(bzimage[start : start + length])

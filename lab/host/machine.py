@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The virtual machine that is a lab host: its settings, its initramfs, its QEMU command."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.host import initrd, usb
+from lab.host.kernel import Kernel
+from lab.paths import ROOT
+
+CODE = Path(__file__).parent
+
+COMMAND_PORT = 4000  # of labd.py inside the host
+LIBVIRT_PORT = 16509  # libvirtd's own, for TCP
+
+# Enough to mount the machine's file system; udev loads the rest from there.
+BOOT_MODULES = ("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay")
+
+# What only costs time on an emulated processor is off.
+# panic=-1 with QEMU's -no-reboot ends QEMU when init ends.
+KERNEL_PARAMETERS = (
+    "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off audit=0 apparmor=0 no_timer_check "
+    "tsc=reliable random.trust_cpu=on 8250.nr_uarts=1 rcupdate.rcu_expedited=1 net.ifnames=0 "
+    # A suspended hub tells its host of an unplugged device seconds later, or only with its next event.
+    "usbcore.autosuspend=-1"
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One lab host as it is to be started.
+
+    `directory` is its own under lab/run. `peer` is the other end of the network link, a host whose directory
+    is beside this one. `background` maps names to shell commands that init starts early.
+    """
+
+    name: str
+    number: int
+    uuid: str
+    directory: Path
+    command_port: int
+    libvirt_port: int
+    memory_mib: int = 3072
+    shares: Sequence[Path] = ()
+    background: Mapping[str, str] = field(default_factory=dict)
+    peer: str | None = None
+    peer_number: int | None = None
+    crowd: int = 0
+    qemu_arguments: Sequence[str] = ()
+
+    def write_files(self, kernel: Kernel, python: str) -> None:
+        """Write the initramfs, the settings for init.sh and the sticks' images."""
+        settings = self.directory / "settings.sh"
+        settings.write_text(self._settings(kernel, python))
+        initrd_settings = "".join(
+            f"{name}={shlex.quote(str(value))}\n"
+            for name, value in {"LAB_INIT": CODE / "init.sh", "LAB_SETTINGS": settings}.items()
+        )
+        (self.directory / "initrd.cpio").write_bytes(
+            initrd.build(
+                CODE / "initrd-init.sh",
+                kernel.module_files(BOOT_MODULES),
+                {"settings": initrd_settings.encode()},
+            )
+        )
+        usb.make_images(self.directory)
+
+    def _settings(self, kernel: Kernel, python: str) -> str:
+        values: dict[str, object] = {
+            "LAB_NAME": self.name,
+            "LAB_NUMBER": self.number,
+            "LAB_UUID": self.uuid,
+            "LAB_ROOT": ROOT,
+            "LAB_PYTHON": python,
+            "LAB_MODULES": kernel.modules,
+            "LAB_PEER": self.peer or "",
+            "LAB_PEER_NUMBER": self.peer_number or "",
+        }
+        lines = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
+        shares = " ".join(shlex.quote(str(share)) for share in self.shares)
+        background = " ".join(f"[{name}]={shlex.quote(command)}" for name, command in self.background.items())
+        lines += [f"LAB_SHARES=({shares})", f"declare -A LAB_BACKGROUND=({background})"]
+        return "\n".join(lines) + "\n"
+
+    def qemu_command(self, kernel: Kernel) -> list[str]:
+        """Return the command that starts the machine as a daemon."""
+        return [
+            *("qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config"),
+            *("-daemonize", "-pidfile", str(self.directory / "pid"), "-display", "none"),
+            *("-accel", "tcg,thread=multi,tb-size=1024", "-machine", "q35,sata=off,smbus=off"),
+            *("-cpu", "max", "-smp", "2", "-m", str(self.memory_mib), "-no-reboot"),
+            *("-kernel", str(kernel.vmlinux), "-initrd", str(self.directory / "initrd.cpio")),
+            *("-append", KERNEL_PARAMETERS),
+            *("-serial", f"file:{self.directory / 'serial.log'}"),
+            *("-qmp", f"unix:{self.directory / 'qmp'},server=on,wait=off"),
+            *("-device", "virtio-rng-pci"),
+            *self._network(),
+            *self._file_systems(),
+            *self._usb(),
+            *self.qemu_arguments,
+        ]
+
+    def _network(self) -> list[str]:
+        ports = {self.command_port: COMMAND_PORT, self.libvirt_port: LIBVIRT_PORT}
+        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for outer, inner in ports.items())
+        arguments = ["-netdev", f"user,id=eth0{forwards}", "-device", "virtio-net-pci,netdev=eth0"]
+        if self.peer:
+            # Datagram sockets: neither host has to be there first.
+            link = {
+                "type": "dgram",
+                "id": "eth1",
+                "local": {"type": "unix", "path": str(self.directory / "link")},
+                "remote": {"type": "unix", "path": str(self.directory.parent / self.peer / "link")},
+            }
+            mac = f"52:54:00:09:00:{self.number:02x}"
+            arguments += ["-netdev", json.dumps(link)]
+            arguments += ["-device", f"virtio-net-pci,netdev=eth1,mac={mac}"]
+        return arguments
+
+    def _file_systems(self) -> list[str]:
+        arguments = []
+        for tag, path, options in (
+            # The machine's own file systems meet in one: remap keeps their inodes apart.
+            ("root", Path("/"), "readonly=on,multidevs=remap"),
+            ("checkout", ROOT, "readonly=on,multidevs=remap"),
+            *((f"share{i}", path, "multidevs=remap") for i, path in enumerate(self.shares)),
+        ):
+            value = str(path).replace(",", ",,")
+            arguments += ["-fsdev", f"local,id={tag},path={value},security_model=none,{options}"]
+            arguments += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+        return arguments
+
+    def _usb(self) -> list[str]:
+        controller = {
+            "driver": "qemu-xhci",
+            "id": usb.CONTROLLER,
+            "addr": usb.CONTROLLER_SLOT,
+            "p2": usb.CONTROLLER_PORTS,
+            "p3": usb.CONTROLLER_PORTS,
+        }
+        arguments = ["-chardev", "null,id=serial1", *_json("-device", controller)]
+        for device in usb.DEVICES.values():
+            if device.is_stick:
+                arguments += _json("-blockdev", usb.image_arguments(device, self.directory))
+            arguments += _json("-device", usb.device_arguments(device, usb.full_port(device)))
+        for extra in usb.crowd(self.crowd):
+            arguments += _json("-device", extra)
+        return arguments
+
+
+def _json(option: str, value: dict[str, Any]) -> list[str]:
+    return [option, json.dumps(value)]

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the lab keeps its things, and what it needs from Debian."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout."""
+
+CACHE = ROOT / "lab" / "cache"
+"""What takes long to make and may be thrown away: the kernel."""
+
+RUN = ROOT / "lab" / "run"
+"""What belongs to running hosts and clouds: process ids, ports, sockets, logs, credentials."""
+
+PACKAGES = (
+    "busybox-static",
+    "iproute2",
+    "kmod",
+    "libvirt-clients",
+    "libvirt-daemon-system",
+    "qemu-system-x86",
+    "qemu-utils",
+    "udev",
+    "usbutils",
+)
+"""Debian packages that lab.host and lab.guest need, apart from python3, apt and dpkg."""
