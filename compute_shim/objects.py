@@ -77,8 +77,8 @@ class Outcome:
     """What became of a claim.
 
     :param generation: of the claim that it answers. An outcome of an older generation changes nothing.
-    :param state: ATTACHED, WAITING or FAILED for a claim with a server; AVAILABLE for one without,
-        when no domain on the host holds the device any more.
+    :param state: ATTACHED, WAITING or FAILED for a claim with a server. For one without: AVAILABLE when
+        no domain on the host holds the device any more, DETACHING while one still does.
     :param reason: one sentence for people, where the state needs one.
     """
 

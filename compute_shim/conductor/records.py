@@ -66,7 +66,7 @@ _OUTCOME = _schema(
     {
         "device_id": _KEY,
         "generation": _NUMBER,
-        "state": {"enum": [State.ATTACHED, State.WAITING, State.FAILED, State.AVAILABLE]},
+        "state": {"enum": [State.ATTACHED, State.WAITING, State.FAILED, State.DETACHING, State.AVAILABLE]},
         "reason": _REASON,
     }
 )

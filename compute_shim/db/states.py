@@ -61,6 +61,9 @@ def judge(row: models.Device, outcome: objects.Outcome) -> bool:
         row.instance_uuid = row.project_id = None
         settle(row)
         return True
+    if row.state == State.DETACHING and outcome.state == State.DETACHING:
+        row.state_reason = outcome.reason
+        return True
     return False
 
 
