@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the lab keeps its things, and what it needs from Debian."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -9,8 +10,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "lab" / "cache"
 """What takes long to make and may be thrown away: the kernel."""
 
-RUN = ROOT / "lab" / "run"
-"""What belongs to running hosts and clouds: process ids, ports, sockets, logs, credentials."""
+RUN = Path(os.environ.get("LAB_RUN") or ROOT / "lab" / "run")
+"""What belongs to running hosts and clouds: process ids, ports, sockets, logs, credentials.
+
+With another directory in LAB_RUN a second lab runs beside the first."""
 
 PACKAGES = (
     "busybox-static",
