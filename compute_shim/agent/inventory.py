@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,9 +64,11 @@ def clean(raw: bytes) -> str:
 
 def scan(sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) -> list[Plugged]:
     """All plugged devices but hubs, by port."""
-    ports = sorted(
-        entry.name for entry in (sys / "bus/usb/devices").glob("*-*") if _PORT_PATH.fullmatch(entry.name)
-    )
+    try:
+        names = os.listdir(sys / "bus/usb/devices")  # noqa: PTH208  names, without a Path for each
+    except FileNotFoundError:
+        return []  # a kernel without USB
+    ports = sorted(filter(_PORT_PATH.fullmatch, names))
     return [device for port in ports if (device := read(port, sys, udev)) is not None]
 
 

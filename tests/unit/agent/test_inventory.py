@@ -71,6 +71,10 @@ def test_hubs_and_what_pretends_to_be_one_are_never_seen(tree: Tree) -> None:
     assert [found.port for found in scan(tree.sys, tree.udev)] == ["1-3"]
 
 
+def test_a_host_without_usb_has_no_devices(tmp_path: Path) -> None:
+    assert scan(tmp_path / "sys", tmp_path / "udev") == []
+
+
 def test_the_class_is_that_of_the_device_or_else_of_its_first_interface(tree: Tree) -> None:
     tree.plug("1-1", 1, 2, descriptor=descriptors(0xEF, 3, 8))
     tree.plug("1-2", 1, 3, descriptor=descriptors(0, 3, 8))
