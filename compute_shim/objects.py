@@ -10,6 +10,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+#: ``blocked_reason`` of a device that no rule of ``[usb] device_spec`` allows. Such a device is for
+#: administrators to see only.
+NOT_ALLOWED = "not allowed by device_spec"
+
 
 class State(enum.StrEnum):
     """The states of a device, as people see them (column ``state``)."""

@@ -7,9 +7,7 @@ import dataclasses
 from collections.abc import Collection
 
 from compute_shim.agent import device_spec, host_use, inventory
-from compute_shim.objects import Claim, Device
-
-NOT_ALLOWED = "not allowed by device_spec"
+from compute_shim.objects import NOT_ALLOWED, Claim, Device
 
 
 class Survey:
