@@ -41,23 +41,36 @@ def make_bundle() -> None:
 
 def start() -> None:
     """Start the host; nova-compute begins as soon as its bundle is there, and waits for the control plane."""
-    SHARE.mkdir(parents=True, exist_ok=True)
+    Host(COMPUTE_HOST).start(
+        shares=[SHARE], background={"nova-compute": _nova_compute(), "usb-shim-agent": _agent()}
+    )
+
+
+def _nova_compute() -> str:
+    """The shell command that prepares and becomes nova-compute."""
     modules = bundle_path()
-    nova_compute = shlex.join(
+    command: list[str | Path] = [
+        *(VENV / "bin/python", "-m", "lab.nova_compute", modules),
+        *(VENV / "bin/nova-compute", "--config-file", config.NOVA_COMPUTE),
+    ]
+    return "; ".join(
         [
-            *(str(VENV / "bin/python"), "-m", bundle.__package__, str(modules)),
-            *(str(VENV / "bin/nova-compute"), "--config-file", str(config.NOVA_COMPUTE)),
+            f"mkdir -p {_words(config.COMPUTE_STATE / 'instances', config.COMPUTE_STATE / 'lock')}",
+            f"until [ -e {_words(modules)} ]; do sleep 0.2; done",
+            f"cd {_words(ROOT)}",
+            f"exec {_words(*command)} > {_words(SHARE / 'nova-compute.out')} 2>&1",
         ]
     )
-    agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(config.USB_SHIM_AGENT)])
-    wait_for_modules = f"until [ -e {shlex.quote(str(modules))} ]; do sleep 0.2; done"
-    Host(COMPUTE_HOST).start(
-        shares=[SHARE],
-        background={
-            "nova-compute": f"{wait_for_modules}; cd {shlex.quote(str(ROOT))}; exec {nova_compute}",
-            "usb-shim-agent": f"exec {agent}",
-        },
-    )
+
+
+def _agent() -> str:
+    """The shell command that becomes our agent."""
+    command: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.USB_SHIM_AGENT]
+    return f"exec {_words(*command)} > {_words(SHARE / 'usb-shim-agent.out')} 2>&1"
+
+
+def _words(*words: str | Path) -> str:
+    return shlex.join(str(word) for word in words)
 
 
 def wait_ready() -> None:
@@ -71,8 +84,17 @@ def wait_nova_compute(site: Site) -> None:
         lambda: databases.has_compute_node(site, COMPUTE_HOST),
         "nova-compute does not report its host",
         _START_SECONDS,
-        Host(COMPUTE_HOST).running,
+        _nova_compute_works,
         NOVA_COMPUTE_LOG,
+    )
+
+
+def _nova_compute_works() -> bool:
+    """False after an error that ends it: on native threads the process stays all the same."""
+    if not Host(COMPUTE_HOST).running():
+        return False
+    return not NOVA_COMPUTE_LOG.exists() or " CRITICAL nova " not in NOVA_COMPUTE_LOG.read_text(
+        errors="replace"
     )
 
 

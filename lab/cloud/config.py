@@ -28,7 +28,7 @@ RABBITMQ = ETC / "rabbitmq/rabbitmq.conf"
 FERNET_KEYS = STATE / "keystone/fernet-keys"
 CREDENTIAL_KEYS = STATE / "keystone/credential-keys"
 # In the compute host's own file system, which is gone when it stops.
-_COMPUTE_STATE = Path("/var/lib/nova")
+COMPUTE_STATE = Path("/var/lib/nova")
 
 
 def write_all(site: Site) -> None:
@@ -207,8 +207,8 @@ def _nova_compute(site: Site) -> Sections:
         "host": COMPUTE_HOST,
         "my_ip": "127.0.0.1",
         "log_file": SHARE / "nova-compute.log",
-        "state_path": _COMPUTE_STATE,
-        "instances_path": _COMPUTE_STATE / "instances",
+        "state_path": COMPUTE_STATE,
+        "instances_path": COMPUTE_STATE / "instances",
         "compute_driver": "libvirt.LibvirtDriver",
         "force_raw_images": False,
         "running_deleted_instance_poll_interval": 0,
@@ -228,7 +228,7 @@ def _nova_compute(site: Site) -> Sections:
             "cpu_mode": "none",
             "images_type": "qcow2",
         },
-        "oslo_concurrency": {"lock_path": _COMPUTE_STATE / "lock"},
+        "oslo_concurrency": {"lock_path": COMPUTE_STATE / "lock"},
     }
 
 

@@ -15,7 +15,7 @@ from lab.cloud import compute, compute_host, config, services, site
 from lab.cloud.control import Control
 from lab.cloud.process import Processes
 from lab.cloud.rest import Rest
-from lab.cloud.site import COMPUTE_HOST, ETC, LOG, PIDS, STATE
+from lab.cloud.site import COMPUTE_HOST, ETC, LOG, PIDS, SHARE, STATE
 from lab.cloud.timeline import LabError, Timeline
 from lab.host import Host, HostError
 from lab.paths import RUN
@@ -51,8 +51,9 @@ def up(more_servers: bool = True) -> int:
 
 
 def _bring_up() -> int:
-    shutil.rmtree(LOG, ignore_errors=True)
-    LOG.mkdir(parents=True)
+    for logs in (LOG, SHARE):
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
     processes = Processes(PIDS, LOG)
     timeline = Timeline()
     try:

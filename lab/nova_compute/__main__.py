@@ -4,8 +4,8 @@
     python -m lab.nova_compute BUNDLE NOVA-COMPUTE OPTION...
 
 Two things differ from running the script NOVA-COMPUTE: modules come from one file (see bundle.py), and the
-daemon for privileged calls is a fork of this process, not a second Python that imports Nova again. We are root
-here, so it needs nothing like sudo.
+daemon for privileged calls is a fork of this process, not a second Python that imports Nova again. We are
+root here, so it needs nothing like sudo.
 """
 
 import gc
