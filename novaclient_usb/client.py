@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client of the USB passthrough API, version 1.0.
+
+It needs keystoneauth only, for it has three callers: ``nova``, ``openstack`` and Horizon. Devices,
+attachments and hosts are dicts, as the API sends them, but for one thing: every text in them, and in
+errors, is made `novaclient_usb.names.printable`.
+
+Every call raises `keystoneauth1.exceptions.HttpError` when the service refuses,
+`keystoneauth1.exceptions.EndpointNotFound` when the catalog lacks the service, and
+`keystoneauth1.exceptions.ConnectFailure` when it cannot be reached.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib import parse
+
+from keystoneauth1 import adapter as ks_adapter
+from keystoneauth1 import exceptions, plugin
+from keystoneauth1 import session as ks_session
+
+from novaclient_usb import names
+
+SERVICE_TYPE = "usb-passthrough"
+API_VERSION = "1.0"
+
+#: Seconds that a wait lasts at most.
+TIME_LIMIT = 300.0
+
+# Seconds between two looks at a device: soon at first, for an attach takes a fraction of a second.
+_FIRST_PAUSE, _LONGEST_PAUSE, _PAUSE_GROWTH = 0.05, 1.0, 1.5
+
+_IN_PROGRESS = ("attaching", "detaching")
+
+
+class WaitFailed(exceptions.ClientException):
+    """What was waited for did not happen; the message says what did.
+
+    :ivar device: the device as last seen
+    """
+
+    def __init__(self, device: dict[str, Any], what: str):
+        super().__init__(f"{names.lsusb_line(device)} ({device['id']}) {what}")
+        self.device = device
+
+
+class Client:
+    """The whole API: ``devices``, ``attachments`` and ``hosts``."""
+
+    def __init__(self, adapter: ks_adapter.Adapter):
+        http = _Http(adapter)
+        self.devices = Devices(http)
+        self.attachments = Attachments(http, self.devices)
+        self.hosts = Hosts(http)
+
+
+def from_session(
+    session: ks_session.Session,
+    auth: plugin.BaseAuthPlugin | None = None,
+    interface: str | None = None,
+    region_name: str | None = None,
+) -> Client:
+    """The client of the service that the catalog names.
+
+    :param interface: ``public`` (the default of keystoneauth), ``internal`` or ``admin``
+    """
+    return Client(
+        ks_adapter.Adapter(
+            session,
+            auth=auth,
+            service_type=SERVICE_TYPE,
+            interface=interface,
+            region_name=region_name,
+            default_microversion=API_VERSION,
+        )
+    )
+
+
+class _Http:
+    """JSON over the adapter, made fit for people's eyes."""
+
+    def __init__(self, adapter: ks_adapter.Adapter):
+        self._adapter = adapter
+
+    def __call__(self, method: str, *path: str, **kwargs: Any) -> Any:
+        url = "/".join(["/v1", *(parse.quote(part, safe="") for part in path)])
+        try:
+            response = self._adapter.request(url, method, headers={"Accept": "application/json"}, **kwargs)
+        except exceptions.EndpointNotFound as error:
+            raise exceptions.EndpointNotFound(
+                f"This cloud has no {SERVICE_TYPE} service: its catalog names no endpoint of that type"
+                f" ({self._where()}). Ask its operator."
+            ) from error
+        except exceptions.HttpError as error:
+            error.message = names.printable(error.message)
+            error.args = (error.message,)
+            raise
+        if not response.content:
+            return None
+        try:
+            return _printable(response.json())
+        except ValueError as error:
+            raise exceptions.ClientException(
+                f"{response.url} does not answer in JSON. Is the '{SERVICE_TYPE}' endpoint in the service"
+                " catalog right?"
+            ) from error
+
+    def _where(self) -> str:
+        region = f"region {self._adapter.region_name}" if self._adapter.region_name else "any region"
+        return f"interface {self._adapter.interface or 'public'}, {region}"
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return names.printable(value)
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return value
+
+
+class Devices:
+    """USB devices of the compute hosts, as far as the caller may see them."""
+
+    def __init__(self, http: _Http):
+        self._http = http
+
+    def list(
+        self,
+        server_id: str | None = None,
+        host: str | None = None,
+        state: str | None = None,
+        vendor_id: str | None = None,
+        product_id: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """All devices that fit every given value, from as many pages as the service makes of them.
+
+        :param server_id: those on the host of this server, and those that the server has
+        """
+        wanted = {
+            "server_id": server_id,
+            "host": host,
+            "state": state,
+            "vendor_id": vendor_id,
+            "product_id": product_id,
+        }
+        query = {key: value for key, value in wanted.items() if value is not None}
+        devices = []
+        while True:
+            page = self._http("GET", "devices", params=query)
+            devices += page["devices"]
+            following = [link["href"] for link in page.get("devices_links", ()) if link["rel"] == "next"]
+            if not following:
+                return devices
+            # Only the query of the link is taken: its address may be one that is not reachable from here.
+            query = dict(parse.parse_qsl(parse.urlsplit(following[0]).query))
+
+    def get(self, device_id: str) -> dict[str, Any]:
+        """One device."""
+        return self._http("GET", "devices", device_id)["device"]
+
+    def update(self, device_id: str, **changes: Any) -> dict[str, Any]:
+        """Change ``shared``, ``description`` or ``enabled`` (for admins); the device after that."""
+        return self._http("PATCH", "devices", device_id, json={"device": changes})["device"]
+
+    def delete(self, device_id: str) -> None:
+        """Forget a device that is not plugged in (for admins)."""
+        self._http("DELETE", "devices", device_id)
+
+
+class Attachments:
+    """Which devices a server has."""
+
+    def __init__(self, http: _Http, devices: Devices):
+        self._http = http
+        self._devices = devices
+
+    def list(self, server_id: str) -> list[dict[str, Any]]:
+        """All attachments of a server."""
+        return self._http("GET", "servers", server_id, "attachments")["attachments"]
+
+    def create(self, server_id: str, device_id: str) -> dict[str, Any]:
+        """Ask for a device. It is granted when this returns; it is in the server some time later."""
+        body = {"attachment": {"device_id": device_id}}
+        return self._http("POST", "servers", server_id, "attachments", json=body)["attachment"]
+
+    def delete(self, server_id: str, device_id: str) -> None:
+        """Give a device back. It is out of the server some time later."""
+        self._http("DELETE", "servers", server_id, "attachments", device_id)
+
+    def wait_attached(
+        self,
+        server_id: str,
+        device_id: str,
+        time_limit: float = TIME_LIMIT,
+        progress: Callable[[dict[str, Any]], None] = lambda device: None,
+    ) -> dict[str, Any]:
+        """Wait until the server has the device, after `create`.
+
+        :param time_limit: in seconds
+        :param progress: called with the device at each look at it
+        :returns: the device, attached
+        :raises WaitFailed: it was refused, or was taken away again, or has to wait for something that
+            may be long in coming (the server is off, the device is unplugged), or the time is up
+        """
+        device = self._wait(server_id, device_id, time_limit, progress)
+        if device["server_id"] != server_id:
+            raise WaitFailed(device, "was taken away from the server while it was being attached.")
+        if device["state"] == "waiting":
+            raise WaitFailed(
+                device,
+                f"is not attached yet: {_reason(device)}. It stays reserved for the server and will be"
+                " attached by itself when that is over; detach it to give it up.",
+            )
+        if device["state"] != "attached":
+            raise WaitFailed(
+                device, f"could not be attached, its state is {device['state']}: {_reason(device)}."
+            )
+        return device
+
+    def wait_detached(
+        self,
+        server_id: str,
+        device_id: str,
+        time_limit: float = TIME_LIMIT,
+        progress: Callable[[dict[str, Any]], None] = lambda device: None,
+    ) -> None:
+        """Wait until the server no longer has the device, after `delete`.
+
+        :param time_limit: in seconds
+        :param progress: called with the device at each look at it
+        :raises WaitFailed: the server still has it, or the time is up
+        """
+        try:
+            device = self._wait(server_id, device_id, time_limit, progress)
+        except exceptions.NotFound:
+            # It was free, and then forgotten, or is no longer for this caller to see.
+            return
+        if device["server_id"] == server_id:
+            raise WaitFailed(device, f"was not detached, its state is {device['state']}: {_reason(device)}.")
+
+    def _wait(
+        self,
+        server_id: str,
+        device_id: str,
+        time_limit: float,
+        progress: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
+        """The device, once the server has lost it or nothing is in progress."""
+        deadline = time.monotonic() + time_limit
+        pause = _FIRST_PAUSE
+        while True:
+            device = self._devices.get(device_id)
+            progress(device)
+            if device["server_id"] != server_id or device["state"] not in _IN_PROGRESS:
+                return device
+            if time.monotonic() + pause > deadline:
+                raise WaitFailed(
+                    device,
+                    f"is still {device['state']} after {time_limit:g} seconds. It goes on by itself.",
+                )
+            time.sleep(pause)
+            pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
+
+
+def _reason(device: dict[str, Any]) -> str:
+    return (device["state_reason"] or "no reason is known").rstrip(".")
+
+
+class Hosts:
+    """Compute hosts with an agent (for admins)."""
+
+    def __init__(self, http: _Http):
+        self._http = http
+
+    def list(self) -> list[dict[str, Any]]:
+        """All of them."""
+        return self._http("GET", "hosts")["hosts"]
+
+    def get(self, host: str) -> dict[str, Any]:
+        """One, by its name."""
+        return self._http("GET", "hosts", host)["host"]

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova usb-*``: novaclient makes a command of each ``do_*`` function here (novaclient/shell.py)."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from novaclient import utils
+from novaclient.v2 import client as nova_client
+
+from novaclient_usb import client, names
+
+_server = utils.arg("server", metavar="<server>", help="Name or ID of server.")
+_device = utils.arg(
+    "device",
+    metavar="<device>",
+    help="ID, name, vendor:product, serial number or BUS:DEV (as lsusb prints it) of a USB device.",
+)
+
+
+@utils.arg(
+    "--server",
+    metavar="<server>",
+    help="Only the devices of this server's host, and those that the server has. Name or ID of server.",
+)
+@utils.arg("--host", metavar="<host>", help="Only the devices of this compute host. (Admin only)")
+@utils.arg(
+    "--state",
+    metavar="<state>",
+    help="Only devices in this state: available, attaching, attached, waiting, detaching, failed or"
+    " unavailable.",
+)
+def do_usb_list(cs: nova_client.Client, args: argparse.Namespace) -> None:
+    """List the USB devices that you may see."""
+    server_id = utils.find_resource(cs.servers, args.server).id if args.server else None
+    devices = _client(cs).devices.list(server_id=server_id, host=args.host, state=args.state)
+    devices.sort(key=lambda device: (device.get("host") or "", device["bus"] or 0, device["device"] or 0))
+    columns = ["ID", "Device", "State", "Server", "Reason"]
+    if any("host" in device for device in devices):
+        columns.append("Host")
+    rows = [
+        types.SimpleNamespace(
+            id=device["id"],
+            device=_encodable(names.lsusb_line(device)),
+            state=device["state"],
+            server=device["server_id"],
+            reason=_encodable(device["state_reason"]),
+            host=device.get("host"),
+        )
+        for device in devices
+    ]
+    utils.print_list(rows, columns)
+
+
+@_device
+def do_usb_show(cs: nova_client.Client, args: argparse.Namespace) -> None:
+    """Show details about a USB device."""
+    devices = _client(cs).devices.list()
+    _print_properties(names.find_device(devices, args.device, "'nova usb-list' lists what there is."))
+
+
+@utils.arg(
+    "--wait",
+    action="store_true",
+    default=False,
+    help="Report the progress until the server has the device.",
+)
+@_server
+@_device
+def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
+    """Attach a USB device of the compute host to a server."""
+    usb = _client(cs)
+    server = utils.find_resource(cs.servers, args.server)
+    device = names.find_device(
+        usb.devices.list(server_id=server.id),
+        args.device,
+        f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host.",
+    )
+    attachment = usb.attachments.create(server.id, device["id"])
+    if args.wait:
+        device = _watch("attaching", usb.attachments.wait_attached, server.id, device["id"])
+        attachment |= {key: device[key] for key in ("state", "state_reason")}
+    _print_properties(attachment | {"device": names.lsusb_line(device)})
+
+
+@utils.arg(
+    "--wait",
+    action="store_true",
+    default=False,
+    help="Report the progress until the server no longer has the device.",
+)
+@_server
+@_device
+def do_usb_detach(cs: nova_client.Client, args: argparse.Namespace) -> None:
+    """Detach a USB device from a server, or give up one that it waits for."""
+    usb = _client(cs)
+    server = utils.find_resource(cs.servers, args.server)
+    own = [device for device in usb.devices.list(server_id=server.id) if device["server_id"] == server.id]
+    device = names.find_device(
+        own,
+        args.device,
+        "The server has no such device;"
+        f" 'nova usb-list --server {shlex.quote(args.server)}' shows which it has.",
+    )
+    usb.attachments.delete(server.id, device["id"])
+    if args.wait:
+        _watch("detaching", usb.attachments.wait_detached, server.id, device["id"])
+
+
+def _client(cs: nova_client.Client) -> client.Client:
+    """The client of our service, as the same user at the same cloud."""
+    # What novaclient does itself to reach Glance and Neutron changes its own adapter, and sends our calls
+    # to Nova under --os-endpoint-override.
+    nova = cs.client
+    return client.from_session(
+        nova.session, auth=nova.auth, interface=nova.interface, region_name=nova.region_name
+    )
+
+
+def _watch(action: str, wait: Callable[..., Any], server_id: str, device_id: str) -> Any:
+    """Wait, and show it as novaclient shows waiting for a server (`novaclient.v2.shell._poll_for_status`)."""
+
+    def show(device: dict[str, Any]) -> None:
+        print(f"\rUSB device {action}...", end="", flush=True)
+
+    print()
+    try:
+        result = wait(server_id, device_id, progress=show)
+    finally:
+        print()
+    print("Finished")
+    return result
+
+
+def _print_properties(properties: dict[str, Any]) -> None:
+    """A table of properties and values."""
+    # Not `utils.print_dict`: a device could forge rows of it, for it breaks a value wherever it holds a
+    # backslash and an n.
+    rows = [
+        types.SimpleNamespace(property=key, value=_encodable(value))
+        for key, value in sorted(properties.items())
+    ]
+    utils.print_list(rows, ["Property", "Value"])
+
+
+def _encodable(value: Any) -> Any:
+    """The value; of a text what the terminal's encoding can express.
+
+    Otherwise one device with a foreign name would keep a Latin-1 terminal from listing any.
+    """
+    if not isinstance(value, str):
+        return value
+    encoding = sys.stdout.encoding or "utf-8"
+    return value.encode(encoding, "replace").decode(encoding)
