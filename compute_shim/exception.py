@@ -6,6 +6,7 @@ The API answers each with its status and its text; the text names the thing, the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 
@@ -13,9 +14,14 @@ class Refused(Exception):
     """Base of all that a caller can be told.
 
     :cvar status: of the HTTP answer.
+    :ivar headers: of the HTTP answer.
     """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.headers = dict(headers or {})
 
 
 class Invalid(Refused):
@@ -40,6 +46,12 @@ class NotFound(Refused):
     """There is no such thing, or none that the caller may know of."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+class MethodNotAllowed(Refused):
+    """One does not do that to this."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
 
 
 class Conflict(Refused):

@@ -1,1 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Who may do what: one module per noun, as oslo.policy rules that an operator may override."""
+
+from oslo_policy import policy
+
+from compute_shim.policies import attachments, base, devices, hosts
+
+
+def list_rules() -> list[policy.RuleDefault]:
+    """All rules (entry point ``oslo.policy.policies``)."""
+    return [*base.RULES, *devices.RULES, *attachments.RULES, *hosts.RULES]

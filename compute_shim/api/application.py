@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application behind the middleware: which handler answers which request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import routes
+import webob
+import webob.dec
+from oslo_db import exception as db_exception
+from oslo_log import log
+
+from compute_shim import exception
+from compute_shim.api import errors
+from compute_shim.api.call import Call, Service
+from compute_shim.api.handlers import attachments, devices, hosts, root
+
+LOG = log.getLogger(__name__)
+
+Handler = Callable[..., webob.Response]
+
+# No patterns in the paths: handlers say what is wrong with an id.
+ROUTES: dict[str, dict[str, Handler]] = {
+    "": {"GET": root.versions},
+    "/": {"GET": root.versions},
+    "/v1/devices": {"GET": devices.index},
+    "/v1/devices/{device_id}": {"GET": devices.show, "PATCH": devices.update, "DELETE": devices.delete},
+    "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},
+    "/v1/servers/{server_id}/attachments/{device_id}": {"DELETE": attachments.delete},
+    "/v1/hosts": {"GET": hosts.index},
+    "/v1/hosts/{host}": {"GET": hosts.show},
+}
+
+
+class Application:
+    """A WSGI application."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._mapper = routes.Mapper()
+        for path in ROUTES:
+            self._mapper.connect(path, route=path)
+        self._mapper.create_regs()
+
+    @webob.dec.wsgify
+    def __call__(self, request: webob.Request) -> webob.Response:
+        try:
+            handler, arguments = self._route(request)
+            return handler(Call(self._service, request), **arguments)
+        except exception.Refused as error:
+            return errors.response(error.status, str(error), error.headers)
+        except db_exception.DBConnectionError as error:
+            LOG.error("The database is away: %s", error)
+            return errors.response(503, "The database of this service is away. Try again later.")
+
+    def _route(self, request: webob.Request) -> tuple[Handler, Mapping[str, str]]:
+        try:
+            path = request.path_info
+        except UnicodeDecodeError:
+            raise exception.Invalid("The path of the request is not UTF-8.") from None
+        match = self._mapper.match(path)
+        if match is None:
+            raise exception.NotFound(f"There is nothing at {path}.")
+        handlers = ROUTES[match.pop("route")]
+        handler = handlers.get(request.method)
+        if handler is None:
+            allowed = ", ".join(handlers)
+            raise exception.MethodNotAllowed(
+                f"{request.method} is not for {path}. What is: {allowed}.", headers={"Allow": allowed}
+            )
+        return handler, match

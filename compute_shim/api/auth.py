@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is asking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import webob
+import webob.dec
+from keystonemiddleware import auth_token
+from oslo_config import cfg
+from oslo_context import context as oslo_context
+
+from compute_shim.api.call import CONTEXT
+
+_PUBLIC = ("", "/")
+
+
+def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
+    """Middleware that lets nobody in without a valid token, but to what is public.
+
+    Not done with ``delay_auth_decision``: that takes a Keystone that is away for a bad token.
+    """
+    checked = auth_token.AuthProtocol(application, {"oslo_config_config": conf})
+
+    @webob.dec.wsgify
+    def choose(request: webob.Request) -> Any:
+        return application if request.environ["PATH_INFO"] in _PUBLIC else checked
+
+    return choose
+
+
+def context(application: Any, conf: cfg.ConfigOpts) -> Any:
+    """Middleware that makes a context of what the token said (the headers that keystonemiddleware sets)."""
+
+    @webob.dec.wsgify
+    def add(request: webob.Request) -> Any:
+        request.environ[CONTEXT] = oslo_context.RequestContext.from_environ(request.environ)
+        return application
+
+    return add

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler has in hand: the service that it belongs to, and the request that it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import webob
+from keystoneauth1 import plugin as ks_plugin
+from oslo_config import cfg
+from oslo_context import context as oslo_context
+from oslo_policy import policy
+
+from compute_shim import exception, nova, objects
+from compute_shim.api import validation
+from compute_shim.db.api import Database
+
+CONTEXT = "compute_shim.context"
+
+
+class Compute(Protocol):
+    """What is asked of Nova (`compute_shim.nova.Nova`)."""
+
+    def server(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> nova.Server: ...
+
+
+class Agents(Protocol):
+    """What agents are told (`compute_shim.rpc.AgentClient`)."""
+
+    def claim_changed(self, host: str, claim: objects.Claim) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """What all requests have in common."""
+
+    conf: cfg.ConfigOpts
+    db: Database
+    nova: Compute
+    agents: Agents
+    policy: policy.Enforcer
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One request to the service."""
+
+    service: Service
+    request: webob.Request
+
+    @property
+    def project_id(self) -> str:
+        """The project that the caller works in."""
+        return self._context.project_id
+
+    @property
+    def token(self) -> ks_plugin.BaseAuthPlugin:
+        """The caller's own credentials (keystonemiddleware, "What auth_token adds to the request")."""
+        return self.request.environ["keystone.token_auth"]
+
+    @property
+    def _context(self) -> oslo_context.RequestContext:
+        return self.request.environ[CONTEXT]
+
+    def may(self, rule: policy.DocumentedRuleDefault) -> bool:
+        """Does the policy allow this to the caller, in the caller's own project?"""
+        return self.project_id is not None and self.service.policy.authorize(
+            rule.name, {"project_id": self.project_id}, self._context
+        )
+
+    def authorize(self, rule: policy.DocumentedRuleDefault) -> None:
+        """Go on only if the policy allows this.
+
+        :raises compute_shim.exception.Forbidden: it does not
+        """
+        if not self.may(rule):
+            raise exception.Forbidden(
+                f"The policy does not allow you this ({rule.name}). It takes a token for a project, and the"
+                " role that the operator of this cloud asks for."
+            )
+
+    def body(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The JSON body; raises as `validation.body`."""
+        return validation.body(self.request, schema)
+
+    def query(self, schema: dict[str, Any]) -> dict[str, str]:
+        """The parameters of the query; raises as `validation.query`."""
+        return validation.query(self.request, schema)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application and the middleware around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import microversion_parse.middleware
+import oslo_middleware
+import webob
+import webob.dec
+from oslo_config import cfg
+from oslo_policy import policy
+
+from compute_shim import policies
+from compute_shim.api import auth, errors, microversion
+from compute_shim.api.application import Application
+from compute_shim.api.call import Agents, Compute, Service
+from compute_shim.db.api import Database
+
+
+def negotiation(application: Any, conf: cfg.ConfigOpts) -> Any:
+    """Find out which version of the API the client wants."""
+    return microversion_parse.middleware.MicroversionMiddleware(
+        application,
+        microversion.SERVICE_TYPE,
+        microversion.VERSIONS,
+        json_error_formatter=errors.json_formatter,
+    )
+
+
+def healthcheck(application: Any, conf: cfg.ConfigOpts) -> Any:
+    """Tell load balancers that we are here."""
+    answer = oslo_middleware.Healthcheck(None, conf)
+
+    @webob.dec.wsgify
+    def choose(request: webob.Request) -> Any:
+        return answer if request.environ["PATH_INFO"] == "/healthcheck" else application
+
+    return choose
+
+
+def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, agents: Agents) -> Any:
+    """The WSGI application."""
+    enforcer = policy.Enforcer(conf)
+    enforcer.register_defaults(policies.list_rules())
+    application: Any = Application(Service(conf, db, nova, agents, enforcer))
+    # A request goes through this list from its end to its beginning.
+    for middleware in (
+        negotiation,
+        auth.context,
+        auth.keystone,
+        oslo_middleware.RequestBodySizeLimiter,
+        healthcheck,
+        errors.Errors,
+        oslo_middleware.RequestId,
+        oslo_middleware.HTTPProxyToWSGI,
+    ):
+        application = middleware(application, conf)
+    return application

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attachments: which devices a server has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import webob
+
+from compute_shim import exception, nova
+from compute_shim.api import servers, validation
+from compute_shim.api.call import Call
+from compute_shim.api.handlers import devices
+from compute_shim.api.schemas import attachments as schemas
+from compute_shim.api.visibility import utc
+from compute_shim.db import models, queries, states
+from compute_shim.objects import State
+from compute_shim.policies import attachments as policies
+
+
+def index(call: Call, server_id: str) -> webob.Response:
+    """The devices that a server has."""
+    call.authorize(policies.LIST)
+    rows = _claims(call, server_id)
+    return webob.Response(json={"attachments": [_view(row) for row in rows]})
+
+
+def create(call: Call, server_id: str) -> webob.Response:
+    """Take a device for a server; the agent attaches it."""
+    call.authorize(policies.CREATE)
+    device_id = call.body(schemas.CREATE)["attachment"]["device_id"]
+    server = servers.find(call, server_id)
+    servers.refuse_locked(call, server)
+    row = devices.find(call, device_id)
+    if row.instance_uuid == server.id:
+        _again(call, server, row)
+    else:
+        _claim(call, server, row)
+    row = _nudge(call, row)
+    if row.instance_uuid != server.id:
+        raise exception.Conflict(f"USB device {row.id} was given up again meanwhile.")
+    return webob.Response(json={"attachment": _view(row)}, status=202)
+
+
+def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
+    """Give a device back; the agent takes it out of the server, as soon as it is alive."""
+    call.authorize(policies.DELETE)
+    known_id = validation.uuid(device_id)
+    row = next((row for row in _claims(call, server_id, change=True) if row.id == known_id), None)
+    if row is None or row.instance_uuid is None:
+        raise exception.NotFound(f"Server {server_id} has no USB device {device_id}.")
+    # What was given up already, by this or by another request, is no error.
+    queries.give_up(call.service.db, row.id, row.instance_uuid)
+    _nudge(call, row)
+    return webob.Response(status=202)
+
+
+def _claims(call: Call, server_id: str, change: bool = False) -> Sequence[models.Device]:
+    """What a server of the caller's has.
+
+    A server that is deleted leaves its claims behind; they are their project's, to see and to give up.
+
+    :param change: the caller wants to change the server.
+    """
+    try:
+        server = servers.find(call, server_id)
+    except exception.NotFound:
+        rows = queries.devices_of_server(call.service.db, validation.uuid(server_id) or "")
+        if not call.may(policies.ANY_SERVER):
+            rows = [row for row in rows if row.project_id == call.project_id]
+        if not rows:
+            raise
+        return rows
+    if change:
+        servers.refuse_locked(call, server)
+    return queries.devices_of_server(call.service.db, server.id)
+
+
+def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
+    """Take a device that another server may be taking at this moment."""
+    host = servers.live_host(call, server)
+    if row.host != host.host:
+        raise exception.Conflict(
+            f"USB device {row.id} is plugged into another host than the one that server {server.id} is on."
+        )
+    if queries.claim(call.service.db, row.id, server.id, server.project_id):
+        return
+    row = devices.find(call, row.id)
+    if row.instance_uuid is None:
+        reason = row.state_reason or "it was not free a moment ago, try again"
+        raise exception.Conflict(f"USB device {row.id} cannot be attached now: {reason}.")
+    if row.instance_uuid != server.id:
+        by = f" by server {row.instance_uuid}" if row.project_id == call.project_id else ""
+        raise exception.Conflict(
+            f"USB device {row.id} is taken{by}. Choose another, or wait until it is free."
+        )
+    _again(call, server, row)
+
+
+def _again(call: Call, server: nova.Server, row: models.Device) -> None:
+    """The server has the device: try once more what failed."""
+    if row.state == State.DETACHING:
+        raise exception.Conflict(
+            f"USB device {row.id} is being taken out of server {server.id}. Wait until it is free."
+        )
+    queries.retry(call.service.db, row.id, server.id)
+
+
+def _nudge(call: Call, row: models.Device) -> models.Device:
+    """Tell the agent what is wanted of a device now; returns the device as it is now."""
+    now = queries.device(call.service.db, row.id) or row
+    call.service.agents.claim_changed(now.host, states.claim_of(now))
+    return now
+
+
+def _view(row: models.Device) -> dict[str, Any]:
+    return {
+        "device_id": row.id,
+        "server_id": row.instance_uuid,
+        "state": row.state,
+        "state_reason": row.state_reason,
+        "name": row.name,
+        "vendor_id": row.vendor_id,
+        "product_id": row.product_id,
+        "serial": row.serial,
+        "bus": row.bus if row.present else None,
+        "device": row.device if row.present else None,
+        "updated_at": utc(row.updated_at),
+    }

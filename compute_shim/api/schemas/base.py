@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the schemas of the nouns are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute_shim.db.models import TEXT_LENGTH
+
+# ``\Z``, because ``$`` matches before a line feed too.
+UUID = {
+    "type": "string",
+    "pattern": r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z",
+    "description": "a UUID",
+}
+
+#: One line of text that every database can hold: no control characters, no halves of characters.
+TEXT = {
+    "type": "string",
+    "maxLength": TEXT_LENGTH,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*\Z",
+    "description": f"one line of printable text, of at most {TEXT_LENGTH} characters",
+}
+
+
+def strict(properties: dict[str, Any], required: list[str] | None = None, least: int = 0) -> dict[str, Any]:
+    """An object of these properties and no others.
+
+    :param required: those that must be there.
+    :param least: how many must be there.
+    """
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required or [],
+        "minProperties": least,
+        "additionalProperties": False,
+    }
+
+
+def wrapped(noun: str, content: dict[str, Any]) -> dict[str, Any]:
+    """The body of a request: ``{noun: content}``."""
+    return strict({noun: content}, required=[noun])

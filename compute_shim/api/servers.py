@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers: they are Nova's, and the caller's own token decides which of them the caller may see."""
+
+from __future__ import annotations
+
+from compute_shim import exception, nova
+from compute_shim.api import hosts, validation
+from compute_shim.api.call import Call
+from compute_shim.db import models, queries
+from compute_shim.policies import attachments as policies
+
+
+def find(call: Call, server_id: str) -> nova.Server:
+    """A server of the caller's.
+
+    :raises compute_shim.exception.NotFound: there is none of that id, or it is not the caller's
+    :raises compute_shim.exception.Unavailable: Nova cannot be asked
+    """
+    known_id = validation.uuid(server_id)
+    if known_id is None:
+        raise nova.no_server(server_id)
+    server = call.service.nova.server(call.token, known_id)
+    if server.project_id != call.project_id and not call.may(policies.ANY_SERVER):
+        raise nova.no_server(server_id)
+    return server
+
+
+def refuse_locked(call: Call, server: nova.Server) -> None:
+    """Let nobody change a locked server who could not unlock it either.
+
+    :raises compute_shim.exception.Conflict: it is locked
+    """
+    if server.locked and not call.may(policies.ANY_SERVER):
+        raise exception.Conflict(f"Server {server.id} is locked. Unlock it first.")
+
+
+def host(call: Call, server: nova.Server) -> models.Host | None:
+    """The host that a server is on, None if it is on none that has ever had an agent.
+
+    Most callers may not know the host's name, so it is found by the ``hostId`` that they may see.
+    """
+    known = queries.hosts(call.service.db)
+    return next((row for row in known if nova.host_id(server.project_id, row.host) == server.host_id), None)
+
+
+def live_host(call: Call, server: nova.Server) -> models.Host:
+    """The host that a server is on, and on which an agent is alive.
+
+    :raises compute_shim.exception.Conflict: the server is not on a host
+    :raises compute_shim.exception.Unavailable: there is no agent, or it is down
+    """
+    if not server.host_id:
+        raise exception.Conflict(f"Server {server.id} is not on a host now. Start it first.")
+    found = host(call, server)
+    if found is None or not hosts.is_up(call.service.conf, found):
+        raise exception.Unavailable(
+            f"No USB agent is alive on the host of server {server.id}. Ask the operator of this cloud."
+        )
+    return found

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``usb-shim-status upgrade check``: is this installation ready to be used?"""
+
+import sys
+
+from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+
+# isort: split
+from keystonemiddleware import opts as keystone_opts
+from oslo_config import cfg
+from oslo_db import exception as db_exception
+from oslo_log import log
+from oslo_upgradecheck import upgradecheck
+from sqlalchemy import exc as sqlalchemy_exception
+
+from compute_shim import conf as configuration
+from compute_shim import rpc
+from compute_shim.api import hosts
+from compute_shim.conf import database
+from compute_shim.db import migrations, queries
+from compute_shim.db.api import Database
+
+
+class Checks(upgradecheck.UpgradeCommands):
+    """Each method answers one question."""
+
+    def __init__(self) -> None:
+        self.conf: cfg.ConfigOpts
+
+    def check_database(self) -> upgradecheck.Result:
+        """The database answers and has the newest schema."""
+        try:
+            found = migrations.version(Database(self.conf))
+        except (cfg.Error, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
+            return _failure(f"The database cannot be used: {error}. Check [database] connection.")
+        if found != migrations.head():
+            return _failure(
+                f"The schema of the database is at revision {found}, not {migrations.head()}."
+                " Run usb-shim-manage db sync."
+            )
+        return _success()
+
+    def check_keystone(self) -> upgradecheck.Result:
+        """Clients without a token can be told where to get one."""
+        if self.conf.keystone_authtoken.www_authenticate_uri:
+            return _success()
+        return _failure(
+            "[keystone_authtoken] www_authenticate_uri is not set. Set it to Keystone's public URL."
+        )
+
+    def check_agents(self) -> upgradecheck.Result:
+        """All agents are alive, and speak as we do."""
+        try:
+            known = queries.hosts(Database(self.conf))
+        except (cfg.Error, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError):
+            return _warning("The agents are not known while the database cannot be used.")
+        if not known:
+            return _warning("No agent has shown up yet. Start usb-shim-agent on the compute hosts.")
+        down = [host.host for host in known if not hosts.is_up(self.conf, host)]
+        foreign = [f"{host.host} ({host.version})" for host in known if host.version != rpc.VERSION]
+        complaints = []
+        if down:
+            complaints.append(f"Not alive: {', '.join(down)}. Start usb-shim-agent there.")
+        if foreign:
+            complaints.append(f"Of another version than {rpc.VERSION}: {', '.join(foreign)}. Upgrade them.")
+        return _warning(" ".join(complaints)) if complaints else _success()
+
+    _upgrade_checks = (
+        ("Database", check_database),
+        ("Keystone", check_keystone),
+        ("Agents", check_agents),
+    )
+
+
+def _success() -> upgradecheck.Result:
+    return upgradecheck.Result(upgradecheck.Code.SUCCESS)
+
+
+def _warning(details: str) -> upgradecheck.Result:
+    return upgradecheck.Result(upgradecheck.Code.WARNING, details)
+
+
+def _failure(details: str) -> upgradecheck.Result:
+    return upgradecheck.Result(upgradecheck.Code.FAILURE, details)
+
+
+def main() -> int:
+    """Print what was found; the exit code is 0 for all well, 1 for warnings, 2 for failures."""
+    checks = Checks()
+    try:
+        checks.conf = configuration.load(
+            prepare=lambda conf: upgradecheck.register_cli_options(conf, checks),
+        )
+    except cfg.Error as error:
+        print(f"usb-shim-status: {error}", file=sys.stderr)
+        return 2
+    database.register(checks.conf)
+    # A database that is away is an answer, too.
+    checks.conf.set_override("max_retries", 1, group=database.GROUP)
+    for group, options in keystone_opts.list_auth_token_opts():
+        checks.conf.register_opts(options, group=group)
+    log.setup(checks.conf, configuration.PROJECT)
+    return upgradecheck.run(checks.conf)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

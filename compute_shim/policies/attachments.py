@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attachments."""
+
+from compute_shim.policies import base
+
+_ALL = "/v1/servers/{server_id}/attachments"
+_ONE = "/v1/servers/{server_id}/attachments/{device_id}"
+
+LIST = base.rule("attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL))
+CREATE = base.rule("attachments", "create", base.MEMBER, "Attach a USB device to a server.", ("POST", _ALL))
+DELETE = base.rule(
+    "attachments", "delete", base.MEMBER, "Detach a USB device from a server.", ("DELETE", _ONE)
+)
+ANY_SERVER = base.rule(
+    "attachments",
+    "any_server",
+    base.ADMIN,
+    "Do so with servers of other projects too, and with locked ones.",
+    ("GET", _ALL),
+    ("POST", _ALL),
+    ("DELETE", _ONE),
+)
+
+RULES = [LIST, CREATE, DELETE, ANY_SERVER]

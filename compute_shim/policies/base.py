@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rules of the nouns are made of."""
+
+from oslo_policy import policy
+
+_PREFIX = "usb-passthrough"
+
+ADMIN = "rule:admin_api"
+READER = "rule:project_reader"
+MEMBER = "rule:project_member"
+
+RULES = [
+    policy.RuleDefault("admin_api", "role:admin", "An administrator of the cloud."),
+    policy.RuleDefault(
+        "project_reader",
+        "rule:admin_api or (role:reader and project_id:%(project_id)s)",
+        "Somebody who may look, in a project.",
+    ),
+    policy.RuleDefault(
+        "project_member",
+        "rule:admin_api or (role:member and project_id:%(project_id)s)",
+        "Somebody who may do things, in a project.",
+    ),
+]
+
+
+def rule(
+    noun: str, verb: str, check: str, description: str, *operations: tuple[str, str]
+) -> policy.DocumentedRuleDefault:
+    """The rule for one thing that can be done.
+
+    :param operations: method and path of the requests for which it is asked.
+    """
+    return policy.DocumentedRuleDefault(
+        name=f"{_PREFIX}:{noun}:{verb}",
+        check_str=check,
+        description=description,
+        operations=[{"method": method, "path": path} for method, path in operations],
+        scope_types=["project"],
+    )

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices."""
+
+from compute_shim.policies import base
+
+_ALL, _ONE = "/v1/devices", "/v1/devices/{device_id}"
+
+LIST = base.rule("devices", "list", base.READER, "List USB devices.", ("GET", _ALL))
+SHOW = base.rule("devices", "show", base.READER, "Show a USB device.", ("GET", _ONE))
+SEE_ALL = base.rule(
+    "devices",
+    "see_all",
+    base.ADMIN,
+    "See on which hosts USB devices are, which servers of other projects have them, and those that no host"
+    " offers any more.",
+    ("GET", _ALL),
+    ("GET", _ONE),
+)
+UPDATE = base.rule("devices", "update", base.ADMIN, "Describe, enable or disable a device.", ("PATCH", _ONE))
+DELETE = base.rule("devices", "delete", base.ADMIN, "Forget a device that is absent.", ("DELETE", _ONE))
+
+RULES = [LIST, SHOW, SEE_ALL, UPDATE, DELETE]

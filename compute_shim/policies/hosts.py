@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts."""
+
+from compute_shim.policies import base
+
+LIST = base.rule("hosts", "list", base.ADMIN, "List the hosts with an agent.", ("GET", "/v1/hosts"))
+SHOW = base.rule("hosts", "show", base.ADMIN, "Show a host with an agent.", ("GET", "/v1/hosts/{host}"))
+
+RULES = [LIST, SHOW]
