@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the lab host: what an attach costs by a bare call to libvirt, and by the agent.
+
+Usage: inside_attach.py DOMAIN_UUID PORT ROUNDS. Prints JSON: seconds of each round.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable
+
+from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+
+# isort: split
+import libvirt
+
+from compute_shim.agent import device_spec
+from compute_shim.agent.agent import Agent
+from compute_shim.agent.survey import Survey
+from compute_shim.hypervisor.libvirt.config import hostdev_xml
+from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.objects import Claim, Device, Outcome, State
+
+DEVICE_ID = "benchmark"
+NEVER = 3600.0
+SETTLE = 1.0  # seconds in which the host's driver takes the device back
+
+
+class Listener:
+    """Takes the place of the courier: knows what is plugged, and tells when a claim is fulfilled."""
+
+    def __init__(self) -> None:
+        self.plugged: list[Device] | None = None
+        self._outcome: Outcome | None = None
+        self._changed = threading.Condition()
+
+    def devices(self, hypervisor: str, devices: list[Device]) -> None:
+        with self._changed:
+            self.plugged = devices
+            self._changed.notify_all()
+
+    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        with self._changed:
+            self._outcome = next((item for item in outcomes if item.device_id == DEVICE_ID), None)
+            self._changed.notify_all()
+
+    def wait_devices(self) -> list[Device]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.plugged is not None, timeout=60)
+            return self.plugged or []
+
+    def wait(self, generation: int, state: State) -> None:
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: (
+                    self._outcome is not None
+                    and (self._outcome.generation, self._outcome.state) == (generation, state)
+                ),
+                timeout=60,
+            ):
+                raise SystemExit(f"waited for {state}, got {self._outcome}")
+
+
+def main() -> None:
+    uuid, port, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    host = Host("qemu:///system")
+    listener = Listener()
+    agent = Agent(host, Survey(device_spec.parse(["{}"])), listener, NEVER)  # type: ignore[arg-type]
+    threading.Thread(target=agent.run, daemon=True).start()
+    device = next(item for item in listener.wait_devices() if item.port == port)
+    agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, 0)], complete=True)
+    domain = libvirt.open("qemu:///system").lookupByUUIDString(uuid)
+    # Not marked as ours, so that the agent leaves it alone.
+    xml = hostdev_xml("bare", device).replace("ua-usb-", "ua-bench-")
+
+    seconds: dict[str, list[float]] = {"bare": [], "agent": []}
+    for number in range(rounds):
+        began = time.perf_counter()
+        domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        seconds["bare"].append(time.perf_counter() - began)
+        domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        time.sleep(SETTLE)
+
+        generation = 2 * number + 1
+        began = time.perf_counter()
+        agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, generation, uuid)], complete=False)
+        listener.wait(generation, State.ATTACHED)
+        seconds["agent"].append(time.perf_counter() - began)
+        agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, generation + 1)], complete=False)
+        listener.wait(generation + 1, State.AVAILABLE)
+        time.sleep(SETTLE)
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()

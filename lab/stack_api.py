@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our API where there is no cloud: callers are who their headers say, servers are what a file says.
+
+Usage: python -m lab.stack_api PORT SERVERS_JSON, with OS_USB_SHIM_CONFIG_FILES as for the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import sys
+from pathlib import Path
+from typing import Any
+from wsgiref import simple_server
+
+from compute_shim import nova
+from compute_shim.api import auth
+
+
+class FileOfServers:
+    """Takes Nova's place: {server id: {"project_id": ..., "host": ...}}."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def server(self, token: Any, server_id: str) -> nova.Server:
+        """As `compute_shim.nova.Nova.server`, for a caller who may see all."""
+        found = json.loads(self._path.read_text()).get(server_id)
+        if found is None:
+            raise nova.no_server(server_id)
+        project_id = found["project_id"]
+        return nova.Server(server_id, project_id, nova.host_id(project_id, found["host"]), locked=False)
+
+
+def trust(application: Any, conf: Any) -> Any:
+    """Takes the place of keystonemiddleware: the headers that it would set come from the caller."""
+
+    def add_token(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["keystone.token_auth"] = None
+        return application(environ, start_response)
+
+    return add_token
+
+
+class Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
+    """A thread for each request."""
+
+    daemon_threads = True
+
+
+class Quiet(simple_server.WSGIRequestHandler):
+    """Logs no requests."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def main() -> None:
+    """Serve until killed."""
+    port, servers = int(sys.argv[1]), Path(sys.argv[2])
+    auth.keystone = trust
+    nova.Nova = lambda conf: FileOfServers(servers)  # type: ignore[misc, assignment, return-value]
+    from compute_shim.wsgi import api
+
+    with simple_server.make_server("127.0.0.1", port, api.application, Server, Quiet) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

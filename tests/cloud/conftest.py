@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's cloud: the one that runs, or one that is started for the tests and stopped after them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+import lab.cloud
+from lab.cloud import compute, lifecycle, site
+from lab.cloud.process import wait_until
+from lab.cloud.rest import Rest
+from lab.cloud.site import COMPUTE_HOST, VENV, Site
+from lab.host import Host
+
+_SERVER_SECONDS = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """The cloud, as its users meet it: through their command line."""
+
+    site: Site
+    host: Host
+
+    def nova(self, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``nova`` as a user of the cloud; both streams and the exit status are what the user sees."""
+        environment = {
+            **os.environ,
+            "OS_AUTH_URL": self.site.url("keystone", "/v3"),
+            "OS_IDENTITY_API_VERSION": "3",
+            "OS_REGION_NAME": "RegionOne",
+            "OS_USERNAME": user,
+            "OS_PASSWORD": self.site.passwords[user],
+            "OS_USER_DOMAIN_ID": "default",
+            "OS_PROJECT_NAME": user,
+            "OS_PROJECT_DOMAIN_ID": "default",
+            "PYTHONWARNINGS": "ignore",
+        }
+        return subprocess.run(
+            [VENV / "bin/nova", *arguments], env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    def succeed(self, user: str, *arguments: str) -> str:
+        """What the command prints; it must succeed."""
+        done = self.nova(user, *arguments)
+        assert done.returncode == 0, f"nova {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def fail(self, user: str, *arguments: str) -> str:
+        """What the command says on stderr; it must fail, and without a traceback."""
+        done = self.nova(user, *arguments)
+        assert done.returncode == 1, f"nova {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stderr
+
+    def guest_usb(self, server: str) -> list[str]:
+        """What the guest itself sees, as ``python -m lab guest usb`` prints it."""
+        done = subprocess.run(
+            [VENV / "bin/python", "-m", "lab", "guest", "usb", server],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def wait_guest(self, server: str, serial: str, present: bool) -> None:
+        """Until the guest sees, or no longer sees, the device with a serial."""
+        wait_until(
+            lambda: any(serial in line for line in self.guest_usb(server)) == present,
+            f"the guest of {server} {'does not see' if present else 'still sees'} {serial}",
+            120,
+            self.host.running,
+        )
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    started = not lifecycle.is_up()
+    if started:
+        assert lab.cloud.up() == 0
+    lifecycle.start_more_servers()
+    the_site = site.load()
+    admin = Rest(the_site, "admin")
+    wait_until(
+        lambda: all(compute.states(admin).get(name) == "ACTIVE" for name in compute.SERVERS),
+        "the servers do not come up",
+        _SERVER_SECONDS,
+        Host(COMPUTE_HOST).running,
+    )
+    yield Cloud(the_site, Host(COMPUTE_HOST))
+    if started:
+        lab.cloud.down()
+
+
+@pytest.fixture(autouse=True)
+def _give_everything_back(cloud: Cloud) -> Iterator[None]:
+    """Whatever a test attached is free again before the next."""
+    yield
+    for user, servers in (("demo", ("demo", "demo2")), ("other", ("other",))):
+        for server in servers:
+            for line in cloud.succeed(user, "usb-list", "--server", server).splitlines():
+                cells = [cell.strip() for cell in line.split("|")]
+                if len(cells) > 4 and cells[4] not in ("", "-", "Server", "None"):
+                    cloud.nova(user, "usb-detach", "--wait", server, cells[1])

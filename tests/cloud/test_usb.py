@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real stick in a real Nova instance, as its user does it."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from keystoneauth1 import exceptions, identity, session
+
+from lab.cloud.process import wait_until
+from lab.cloud.site import COMPUTE_HOST
+from novaclient_usb import client
+from tests.cloud.conftest import Cloud
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
+def usb_client(cloud: Cloud, user: str) -> client.Client:
+    """Our API as a user reaches it without the command line in between."""
+    auth = identity.V3Password(
+        cloud.site.url("keystone", "/v3"),
+        username=user,
+        password=cloud.site.passwords[user],
+        project_name=user,
+        user_domain_id="default",
+        project_domain_id="default",
+    )
+    return client.from_session(session.Session(auth=auth))
+
+
+def lsusb_lines(text: str) -> list[str]:
+    """The lsusb lines in a table or in lsusb's own output, without hubs, in order."""
+    lines = re.findall(r"Bus \d{3} Device \d{3}: ID [0-9a-f]{4}:[0-9a-f]{4}[^|\n]*", text)
+    return sorted(line.rstrip() for line in lines if not re.search(r"(?i)\bhub\b", line))
+
+
+def server_id(cloud: Cloud, user: str, name: str) -> str:
+    found = re.search(r"\| id +\| ([0-9a-f-]{36})", cloud.succeed(user, "show", name))
+    assert found is not None
+    return found[1]
+
+
+def test_the_commands_are_there(cloud: Cloud) -> None:
+    text = cloud.succeed("demo", "help")
+    for command in ("usb-list", "usb-show", "usb-attach", "usb-detach"):
+        assert command in text
+
+
+def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud) -> None:
+    assert not any("LABSTICK01" in line for line in cloud.guest_usb("demo"))
+    cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
+    cloud.wait_guest("demo", "LABSTICK01", present=True)
+    assert "46f4:0001 LABSTICK01 QEMU USB HARDDRIVE" in cloud.guest_usb("demo")
+    assert "attached" in cloud.succeed("demo", "usb-show", "LABSTICK01")
+
+    # Taken, also for one's own other server; and without saying by whom to a stranger.
+    ours = server_id(cloud, "demo", "demo")
+    assert "taken" in cloud.fail("demo", "usb-attach", "demo2", "LABSTICK01")
+    refusal = cloud.fail("other", "usb-attach", "other", "LABSTICK01")
+    assert "taken" in refusal
+    assert "HTTP 409" in refusal
+    assert ours not in refusal + cloud.succeed("other", "usb-show", "LABSTICK01")
+
+    # Asking again for what one has is no error.
+    cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
+
+    cloud.succeed("demo", "usb-detach", "--wait", "demo", "LABSTICK01")
+    cloud.wait_guest("demo", "LABSTICK01", present=False)
+    cloud.succeed("other", "usb-attach", "--wait", "other", "LABSTICK01")
+    cloud.succeed("other", "usb-detach", "--wait", "other", "LABSTICK01")
+
+
+def test_a_device_by_bus_and_number_by_name_and_by_id(cloud: Cloud) -> None:
+    listed = cloud.succeed("demo", "usb-list", "--server", "demo")
+    reader = re.search(r"\| ([0-9a-f-]{36}) \| Bus (\d{3}) Device (\d{3}): ID 08e6:4433 ([^|]*?) *\|", listed)
+    assert reader is not None
+    device_id, bus, device, name = reader.groups()
+    for wanted in (f"{bus}:{device}", f"{int(bus)}:{int(device)}", name, "08e6:4433", device_id):
+        cloud.succeed("demo", "usb-attach", "--wait", "demo", wanted)
+        assert device_id in cloud.succeed("demo", "usb-list", "--state", "attached")
+        cloud.succeed("demo", "usb-detach", "--wait", "demo", wanted)
+
+
+def test_several_matches_are_listed(cloud: Cloud) -> None:
+    complaint = cloud.fail("demo", "usb-attach", "demo", "46f4:0001")
+    assert "3 USB devices" in complaint
+    assert "LABSTICK01" in complaint
+    assert "LABSTICK02" in complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("demo", "dead:beef"), "No USB device 'dead:beef' was found"),
+        (("demo", "0409:55aa"), "No USB device '0409:55aa' was found"),  # a hub is not offered
+        (("nobody", "LABSTICK01"), "No server with a name or ID of 'nobody' exists"),
+        (("other", "LABSTICK01"), "No server with a name or ID of 'other' exists"),
+    ],
+)
+def test_what_is_not_there_is_named(cloud: Cloud, arguments: tuple[str, str], complaint: str) -> None:
+    assert complaint in cloud.fail("demo", "usb-attach", *arguments)
+
+
+def test_the_service_itself_hides_the_servers_of_others(cloud: Cloud) -> None:
+    """Whatever a client asks for: somebody else's server looks like one that is not there."""
+    usb = usb_client(cloud, "demo")
+    [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK01"]
+    theirs = server_id(cloud, "other", "other")
+    for unknown in (theirs, NOWHERE):
+        with pytest.raises(exceptions.NotFound, match=f"Server {unknown} could not be found"):
+            usb.attachments.create(unknown, stick["id"])
+        with pytest.raises(exceptions.NotFound):
+            usb.devices.list(server_id=unknown)
+        with pytest.raises(exceptions.NotFound):
+            usb.attachments.list(unknown)
+    with pytest.raises(exceptions.Forbidden):
+        usb.hosts.list()
+
+
+def test_lsusb_and_usb_list_name_the_same_devices(cloud: Cloud) -> None:
+    on_host = lsusb_lines(cloud.host.run(["lsusb"]).stdout)
+    assert on_host
+    assert lsusb_lines(cloud.succeed("admin", "usb-list", "--host", COMPUTE_HOST)) == on_host
+
+
+def test_a_server_that_is_deleted_gives_its_device_back(cloud: Cloud) -> None:
+    """Without anybody asking, and without the conductor being told."""
+    cloud.succeed(
+        "demo", "boot", "--image", "tiny", "--flavor", "m1.usb", "--nic", "none", "--poll", "shortlived"
+    )
+    cloud.succeed("demo", "usb-attach", "--wait", "shortlived", "LABSTICK02")
+    cloud.succeed("demo", "delete", "shortlived")
+    wait_until(
+        lambda: "available" in cloud.succeed("demo", "usb-show", "LABSTICK02"),
+        "the stick of a deleted server is not given back",
+        300,
+        cloud.host.running,
+    )
+
+
+def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
+    """SIGKILL at any moment, and a new agent: it ends where it would have ended."""
+    cloud.succeed("demo", "usb-attach", "demo", "LABSTICK02")
+    time.sleep(0.1)
+    restart_agent(cloud)
+    usb = usb_client(cloud, "demo")
+    [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK02"]
+    usb.attachments.wait_attached(server_id(cloud, "demo", "demo"), stick["id"])
+    cloud.wait_guest("demo", "LABSTICK02", present=True)
+
+
+def restart_agent(cloud: Cloud) -> None:
+    """Kill the agent in the compute host without warning, and start it again as the host's init did."""
+    cloud.host.run(
+        "pid=$(cat /run/lab/usb-shim-agent.pid); tr '\\0' '\\n' < /proc/$pid/cmdline > /run/lab/agent.cmd;"
+        " kill -KILL $pid; mapfile -t command < /run/lab/agent.cmd;"
+        ' setsid "${command[@]}" >> /var/log/usb-shim-agent.log 2>&1 < /dev/null &'
+        " echo $! > /run/lab/usb-shim-agent.pid"
+    )
