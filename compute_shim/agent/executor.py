@@ -37,7 +37,7 @@ def execute(
             raise
         except HypervisorError as error:
             refusals[action.device_id] = str(error)
-            LOG.warning("%s refused: %s", action, error)
+            LOG.warning("Cannot %s: %s", action, error)
         else:
             LOG.info("Done: %s", action)
     return refusals

@@ -23,6 +23,12 @@ class Detach:
     live: bool
     config: bool
 
+    def __str__(self) -> str:
+        where = " and ".join(
+            name for name, wanted in (("the domain", self.live), ("its definition", self.config)) if wanted
+        )
+        return f"take device {self.device_id} out of {where} of server {self.server_id}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Attach:
@@ -31,6 +37,13 @@ class Attach:
     server_id: str
     device_id: str
     device: Device
+
+    def __str__(self) -> str:
+        device = self.device
+        return (
+            f"attach device {self.device_id} (bus {device.bus}, device {device.device}, port {device.port},"
+            f" {device.vendor_id}:{device.product_id}) to server {self.server_id}"
+        )
 
 
 class _Host:
