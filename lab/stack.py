@@ -12,6 +12,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 
 from keystoneauth1 import noauth, session
 
@@ -51,8 +52,10 @@ class Stack:
         LOG.mkdir(parents=True)
         _SERVERS.write_text("{}")
         self.host.start(crowd=crowd)
-        self._write_config(device_spec)
-        services.start_rabbitmq(self.site, self.processes)
+        config.write_all(self.site)
+        self._configure_service()
+        self.configure_agent(device_spec)
+        self.start_message_bus()
         manage = [VENV / "bin/usb-shim-manage", "--config-file", config.USB_SHIM, "db", "sync"]
         subprocess.run(manage, check=True)
         self.start_conductor()
@@ -91,6 +94,15 @@ class Stack:
         _SERVERS.write_text(json.dumps(known))
         return server
 
+    def start_message_bus(self) -> None:
+        """Start RabbitMQ and wait until it answers."""
+        services.start_rabbitmq(self.site, self.processes)
+
+    def stop_message_bus(self) -> None:
+        """End RabbitMQ; what it held is lost."""
+        self.processes.stop("rabbitmq", "epmd")
+        shutil.rmtree(STATE / "rabbitmq")
+
     def start_conductor(self) -> None:
         """Start the conductor; it may be still on its way to the message bus."""
         self.processes.start(_CONDUCTOR, [VENV / "bin" / _CONDUCTOR, "--config-file", config.USB_SHIM])
@@ -101,11 +113,12 @@ class Stack:
 
     def start_agent(self) -> None:
         """Start the agent in the host, and wait until it has reported itself."""
+        before = self._last_seen()
         agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(_AGENT_CONFIG)])
         self.host.run(
             f"setsid {agent} >> /var/log/usb-shim-agent.log 2>&1 < /dev/null & echo $! > {_AGENT_PID}"
         )
-        self.wait_agent("up")
+        self._wait(lambda: self._last_seen() != before, "the agent does not report itself")
 
     def kill_agent(self) -> None:
         """SIGKILL, without warning."""
@@ -119,16 +132,22 @@ class Stack:
         """Its process id in the host."""
         return int(self.host.run(["cat", _AGENT_PID]).stdout)
 
-    def wait_agent(self, state: str) -> None:
-        """Until the service says that the host's agent is up, or down."""
-        admin = self.client("admin", "admin", "member", "reader")
-        wait_until(
-            lambda: {host["host"]: host["state"] for host in admin.hosts.list()}.get(HOST) == state,
-            f"the agent is not {state}",
-            _START_SECONDS,
-            self.host.running,
-            self.processes.log(_CONDUCTOR),
+    def wait_agent_down(self) -> None:
+        """Until the service has noticed that the host's agent is gone."""
+        self._wait(
+            lambda: self._admin().hosts.get(HOST)["state"] == "down", "the agent that is gone still counts"
         )
+
+    def _last_seen(self) -> str | None:
+        hosts = {host["host"]: host["last_seen"] for host in self._admin().hosts.list()}
+        return hosts.get(HOST)
+
+    def _admin(self) -> Client:
+        return self.client("admin", "admin", "member", "reader")
+
+    def _wait(self, true: Callable[[], bool], complaint: str) -> None:
+        log = self.processes.log(_CONDUCTOR)
+        wait_until(true, complaint, _START_SECONDS, self.host.running, log)
 
     def _start_api(self) -> None:
         port = self.site.ports[_API]
@@ -145,18 +164,23 @@ class Stack:
             self.processes.log(_API),
         )
 
-    def _write_config(self, device_spec: str | None) -> None:
-        config.write_all(self.site)
+    def configure_agent(self, device_spec: str | None) -> None:
+        """Write the agent's configuration; one that runs does not read it.
+
+        :param device_spec: None for no rule at all.
+        """
+        rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
+        write_private(
+            _AGENT_CONFIG,
+            f"[DEFAULT]\nhost = {HOST}\ntransport_url = {self.site.transport_url(GATEWAY)}\n"
+            f"[agent]\nsync_interval = {SYNC_SECONDS}\n{rules}",
+        )
+
+    def _configure_service(self) -> None:
         STATE.mkdir(parents=True, exist_ok=True)
         write_private(
             config.USB_SHIM,
             f"[DEFAULT]\ntransport_url = {self.site.transport_url()}\n"
             f"[database]\nconnection = sqlite:///{STATE}/usb-shim.sqlite\n"
             f"[conductor]\nhost_down_time = {DOWN_SECONDS}\n",
-        )
-        rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
-        write_private(
-            _AGENT_CONFIG,
-            f"[DEFAULT]\nhost = {HOST}\ntransport_url = {self.site.transport_url(GATEWAY)}\n"
-            f"[agent]\nsync_interval = {SYNC_SECONDS}\n{rules}",
         )

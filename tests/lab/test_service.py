@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the API to what QEMU holds, with real libvirt and real USB."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from keystoneauth1 import exceptions
+
+from novaclient_usb import names
+from tests.lab.world import World, until
+
+
+def test_the_same_names_as_lsusb(world: World) -> None:
+    listed = sorted(names.lsusb_line(device) for device in world.usb.devices.list())
+    assert listed == world.lsusb()
+    assert len(listed) == 8
+    assert {device["state"] for device in world.usb.devices.list()} == {"available"}
+
+
+def test_attached_means_that_qemu_holds_it(world: World) -> None:
+    stick = world.attach("LABSTICK01")
+    assert world.held_by("LABSTICK01") == ["one"]
+    [hostdev] = world.hostdevs()["one"]
+    assert (hostdev.device_id, hostdev.bus, hostdev.device) == (stick["id"], stick["bus"], stick["device"])
+    assert "QEMU USB HARDDRIVE" in world.virsh("qemu-monitor-command", "one", "--hmp", "info usb")
+
+    world.detach("LABSTICK01")
+    assert world.hostdevs()["one"] == []
+    assert world.held_by("LABSTICK01") == []
+    until(lambda: world.host_driver("2-1") == "usb-storage", "the host did not get its stick back")
+
+
+def test_one_device_one_server(world: World) -> None:
+    stick = world.attach("LABSTICK01")
+    server = world.servers["one"].uuid
+    with pytest.raises(exceptions.Conflict, match=f"taken by server {server}"):
+        world.usb.attachments.create(world.servers["two"].uuid, stick["id"])
+    with pytest.raises(exceptions.Conflict) as refusal:
+        world.their_usb.attachments.create(world.servers["theirs"].uuid, stick["id"])
+    assert "taken" in str(refusal.value)
+    assert server not in str(refusal.value)
+    [seen] = [device for device in world.their_usb.devices.list() if device["id"] == stick["id"]]
+    assert (seen["state"], seen["server_id"], seen["available"]) == ("unavailable", None, False)
+    assert world.usb.attachments.create(server, stick["id"])["state"] == "attached"
+
+
+def test_twins_are_told_apart(world: World) -> None:
+    """Two sticks of one model, in two servers."""
+    first, second = world.attach("LABSTICK01"), world.attach("LABSTICK02", "two")
+    found = world.hostdevs()
+    assert [hostdev.device_id for hostdev in found["one"]] == [first["id"]]
+    assert [hostdev.device_id for hostdev in found["two"]] == [second["id"]]
+    assert (found["one"][0].device, found["two"][0].device) == (first["device"], second["device"])
+
+
+def test_a_stick_without_a_serial_is_known_by_its_port(world: World) -> None:
+    [stick] = [
+        device
+        for device in world.usb.devices.list()
+        if device["serial"] == "" and device["vendor_id"] == "46f4"
+    ]
+    server = world.servers["one"].uuid
+    world.usb.attachments.create(server, stick["id"])
+    world.usb.attachments.wait_attached(server, stick["id"])
+    [hostdev] = world.hostdevs()["one"]
+    assert (hostdev.bus, hostdev.device) == (stick["bus"], stick["device"])
+    assert (world.held_by("LABSTICK01"), world.held_by("LABSTICK02")) == ([], [])
+
+
+def test_a_stick_that_is_pulled_out_and_plugged_in_elsewhere(world: World) -> None:
+    before = world.attach("LABSTICK01")
+    world.host.unplug("stick1")
+    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    assert world.hostdevs()["one"] == []
+    world.host.plug("stick1", "9")
+    world.wait_state("LABSTICK01", "attached")
+    after = world.device("LABSTICK01")
+    assert after["id"] == before["id"]
+    assert after["port"] != before["port"]
+    assert world.held_by("LABSTICK01") == ["one"]
+    world.detach("LABSTICK01")
+    world.host.replug("stick1", "1")
+    until(lambda: world.device("LABSTICK01")["port"] == before["port"], "the stick is not seen")
+
+
+def test_a_hub_with_what_is_behind_it(world: World) -> None:
+    behind = [device for device in world.usb.devices.list() if device["port"].startswith("1-7.")]
+    assert len(behind) == 2
+    server = world.servers["one"].uuid
+    for device in behind:
+        world.usb.attachments.create(server, device["id"])
+        world.usb.attachments.wait_attached(server, device["id"])
+    world.host.unplug("hub1")
+    for device in behind:
+        until(
+            lambda device=device: world.usb.devices.get(device["id"])["state"] == "waiting",
+            "the device is gone with its hub, and nobody noticed",
+        )
+    assert world.hostdevs()["one"] == []
+    world.host.plug("hub1")
+    for device in behind:
+        until(
+            lambda device=device: world.usb.devices.get(device["id"])["state"] == "attached",
+            "the device is back with its hub, and nobody noticed",
+        )
+
+
+def test_a_server_that_is_off_gets_its_device_when_it_starts(world: World) -> None:
+    world.attach("LABSTICK01")
+    world.virsh("destroy", "one")
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.virsh("start", "one")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
+
+
+def test_what_the_host_uses_is_not_given_away(world: World) -> None:
+    stick = world.device("LABSTICK01")
+    world.shell(
+        "disk=$(basename /sys/bus/usb/devices/2-1:1.0/host*/target*/*/block/*); mkdir -p /mnt/stick;"
+        " mke2fs -q -F /dev/$disk && mount /dev/$disk /mnt/stick"
+    )
+    try:
+        world.wait_state("LABSTICK01", "unavailable", "used by the host: mounted at /mnt/stick")
+        with pytest.raises(exceptions.Conflict, match="used by the host: mounted at /mnt/stick"):
+            world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
+    finally:
+        world.shell("umount /mnt/stick")
+    world.wait_state("LABSTICK01", "available")
+
+
+def test_what_an_operator_gave_away_by_hand_is_left_alone(world: World) -> None:
+    stick = world.device("LABSTICK01")
+    by_hand = (
+        "<hostdev mode='subsystem' type='usb' managed='no'>"
+        f"<source><address bus='{stick['bus']}' device='{stick['device']}'/></source></hostdev>"
+    )
+    world.shell(f'echo "{by_hand}" > /tmp/by-hand.xml; virsh attach-device two /tmp/by-hand.xml --live')
+    try:
+        world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
+        world.wait_state("LABSTICK01", "failed", "taken: an operator gave it to a domain by hand")
+        assert len(world.hostdevs()["two"]) == 1
+    finally:
+        world.shell("virsh detach-device two /tmp/by-hand.xml --live")
+    world.wait_state("LABSTICK01", "attached")
+
+
+def test_an_agent_killed_at_any_moment_of_an_attach(world: World) -> None:
+    """The next one brings the state to the truth, whatever the first had done."""
+    server = world.servers["one"].uuid
+    stick = world.device("LABSTICK01")
+    for delay in (0.0, 0.3):
+        world.usb.attachments.create(server, stick["id"])
+        time.sleep(delay)
+        world.stack.kill_agent()
+        world.stack.start_agent()
+        world.usb.attachments.wait_attached(server, stick["id"])
+        assert world.held_by("LABSTICK01") == ["one"]
+        assert len(world.hostdevs()["one"]) == 1
+        world.detach("LABSTICK01")
+
+
+def test_without_an_agent_nothing_is_attached_and_everything_given_back(world: World) -> None:
+    stick = world.attach("LABSTICK01")
+    other = world.device("LABSTICK02")
+    world.stack.stop_agent()
+    world.stack.wait_agent_down()
+    with pytest.raises(exceptions.ServiceUnavailable, match="No USB agent is alive"):
+        world.usb.attachments.create(world.servers["one"].uuid, other["id"])
+    assert not world.device("LABSTICK02")["available"]
+    world.usb.attachments.delete(world.servers["one"].uuid, stick["id"])
+    assert world.device("LABSTICK01")["state"] == "detaching"
+    world.stack.start_agent()
+    world.wait_state("LABSTICK01", "available")
+    assert world.hostdevs()["one"] == []
+
+
+def test_libvirtd_goes_away_and_comes_back(world: World) -> None:
+    world.attach("LABSTICK01")
+    world.shell(
+        "kill $(cat /run/libvirtd.pid); while pidof libvirtd; do sleep 0.1; done; libvirtd --listen -d"
+    )
+    world.detach("LABSTICK01")
+    world.attach("LABSTICK02")
+
+
+def test_the_message_bus_and_the_conductor_go_away_and_come_back(world: World) -> None:
+    """Meanwhile the agent goes on looking after its host."""
+    world.attach("LABSTICK01")
+    world.stack.stop_conductor()
+    world.stack.stop_message_bus()
+    world.host.unplug("stick1")
+    until(lambda: world.hostdevs()["one"] == [], "the dead hostdev stays")
+    assert world.device("LABSTICK01")["state"] == "attached"
+    world.stack.start_message_bus()
+    world.stack.start_conductor()
+    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.host.plug("stick1")
+    world.wait_state("LABSTICK01", "attached")
+    world.attach("LABSTICK02", "two")
+
+
+def test_closed_by_default(world: World) -> None:
+    """Without a rule nothing is listed, and nothing can be had."""
+    stick = world.device("LABSTICK01")
+    world.stack.stop_agent()
+    world.stack.configure_agent(None)
+    try:
+        world.stack.start_agent()
+        until(lambda: world.usb.devices.list() == [], "devices are offered without a rule")
+        with pytest.raises(exceptions.NotFound):
+            world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
+    finally:
+        world.stack.stop_agent()
+        world.stack.configure_agent("{}")
+        world.stack.start_agent()
+    world.wait_state("LABSTICK01", "available")

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests here do to the host, and how they look at what became of it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from compute_shim.hypervisor.base import Hostdev
+from compute_shim.hypervisor.libvirt.config import usb_hostdevs
+from lab.host import domains
+from lab.stack import Stack
+
+PROJECT, OTHER_PROJECT = "project-one", "project-two"
+# Far beyond what it takes: emulated, on a machine that does other things.
+PATIENCE = 120.0
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    """Wait until it is so."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, what
+        time.sleep(0.1)
+
+
+class World:
+    """The host, its servers, and the service as two tenants see it."""
+
+    def __init__(self, stack: Stack, servers: dict[str, domains.Server]) -> None:
+        self.stack = stack
+        self.host = stack.host
+        self.servers = servers
+        self.usb = stack.client(PROJECT)
+        self.their_usb = stack.client(OTHER_PROJECT)
+        self.admin = stack.client("admin", "admin", "member", "reader")
+
+    # Doing
+
+    def attach(self, serial: str, server: str = "one") -> dict[str, Any]:
+        """Attach a stick and wait until it is."""
+        device = self.device(serial)
+        self.usb.attachments.create(self.servers[server].uuid, device["id"])
+        return self.usb.attachments.wait_attached(self.servers[server].uuid, device["id"], PATIENCE)
+
+    def detach(self, serial: str, server: str = "one") -> None:
+        """Detach a stick and wait until it is."""
+        device = self.device(serial)
+        self.usb.attachments.delete(self.servers[server].uuid, device["id"])
+        self.usb.attachments.wait_detached(self.servers[server].uuid, device["id"], PATIENCE)
+
+    def virsh(self, *arguments: str) -> str:
+        """Run virsh against the host's libvirt."""
+        return domains.virsh(self.host, *arguments)
+
+    def restore(self) -> None:
+        """Everything plugged, running and free."""
+        for plugged in self.host.devices():
+            if plugged.port is None:
+                self.host.plug(plugged.device.name)
+        for name in self.servers:
+            if self.virsh("domstate", name).strip() != "running":
+                self.virsh("start", name)
+        for device in self.admin.devices.list():
+            if device["server_id"] is not None:
+                self.admin.attachments.delete(device["server_id"], device["id"])
+        until(
+            lambda: all(device["server_id"] is None for device in self.admin.devices.list()),
+            "not everything was given back",
+        )
+
+    # Looking
+
+    def device(self, serial: str) -> dict[str, Any]:
+        """The device with a serial, as its user sees it."""
+        [found] = [device for device in self.usb.devices.list() if device["serial"] == serial]
+        return found
+
+    def wait_state(self, serial: str, state: str, reason: str | None = None) -> None:
+        """Until a device is in a state, for a reason."""
+        until(
+            lambda: (self.device(serial)["state"], self.device(serial)["state_reason"]) == (state, reason),
+            f"{serial} is not {state} ({reason}) but {self.device(serial)}",
+        )
+
+    def hostdevs(self) -> dict[str, list[Hostdev]]:
+        """The USB hostdevs of every server: in the running domain and in its definition."""
+        found = {}
+        for name in self.servers:
+            live = usb_hostdevs(self.virsh("dumpxml", name))
+            defined = usb_hostdevs(self.virsh("dumpxml", "--inactive", name))
+            found[name] = [*live, *defined]
+        return found
+
+    def held_by(self, serial: str) -> list[str]:
+        """The servers whose QEMU has the device open: that is what a guest really has."""
+        device = self.device(serial)
+        node = f"/dev/bus/usb/{device['bus']:03}/{device['device']:03}"
+        return [name for name in self.servers if node in self._open_files(name)]
+
+    def _open_files(self, server: str) -> str:
+        return self.host.run(f"readlink /proc/$(cat /run/libvirt/qemu/{server}.pid)/fd/*").stdout
+
+    def host_driver(self, port: str) -> str:
+        """The host's own driver of the device in a port; nothing if it has none."""
+        return self.host.run(f"basename $(readlink /sys/bus/usb/devices/{port}:1.0/driver)").stdout.strip()
+
+    def lsusb(self) -> list[str]:
+        """What lsusb prints, without hubs."""
+        lines = self.host.run(["lsusb"]).stdout.splitlines()
+        return sorted(line.rstrip() for line in lines if "hub" not in line.lower())
+
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the host."""
+        return self.host.run(command)
