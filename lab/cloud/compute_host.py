@@ -106,9 +106,14 @@ def map_to_cell(nova_manage: Forks) -> None:
 def wait_agent(admin: Rest) -> None:
     """Until our agent has reported its devices."""
     wait_until(
-        lambda: bool(admin.usb.get("/v1/devices", params={"host": COMPUTE_HOST}).json()["devices"]),
+        lambda: (COMPUTE_HOST, "up") in [(host["host"], host["state"]) for host in _agents(admin)],
         "usb-shim-agent does not report its devices",
         _START_SECONDS,
         Host(COMPUTE_HOST).running,
         AGENT_LOG,
     )
+
+
+def _agents(admin: Rest) -> list[dict[str, str]]:
+    hosts: list[dict[str, str]] = admin.usb.get("/v1/hosts").json()["hosts"]
+    return hosts

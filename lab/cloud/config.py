@@ -171,7 +171,12 @@ def _neutron(site: Site) -> Sections:
 
 def _nova_common(site: Site, address: str) -> Sections:
     return {
-        "DEFAULT": {"transport_url": site.transport_url(address)},
+        "DEFAULT": {
+            "transport_url": site.transport_url(address),
+            # On SIGTERM they wait three minutes otherwise.
+            "manager_shutdown_timeout": 2,
+            "graceful_shutdown_timeout": 3,
+        },
         "notifications": {
             "notification_format": "versioned",
             "notify_on_state_change": "vm_and_task_state",
@@ -215,9 +220,6 @@ def _nova_compute(site: Site) -> Sections:
         "reserved_host_disk_mb": 0,
         "reserved_host_memory_mb": 0,
         "shutdown_timeout": 15,
-        # nova-compute ends together with its host.
-        "manager_shutdown_timeout": 2,
-        "graceful_shutdown_timeout": 5,
     }
     for section, service in (("placement", "placement"), ("neutron", "neutron"), ("glance", "glance")):
         sections[section]["endpoint_override"] = site.url(service, address=GATEWAY)

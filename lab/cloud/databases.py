@@ -15,16 +15,7 @@ from lab.cloud.process import Processes, port_open, wait_until
 from lab.cloud.site import LOG, STATE, VENV, Site, write_private
 from lab.cloud.timeline import LabError
 
-_DATABASES = (
-    "keystone",
-    "placement",
-    "glance",
-    "neutron",
-    "nova_api",
-    "nova_cell0",
-    "nova_cell1",
-    "usb_shim",
-)
+_DATABASES = ("keystone", "placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1")
 _DIRECTORY = STATE / "mariadb"
 
 
@@ -45,7 +36,9 @@ def start(site: Site, processes: Processes) -> None:
     write_private(
         first_statements,
         f"ALTER USER root@localhost IDENTIFIED BY '{site.passwords['mariadb']}';\n"
-        + "".join(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;\n" for name in _DATABASES),
+        + "".join(f"CREATE DATABASE {name} CHARACTER SET utf8mb3;\n" for name in _DATABASES)
+        # What a USB device calls itself may have characters of four bytes.
+        + "CREATE DATABASE usb_shim CHARACTER SET utf8mb4;\n",
     )
     processes.start(
         "mariadb",

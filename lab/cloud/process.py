@@ -19,7 +19,7 @@ from pathlib import Path
 from lab.cloud.timeline import LabError
 
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 8.0
+_GRACE_SECONDS = 4.0
 
 
 @dataclasses.dataclass(frozen=True)

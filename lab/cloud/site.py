@@ -73,7 +73,7 @@ class Site:
         """A database of the cloud, for SQLAlchemy."""
         return (
             f"mysql+pymysql://root:{self.passwords['mariadb']}@127.0.0.1:{self.ports['mariadb']}"
-            f"/{database}?charset=utf8mb3"
+            f"/{database}?charset=utf8mb4"
         )
 
     def transport_url(self, address: str = "127.0.0.1") -> str:
