@@ -56,8 +56,9 @@ class Stack:
         self._configure_service()
         self.configure_agent(device_spec)
         self.start_message_bus()
-        manage = [VENV / "bin/usb-shim-manage", "--config-file", config.USB_SHIM, "db", "sync"]
-        subprocess.run(manage, check=True)
+        subprocess.run(
+            [VENV / "bin/usb-shim-manage", "--config-file", str(config.USB_SHIM), "db", "sync"], check=True
+        )
         self.start_conductor()
         self._start_api()
         self.host.wait_ready()

@@ -157,8 +157,8 @@ class Agent:
     def _read_devices(self) -> None:
         devices = self._survey.look((self._claims or {}).values())
         if devices != self._devices:
-            self._devices = devices
             self._courier.devices(self._driver.name(), devices)
+            self._devices = devices
 
     def _read_domains(self, uuids: Iterable[str]) -> None:
         if self._domains is None:

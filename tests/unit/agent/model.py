@@ -77,6 +77,7 @@ class FakeDriver(Driver):
         self.on_change = on_change
 
     def name(self) -> str:
+        self._answer()
         return "fake 1.0"
 
     def domains(self) -> list[Domain]:

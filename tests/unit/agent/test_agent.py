@@ -257,6 +257,7 @@ def test_a_hypervisor_that_goes_away_and_comes_back(world: Callable[..., World])
     it = world([claim(1, None)], [device(1)], [running()])
     it.driver.away = True
     it.start()
+    time.sleep(0.2)
     it.driver.away = False
     until(lambda: it.conductor.states() == {"device-1": "available"})
     it.driver.away = True
