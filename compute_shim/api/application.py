@@ -10,6 +10,7 @@ import webob
 import webob.dec
 from oslo_db import exception as db_exception
 from oslo_log import log
+from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import exception
 from compute_shim.api import errors
@@ -50,9 +51,9 @@ class Application:
             return handler(Call(self._service, request), **arguments)
         except exception.Refused as error:
             return errors.response(error.status, str(error), error.headers)
-        except db_exception.DBConnectionError as error:
-            LOG.error("The database is away: %s", error)
-            return errors.response(503, "The database of this service is away. Try again later.")
+        except (db_exception.DBConnectionError, sqlalchemy_exception.OperationalError) as error:
+            LOG.error("The database cannot be used: %s", error)
+            return errors.response(503, "The database of this service cannot be used now. Try again later.")
 
     def _route(self, request: webob.Request) -> tuple[Handler, Mapping[str, str]]:
         try:

@@ -38,6 +38,7 @@ def main() -> int:
     try:
         conf = configuration.load(prepare=lambda conf: conf.register_cli_opt(command))
         database.register(conf)
+        conf.set_default("use_stderr", True)  # the answer alone is on stdout
         log.setup(conf, configuration.PROJECT)
         conf.command.run(Database(conf))
     except (cfg.Error, db_exception.DBError) as error:

@@ -99,6 +99,7 @@ def main() -> int:
     checks.conf.set_override("max_retries", 1, group=database.GROUP)
     for group, options in keystone_opts.list_auth_token_opts():
         checks.conf.register_opts(options, group=group)
+    checks.conf.set_default("use_stderr", True)  # the answer alone is on stdout
     log.setup(checks.conf, configuration.PROJECT)
     return upgradecheck.run(checks.conf)
 

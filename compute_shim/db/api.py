@@ -95,9 +95,9 @@ def _sqlite_transactions(engine: sqlalchemy.Engine) -> None:
     def wait_for_others(connection, record) -> None:  # type: ignore[no-untyped-def]
         connection.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_TIMEOUT}")
 
-    # Before the listener of oslo.db, which leaves a transaction alone that has begun.
-    @event.listens_for(engine, "begin", insert=True)
+    # After the listener of oslo.db, which has begun a transaction that holds nothing yet.
+    @event.listens_for(engine, "begin")
     def begin(connection: sqlalchemy.Connection) -> None:
-        if connection.get_execution_options().get(_WRITES) and "in_transaction" not in connection.info:
-            connection.execute(sqlalchemy.text("BEGIN IMMEDIATE"))
-            connection.info["in_transaction"] = True
+        if connection.get_execution_options().get(_WRITES):
+            connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

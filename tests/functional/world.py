@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small cloud around the real API and the real conductor: some servers, some agents, some sticks.
+
+Keystone and Nova are stood in for where their libraries are called; everything else is what runs in
+production, on a real database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import webob
+import webob.dec
+from keystonemiddleware import fixture as keystone_fixture
+from oslo_utils import timeutils
+
+from compute_shim import conf as configuration
+from compute_shim import exception, nova, rpc
+from compute_shim.api import deploy
+from compute_shim.conductor.manager import Manager
+from compute_shim.conf import database
+from compute_shim.db import migrations, models, queries
+from compute_shim.db.api import Database
+from compute_shim.objects import Claim, Device
+
+DEMO_PROJECT = "d" * 32
+OTHER_PROJECT = "e" * 32
+ADMIN_PROJECT = "a" * 32
+
+# Token -> project and roles, as Keystone hands them out: admin implies member, member implies reader.
+TOKENS = {
+    "demo": (DEMO_PROJECT, ["member", "reader"]),
+    "demo-reader": (DEMO_PROJECT, ["reader"]),
+    "demo-nobody": (DEMO_PROJECT, []),
+    "other": (OTHER_PROJECT, ["member", "reader"]),
+    "admin": (ADMIN_PROJECT, ["admin", "member", "reader"]),
+    "unscoped": (None, []),
+}
+
+
+def _server(number: int, project_id: str, host: str, locked: bool = False) -> nova.Server:
+    return nova.Server(
+        id=f"00000000-0000-0000-0000-{number:012}",
+        project_id=project_id,
+        host_id=nova.host_id(project_id, host) if host else "",
+        locked=locked,
+    )
+
+
+SERVERS = {
+    "DEMO": _server(1, DEMO_PROJECT, "compute1"),
+    "DEMO2": _server(2, DEMO_PROJECT, "compute1"),
+    "OTHER": _server(3, OTHER_PROJECT, "compute1"),
+    "LOCKED": _server(4, DEMO_PROJECT, "compute1", locked=True),
+    "FAR": _server(5, DEMO_PROJECT, "compute2"),
+    "SHELVED": _server(6, DEMO_PROJECT, ""),
+    "AGENTLESS": _server(7, DEMO_PROJECT, "compute9"),
+}
+
+STICKS = {
+    name: Device(
+        identity=f"0781:5567:{name}",
+        name="SanDisk Corp. Cruzer Blade",
+        vendor_id="0781",
+        product_id="5567",
+        vendor="SanDisk Corp.",
+        product="Cruzer Blade",
+        serial=name,
+        device_class="08",
+        speed="480",
+        port=f"2-{number}",
+        bus=2,
+        device=number + 1,
+    )
+    for number, name in enumerate(["STICK1", "STICK2", "STICK3", "STICK4"], start=1)
+}
+
+_CONFIGURATION = """
+[DEFAULT]
+host = controller
+[database]
+connection = {connection}
+[keystone_authtoken]
+www_authenticate_uri = http://keystone.example
+auth_type = none
+"""
+
+
+class Nova:
+    """Stands in for `compute_shim.nova.Nova`, and shows servers to whom Nova would."""
+
+    def __init__(self) -> None:
+        self.servers = {server.id: server for server in SERVERS.values()}
+        self.away = False
+
+    def server(self, auth: Any, server_id: str) -> nova.Server:
+        if self.away:
+            raise exception.Unavailable("The compute service (Nova) cannot be asked about the server now.")
+        server = self.servers.get(server_id)
+        if server is None or not (
+            "admin" in auth.user.role_names or auth.user.project_id == server.project_id
+        ):
+            raise nova.no_server(server_id)
+        return server
+
+
+class Agents:
+    """Stands in for `compute_shim.rpc.AgentClient`, and remembers."""
+
+    def __init__(self) -> None:
+        self.nudges: list[tuple[str, Claim]] = []
+
+    def claim_changed(self, host: str, claim: Claim) -> None:
+        self.nudges.append((host, claim))
+
+
+class World:
+    """The cloud.
+
+    :param connection: URL of an empty database.
+    :param directory: for the configuration file.
+    """
+
+    def __init__(self, connection: str, directory: Path) -> None:
+        file = directory / "usb-shim.conf"
+        file.write_text(_CONFIGURATION.format(connection=connection.replace("%", "%%").replace("$", "$$")))
+        self.conf = configuration.load([f"--config-file={file}"])
+        database.register(self.conf)
+        self.db = Database(self.conf)
+        migrations.upgrade(self.db)
+        self.nova = Nova()
+        self.agents = Agents()
+        self.conductor = Manager(self.db)
+        self.api = deploy.deploy(self.conf, self.db, self.nova, self.agents)
+
+    def sync(self, host: str = "compute1", **changes: Any) -> list[dict[str, Any]]:
+        """The agent of a host tells what is plugged.
+
+        :param changes: stick -> fields that differ from those above. Only these sticks are plugged.
+        """
+        devices = [dataclasses.asdict(STICKS[name]) | fields for name, fields in changes.items()]
+        return self.conductor.sync({}, host, "QEMU 7.2.22", rpc.VERSION, devices)
+
+    def report(self, device_id: str, state: str, reason: str | None = None, generation: int = 0) -> None:
+        """The agent of a device's host tells what became of the claim.
+
+        :param generation: less than that of the claim by so much.
+        """
+        row = queries.device(self.db, device_id)
+        assert row is not None
+        outcome = {
+            "device_id": device_id,
+            "generation": row.generation - generation,
+            "state": state,
+            "reason": reason,
+        }
+        self.conductor.report({}, row.host, [outcome])
+
+    def silence(self, host: str) -> None:
+        """The agent of a host has not been heard of for long."""
+        past = timeutils.utcnow() - datetime.timedelta(seconds=self.conf.conductor.host_down_time + 1)
+        with self.db.writer() as session:
+            session.execute(sa.update(models.Host).where(models.Host.host == host).values(last_seen=past))
+
+    def device_id(self, stick: str) -> str:
+        """What the API calls a stick."""
+        rows = queries.devices(self.db, models.Device.identity == STICKS[stick].identity)
+        return rows[0].id
+
+    def request(self, token: str, method: str, path: str, body: Any = None) -> webob.Response:
+        """What a client gets."""
+        request = webob.Request.blank(path, method=method, headers={"X-Auth-Token": token})
+        if body is not None:
+            request.json = body
+        return request.get_response(self.api)
+
+    def attach(self, token: str, server_id: str, device_id: str) -> webob.Response:
+        """Somebody wants a device."""
+        body = {"attachment": {"device_id": device_id}}
+        return self.request(token, "POST", f"/v1/servers/{server_id}/attachments", body)
+
+    def detach(self, token: str, server_id: str, device_id: str) -> webob.Response:
+        """Somebody gives it back."""
+        return self.request(token, "DELETE", f"/v1/servers/{server_id}/attachments/{device_id}")
+
+
+@contextlib.contextmanager
+def tokens() -> Iterator[None]:
+    """While this lasts, keystonemiddleware takes the tokens above."""
+    keystone = keystone_fixture.AuthTokenFixture()
+    with keystone:
+        for name, (project_id, roles) in TOKENS.items():
+            keystone.add_token_data(
+                name,
+                user_id=f"user-of-{name}",
+                project_id=project_id,
+                role_list=roles,
+                user_domain_id="default",
+                project_domain_id="default" if project_id else None,
+            )
+        yield
+
+
+class Stage:
+    """A WSGI application for transcripts: the API, and below ``/stage`` what happens around it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._acts: dict[str, Callable[..., Any]] = {
+            "sync": self._sync,
+            "report": self._report,
+            "silence": self._silence,
+            "nova": self._nova,
+            "nudge": self._nudge,
+        }
+
+    @webob.dec.wsgify
+    def __call__(self, request: webob.Request) -> Any:
+        if request.path_info_peek() != "stage":
+            return self._world.api
+        request.path_info_pop()
+        result = self._acts[request.path_info_pop()](**(request.json if request.body else {}))
+        return webob.Response(json=result)
+
+    def _sync(self, host: str, sticks: dict[str, dict[str, Any]]) -> Any:
+        return self._world.sync(host, **sticks)
+
+    def _report(self, **arguments: Any) -> None:
+        self._world.report(**arguments)
+
+    def _silence(self, host: str) -> None:
+        self._world.silence(host)
+
+    def _nova(self, delete: str | None = None, lock: str | None = None, away: bool = False) -> None:
+        """A server is deleted, or locked, or Nova goes away or comes back."""
+        servers = self._world.nova.servers
+        self._world.nova.away = away
+        if delete is not None:
+            del servers[delete]
+        if lock is not None:
+            servers[lock] = dataclasses.replace(servers[lock], locked=True)
+
+    def _nudge(self) -> Any:
+        """The last thing that an agent was told."""
+        host, claim = self._world.agents.nudges[-1]
+        return {"host": host, "claim": dataclasses.asdict(claim)}
