@@ -68,6 +68,12 @@ def create_server(user: Rest, name: str) -> None:
     raise LabError(f"Server {name} is {shown['status']}: {fault}")
 
 
+def server_name(user: Rest, server_id: str) -> str:
+    """The name of a server."""
+    name: str = user.compute.get(f"/servers/{server_id}").json()["server"]["name"]
+    return name
+
+
 def states(admin: Rest) -> dict[str, str]:
     """Nova's state of each server, by name."""
     listed = admin.compute.get("/servers/detail", params={"all_tenants": "1"}).json()["servers"]

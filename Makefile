@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# lab/bootstrap installs what is missing and returns at once otherwise.
+
+PYTHON = .venv/bin/python
+PYTEST = $(PYTHON) -m pytest
+
+.PHONY: demo demo-down test test-unit test-lab test-cloud lint
+
+demo:
+	lab/bootstrap
+	$(PYTHON) -m lab.demo
+
+demo-down:
+	$(PYTHON) -m lab down
+
+test: lint
+	lab/bootstrap postgresql
+	$(PYTEST) tests
+
+test-unit:
+	lab/bootstrap postgresql
+	$(PYTEST) tests/unit tests/functional
+
+test-lab:
+	lab/bootstrap
+	$(PYTEST) tests/lab
+
+test-cloud:
+	lab/bootstrap
+	$(PYTEST) tests/cloud
+
+lint:
+	lab/bootstrap
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy

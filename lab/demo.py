@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shows what this project is for: an ordinary user gives a USB stick to a running server.
+
+python -m lab.demo
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from lab.cloud import compute, config, lifecycle, site
+from lab.cloud.process import wait_until
+from lab.cloud.rest import Rest
+from lab.cloud.timeline import LabError
+from lab.paths import ROOT
+
+SERVER = "demo"
+# Two sticks of one model; if somebody else has the first, the second serves as well.
+SERIALS = ("LABSTICK01", "LABSTICK02")
+_GUEST_LIST = ("python", "-m", "lab", "guest", "usb", SERVER)
+_SEEN_SECONDS = 300
+
+_HOW_TO_GO_ON = """
+It goes on running, and two more servers come up: demo2 (yours), other (of another project). To go on:
+
+    source {openrc}
+    nova usb-list --server demo
+    nova usb-attach demo2 {serial}          # refused: it is taken
+    nova usb-detach --wait demo {serial}
+    nova usb-attach --wait demo 08e6:4433       # the smart-card reader
+    python -m lab guest usb demo                # what the guest itself sees
+    python -m lab host devices                  # what is plugged into the compute host
+    python -m lab host unplug stick1            # and plug, replug: watch nova usb-list
+    python -m lab host run -- lsusb             # a command in the compute host
+    python -m lab status
+    source lab/run/openrc-other                 # somebody of another project; openrc-admin: the admin
+
+    make demo-down                              # stops everything
+"""
+
+
+def main() -> int:
+    """Run the demo; the exit status."""
+    began = time.monotonic()
+    if lifecycle.up(more_servers=False):
+        return 1
+    try:
+        serial = _attach()
+    except LabError as error:
+        print(error.explain(), file=sys.stderr)
+        return 1
+    finally:
+        lifecycle.start_more_servers()
+    print(f"\nThe guest has the stick, {time.monotonic() - began:.0f} s after the start.")
+    print(_HOW_TO_GO_ON.format(openrc=_openrc(), serial=serial))
+    return 0
+
+
+def _attach() -> str:
+    """Do what a user would do; the serial of the stick."""
+    print(f"\nAs {SERVER}, an ordinary member of the project {SERVER}:\n")
+    _echo("source", _openrc())
+    serial = _free_stick(Rest(site.load(), SERVER))
+    _wait_for_guest(f"Server {SERVER} has not booted", lambda seen: serial not in seen)
+    print("\nWhat the guest itself sees before:")
+    _run(*_GUEST_LIST)
+    _run("nova", "usb-list", "--server", SERVER)
+    _run("nova", "usb-attach", "--wait", SERVER, serial)
+    _wait_for_guest(f"The guest does not see {serial}", lambda seen: serial in seen)
+    print("\nWhat the guest itself sees after:")
+    _run(*_GUEST_LIST)
+    return serial
+
+
+def _openrc() -> str:
+    return os.path.relpath(config.openrc(SERVER), ROOT)
+
+
+def _free_stick(user: Rest) -> str:
+    """The serial of a stick that is free; one that an own server has is made free.
+
+    :raises LabError: others have them all, or they are unplugged
+    """
+    devices = {device["serial"]: device for device in user.usb.get("/v1/devices").json()["devices"]}
+    for serial in SERIALS:
+        device = devices.get(serial)
+        if device is None:
+            continue
+        if device["server_id"]:
+            _run("nova", "usb-detach", "--wait", compute.server_name(user, device["server_id"]), serial)
+        if device["available"] or device["server_id"]:
+            return serial
+    raise LabError("No stick is free. See: .venv/bin/python -m lab host devices; nova usb-list --server demo")
+
+
+def _run(*command: str) -> None:
+    """Run a command as the user, and show it as one would type it.
+
+    :raises LabError: it failed
+    """
+    _echo(*command)
+    if subprocess.run(_as_user(command), cwd=ROOT).returncode:
+        raise LabError(f"{command[0]} failed")
+
+
+def _wait_for_guest(what: str, enough: Callable[[str], bool]) -> None:
+    def seen() -> bool:
+        done = subprocess.run(_as_user(_GUEST_LIST), cwd=ROOT, capture_output=True, text=True)
+        return done.returncode == 0 and enough(done.stdout)
+
+    wait_until(seen, what, _SEEN_SECONDS, lifecycle.is_up)
+
+
+def _as_user(command: Sequence[str]) -> list[str]:
+    return ["sh", "-c", f". {shlex.quote(str(config.openrc(SERVER)))}; exec {shlex.join(command)}"]
+
+
+def _echo(*command: str) -> None:
+    print("$", shlex.join(command), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
