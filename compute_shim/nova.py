@@ -38,7 +38,7 @@ class Server:
 def host_id(project_id: str, host: str) -> str:
     """What a server's ``hostId`` is on a host.
 
-    It hides the host's name from those who may not know it (``nova/objects/instance.py``, ``hostid``).
+    It hides the host's name from those who may not know it (``nova/utils.py``, ``generate_hostid``).
     """
     return hashlib.sha224(f"{project_id}{host}".encode()).hexdigest()
 

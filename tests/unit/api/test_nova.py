@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes over the wire to Nova."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+from keystoneauth1 import fixture as keystone_fixture
+from keystoneauth1.identity import v3
+from oslo_config import cfg
+
+from compute_shim import exception
+from compute_shim.conf import nova as nova_conf
+from compute_shim.nova import Nova, host_id
+
+KEYSTONE = "http://keystone.example/v3"
+PUBLIC, INTERNAL = "http://nova.example/v2.1", "http://nova.internal/v2.1"
+SERVER = "00000000-0000-0000-0000-000000000001"
+BODY = {
+    "server": {"id": SERVER, "tenant_id": "demo", "hostId": "abc", "locked": True, "name": "n"},
+}
+
+
+@pytest.fixture
+def http() -> Any:
+    """Keystone, with Nova in its catalog."""
+    token = keystone_fixture.V3Token(project_id="demo")
+    token.add_service("compute").add_standard_endpoints(public=PUBLIC, internal=INTERNAL, region="one")
+    with requests_mock.Mocker() as mocker:
+        mocker.get(KEYSTONE, json={"version": keystone_fixture.V3Discovery(KEYSTONE)})
+        mocker.post(f"{KEYSTONE}/auth/tokens", json=token, headers={"X-Subject-Token": "the caller's"})
+        yield mocker
+
+
+@pytest.fixture
+def conf() -> cfg.ConfigOpts:
+    """[nova] as nobody has touched it."""
+    conf = cfg.ConfigOpts()
+    nova_conf.register(conf)
+    conf([], default_config_files=[], default_config_dirs=[])
+    return conf
+
+
+@pytest.fixture
+def auth() -> v3.Password:
+    """Somebody's credentials."""
+    return v3.Password(KEYSTONE, username="demo", password="demo", user_domain_id="default")
+
+
+def test_a_server(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", json=BODY)
+    server = Nova(conf).server(auth, SERVER)
+    assert (server.id, server.project_id, server.host_id, server.locked) == (SERVER, "demo", "abc", True)
+    asked = http.request_history[-1]
+    assert asked.headers["X-Auth-Token"] == "the caller's"
+    assert asked.headers["OpenStack-API-Version"] == "compute 2.9"
+
+
+def test_nova_is_asked_nothing_else(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", json=BODY)
+    Nova(conf).server(auth, SERVER)
+    assert [request.hostname for request in http.request_history].count("nova.internal") == 1
+
+
+def test_the_endpoint_may_be_chosen(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    conf.set_override("valid_interfaces", ["public"], group="nova")
+    http.get(f"{PUBLIC}/servers/{SERVER}", json=BODY)
+    assert Nova(conf).server(auth, SERVER).id == SERVER
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_server_that_is_not_to_be_seen(
+    status: int, http: Any, conf: cfg.ConfigOpts, auth: v3.Password
+) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", status_code=status)
+    with pytest.raises(exception.NotFound, match=f"Server {SERVER} could not be found"):
+        Nova(conf).server(auth, SERVER)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status_code": 500},
+        {"status_code": 503},
+        {"status_code": 429},
+        {"exc": requests.exceptions.ConnectTimeout},
+        {"exc": requests.exceptions.ConnectionError},
+        {"text": "<html>a proxy's own page</html>"},
+    ],
+    ids=str,
+)
+def test_a_nova_that_cannot_answer(
+    answer: dict[str, Any], http: Any, conf: cfg.ConfigOpts, auth: v3.Password
+) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", **answer)
+    with pytest.raises(exception.Unavailable, match="Nova"):
+        Nova(conf).server(auth, SERVER)
+
+
+def test_no_nova_in_the_catalog(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    conf.set_override("region_name", "two", group="nova")
+    with pytest.raises(exception.Unavailable, match="Nova"):
+        Nova(conf).server(auth, SERVER)
+
+
+def test_a_token_that_nova_does_not_take(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", status_code=401)
+    with pytest.raises(exception.Unauthorized):
+        Nova(conf).server(auth, SERVER)
+
+
+@pytest.mark.parametrize(("status", "sees"), [(200, True), (403, False)])
+def test_who_sees_all_projects(
+    status: int, sees: bool, http: Any, conf: cfg.ConfigOpts, auth: v3.Password
+) -> None:
+    http.get(f"{INTERNAL}/servers?all_tenants=1&limit=1", status_code=status, json={"servers": []})
+    assert Nova(conf).sees_all_projects(auth) is sees
+
+
+def test_there_may_be_no_credentials(conf: cfg.ConfigOpts) -> None:
+    assert Nova(conf).service_auth() is None
+
+
+def test_the_id_that_nova_gives_a_host() -> None:
+    # What generate_hostid("compute1", "demo") of nova.utils answers in Nova 34.0.0.
+    assert host_id("demo", "compute1") == "2b64589406850361fc953a920f48f5d20e5436ef50300112c1f55134"

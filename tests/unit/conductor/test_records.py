@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What agents send, whatever they send."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compute_shim.conductor import records
+from compute_shim.objects import Device, Outcome
+from tests.unit.db.test_states import STICK
+
+GOOD = dataclasses.asdict(STICK)
+OUTCOME = {"device_id": "x", "generation": 1, "state": "attached", "reason": None}
+
+texts = st.text(st.characters(), max_size=400)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def damaged(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A record in which anything may be anything."""
+    return st.fixed_dictionaries({}, optional={name: anything | st.just(good[name]) for name in good})
+
+
+def storable(value: Any) -> bool:
+    """Would every database take it?"""
+    if isinstance(value, str):
+        return "\0" not in value and value.encode() is not None
+    return value is None or (isinstance(value, int) and abs(value) < 2**31)
+
+
+@given(st.lists(damaged(GOOD) | anything) | anything)
+def test_bad_devices_spoil_nothing(values: Any) -> None:
+    given_list = [*values, GOOD] if isinstance(values, list) else values
+    found = records.devices(given_list)
+    assert all(isinstance(device, Device) for device in found)
+    assert all(storable(value) for device in found for value in vars(device).values())
+    assert len({device.identity for device in found}) == len(found)
+    if isinstance(values, list):
+        assert GOOD["identity"] in {device.identity for device in found}
+
+
+@given(st.lists(damaged(OUTCOME) | anything) | anything)
+def test_bad_outcomes_spoil_nothing(values: Any) -> None:
+    given_list = [*values, OUTCOME] if isinstance(values, list) else values
+    found = records.outcomes(given_list)
+    assert all(storable(value) for outcome in found for value in vars(outcome).values())
+    if isinstance(values, list):
+        assert Outcome(**OUTCOME) in found
+
+
+@given(texts, st.integers(1, 300))
+def test_text_is_one_printable_line(text: str, length: int) -> None:
+    clean = records.text(text, length)
+    assert len(clean) <= length
+    assert clean.splitlines() in ([], [clean])
+    assert clean.encode().decode() == clean
+    assert records.text(clean, length) == clean
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    text = "<b>' OR 1=1 -- é 漢 \N{PILE OF POO} %s {0}"
+    assert records.text(text) == text
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n", "a\0b", "x" * 256, None, 5, ["compute1"], "\ud800"])
+def test_names_that_no_host_has(name: Any) -> None:
+    with pytest.raises(ValueError, match="not the name of a host"):
+        records.host(name)
+
+
+@pytest.mark.parametrize("name", ["compute1", "compute1.example.org", "Übung-3"])
+def test_names_that_a_host_may_have(name: str) -> None:
+    assert records.host(name) == name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("identity", ""),
+        ("identity", "x" * 256),
+        ("identity", " padded "),
+        ("identity", "a\nb"),
+        ("vendor_id", "0781\n"),
+        ("vendor_id", "781"),
+        ("product_id", "ABCD"),
+        ("device_class", "8"),
+        ("speed", "fast"),
+        ("port", "2-1/../../etc"),
+        ("port", "2-1" + ".1" * 40),
+        ("bus", -1),
+        ("bus", 2**40),
+        ("bus", True),
+        ("device", "2"),
+        ("name", None),
+        ("blocked_reason", 5),
+    ],
+)
+def test_fields_that_cannot_be(field: str, value: Any) -> None:
+    assert records.devices([{**GOOD, field: value}]) == []
+
+
+def test_one_identity_is_one_device() -> None:
+    assert records.devices([GOOD, {**GOOD, "port": "2-2"}]) == [STICK]
+
+
+def test_more_than_a_host_can_have_is_cut() -> None:
+    many = [{**GOOD, "identity": str(number)} for number in range(3000)]
+    assert len(records.devices(many)) == 1024
+
+
+def test_a_newer_agent_may_say_more() -> None:
+    assert records.devices([{**GOOD, "colour": "red"}]) == [STICK]

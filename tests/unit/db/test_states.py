@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of a device's state, against all that agents, clients and operators may do, in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from oslo_config import cfg
+
+from compute_shim.conf import database
+from compute_shim.db import models, queries, states
+from compute_shim.db.api import Database
+from compute_shim.objects import Device, Outcome, State
+
+HOST = "compute1"
+SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
+PROJECTS = {SERVERS[0]: "demo", SERVERS[1]: "other"}
+
+STICK = Device(
+    identity="0781:5567:A",
+    name="SanDisk Corp. Cruzer Blade",
+    vendor_id="0781",
+    product_id="5567",
+    vendor="SanDisk Corp.",
+    product="Cruzer Blade",
+    serial="A",
+    device_class="08",
+    speed="480",
+    port="2-1",
+    bus=2,
+    device=2,
+)
+
+ANSWERS = [State.ATTACHED, State.WAITING, State.FAILED]
+
+servers = st.sampled_from(SERVERS)
+
+
+def empty_database() -> Database:
+    """A database in memory."""
+    conf = cfg.ConfigOpts()
+    database.register(conf)
+    conf([], default_config_files=[], default_config_dirs=[])
+    conf.set_override("connection", "sqlite://", group="database")
+    db = Database(conf)
+    models.Base.metadata.create_all(db.engine())
+    return db
+
+
+class OneDevice(RuleBasedStateMachine):
+    """One device, and all that can happen to it."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.db = empty_database()
+        queries.sync_host(self.db, HOST, "QEMU", "1.0", [STICK])
+        self.id = queries.devices(self.db)[0].id
+        self.generation = 0
+        self.now = self.row
+
+    @property
+    def row(self) -> models.Device:
+        row = queries.device(self.db, self.id)
+        assert row is not None
+        return row
+
+    @rule(blocked=st.sampled_from([None, None, "mounted at /srv"]))
+    def plug(self, blocked: str | None) -> None:
+        device = Device(**{**vars(STICK), "blocked_reason": blocked})
+        claims = queries.sync_host(self.db, HOST, "QEMU", "1.0", [device])
+        assert claims == [states.claim_of(self.row)]
+        assert self.row.present
+
+    @rule()
+    def unplug(self) -> None:
+        before = self.row
+        queries.sync_host(self.db, HOST, "QEMU", "1.0", [])
+        assert not self.row.present
+        if before.instance_uuid is not None:
+            assert self.row.state == before.state
+
+    @rule(enabled=st.booleans())
+    def operate(self, enabled: bool) -> None:
+        queries.set_device(self.db, self.id, enabled=enabled)
+
+    @rule(server=servers)
+    def claim(self, server: str) -> None:
+        free = self.row.state == State.AVAILABLE
+        assert queries.claim(self.db, self.id, server, PROJECTS[server]) == free
+        self.generation += free
+
+    @rule(server=servers)
+    def retry(self, server: str) -> None:
+        failed = self.row.state == State.FAILED and self.row.instance_uuid == server
+        assert queries.retry(self.db, self.id, server) == failed
+        self.generation += failed
+
+    @rule(server=servers)
+    def give_up(self, server: str) -> None:
+        has = self.row.state in states.CLAIMED and self.row.instance_uuid == server
+        assert queries.give_up(self.db, self.id, server) == has
+        self.generation += has
+
+    @rule(age=st.integers(-2, 3), state=st.sampled_from(list(State)), host=st.sampled_from([HOST, "liar"]))
+    def report(self, age: int, state: State, host: str) -> None:
+        """An answer: early, late, doubled, senseless, or of an agent that it does not concern."""
+        before = self.row
+        outcome = Outcome(self.id, before.generation - age, state, "because")
+        queries.judge_claims(self.db, host, [outcome])
+        fits = (
+            before.state in states.CLAIMED and state in (State.ATTACHED, State.WAITING, State.FAILED)
+        ) or (before.state == State.DETACHING and state == State.AVAILABLE)
+        if age != 0 or host != HOST or not fits:
+            assert _values(self.row) == _values(before)
+        elif state == State.AVAILABLE:
+            assert self.row.instance_uuid is None
+        else:
+            assert (self.row.state, self.row.state_reason) == (state, "because")
+            assert self.row.instance_uuid == before.instance_uuid
+
+    @precondition(lambda self: self.now.state in states.CLAIMED)
+    @rule(state=st.sampled_from(ANSWERS))
+    def answer(self, state: State) -> None:
+        """What usually happens: the agent answers the claim, and says it twice."""
+        for _ in range(2):
+            queries.judge_claims(self.db, HOST, [Outcome(self.id, self.row.generation, state)])
+            assert self.row.state == state
+
+    @precondition(lambda self: self.now.state == State.DETACHING)
+    @rule()
+    def let_go(self) -> None:
+        for _ in range(2):
+            queries.judge_claims(self.db, HOST, [Outcome(self.id, self.row.generation, State.AVAILABLE)])
+            assert self.row.state in (State.AVAILABLE, State.UNAVAILABLE)
+
+    @invariant()
+    def what_always_holds(self) -> None:
+        row = self.now = self.row
+        # Every change of intent is counted, and nothing else is.
+        assert row.generation == self.generation
+        # A claim names its server and that server's project.
+        assert (row.instance_uuid is not None) == (row.state in (*states.CLAIMED, State.DETACHING))
+        assert row.project_id == (PROJECTS[row.instance_uuid] if row.instance_uuid else None)
+        # What nobody has can be had, or says why not.
+        if row.instance_uuid is None:
+            usable = row.present and row.enabled and row.blocked_reason is None
+            assert (row.state == State.AVAILABLE) == usable
+            assert (row.state_reason is None) == usable
+        # The agent is told what is meant.
+        claim = states.claim_of(row)
+        assert claim.generation == row.generation
+        assert claim.server_id == (None if row.state == State.DETACHING else row.instance_uuid)
+
+
+def _values(row: models.Device) -> dict[str, Any]:
+    return {column.name: getattr(row, column.name) for column in models.Device.__table__.columns}
+
+
+OneDevice.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestOneDevice = OneDevice.TestCase
+
+
+def test_an_agent_of_another_host_sees_and_changes_nothing() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    row = queries.devices(db)[0]
+    queries.claim(db, row.id, SERVERS[0], "demo")
+    assert queries.sync_host(db, "compute2", "QEMU", "1.0", []) == []
+    queries.judge_claims(db, "compute2", [Outcome(row.id, 1, State.FAILED, "I say so")])
+    after = queries.device(db, row.id)
+    assert after is not None
+    assert (after.state, after.present, after.host) == (State.ATTACHING, True, HOST)
+
+
+def test_a_device_that_changes_its_serial_all_the_time_does_not_fill_the_database() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    kept = queries.devices(db)[0].id
+    queries.claim(db, kept, SERVERS[0], "demo")
+    for batch in range(4):
+        devices = [
+            Device(**{**vars(STICK), "identity": f"0781:5567:{batch}-{number}"}) for number in range(250)
+        ]
+        claims = queries.sync_host(db, HOST, "QEMU", "1.0", devices)
+        assert len(claims) <= 512
+        assert {device.identity for device in devices} <= {claim.identity for claim in claims}
+    assert queries.device(db, kept) is not None
+
+
+def test_only_what_has_stood_still_is_looked_into() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    row = queries.devices(db)[0]
+    queries.claim(db, row.id, SERVERS[0], "demo")
+    claimed = queries.device(db, row.id)
+    assert claimed is not None
+    assert queries.unsettled_claims(db, claimed.updated_at) == []
+    later = claimed.updated_at.replace(year=claimed.updated_at.year + 1)
+    assert [found.id for found in queries.unsettled_claims(db, later)] == [row.id]
+    queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
+    assert queries.unsettled_claims(db, later) == []
