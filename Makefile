@@ -13,9 +13,12 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
-test: lint
-	lab/bootstrap postgresql
-	$(PYTEST) tests
+# One after the other, each in a process of its own: the lab tests have their own lab.
+test:
+	$(MAKE) lint
+	$(MAKE) test-unit
+	$(MAKE) test-lab
+	$(MAKE) test-cloud
 
 test-unit:
 	lab/bootstrap postgresql

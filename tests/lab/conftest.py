@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-os.environ["LAB_RUN"] = str(Path(__file__).resolve().parents[2] / "lab/run/tests")
+_RUN = Path(__file__).resolve().parents[2] / "lab/run/tests"
+os.environ["LAB_RUN"] = str(_RUN)
 
-from lab.host import domains
-from lab.stack import Stack
-from tests.lab.world import OTHER_PROJECT, PROJECT, World
+from lab.host import domains  # noqa: E402  what follows reads LAB_RUN
+from lab.paths import RUN  # noqa: E402
+from lab.stack import Stack  # noqa: E402
+from tests.lab.world import OTHER_PROJECT, PROJECT, World  # noqa: E402
+
+assert RUN == _RUN, "tests/lab needs a process of its own: something else has set up another lab in this one"
 
 
 @pytest.fixture(scope="session")
