@@ -43,9 +43,7 @@ def server(
     bus: oslo_messaging.Transport, topic: str, host: str, endpoint: object
 ) -> oslo_messaging.MessageHandlingServer:
     """An RPC server on native threads; the methods of the endpoint are those of the client below."""
-    return oslo_messaging.get_rpc_server(
-        bus, oslo_messaging.Target(topic=topic, server=host), [endpoint], executor="threading"
-    )
+    return oslo_messaging.get_rpc_server(bus, oslo_messaging.Target(topic=topic, server=host), [endpoint])
 
 
 class ConductorClient:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that no proper client sends."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import webob
+
+from tests.functional.world import SERVERS, World
+
+_ATTACHMENTS = f"/v1/servers/{SERVERS['DEMO'].id}/attachments"
+
+
+def _send(world: World, method: str, path: str, body: bytes = b"", **environ: object) -> webob.Response:
+    request = webob.Request.blank(path, method=method, headers={"X-Auth-Token": "demo"})
+    request.body = body
+    request.environ.update(environ)
+    return request.get_response(world.api)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/devices/%ff", "/v1/devices?state=%ff", "/%ff", "/v1/devices?%ff=1", "/v1/devices?marker=%ed%a0%80"],
+)
+def test_an_address_that_is_not_utf_8(path: str, world: World) -> None:
+    answer = _send(world, "GET", path)
+    assert answer.status_int == 400
+    assert "UTF-8" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b"[" * 50000,
+        b'{"attachment":' * 5000,
+        b'{"attachment": {"device_id": ' + b"9" * 5000 + b"}}",
+        b'{"attachment": {"device_id": NaN}}',
+        b'{"attachment": {"device_id": "\\u0000"}}',
+        b'{"attachment": {"device_id": "\\ud800"}}',
+        b'{"attachment": {"' + b"x" * 50000 + b'": 1}}',
+        '{"attachment": {"device_id": "١٢٣٤٥٦٧٨-1234-1234-1234-123456789012"}}'.encode(),
+    ],
+    ids=range(11),
+)
+def test_a_body_that_makes_no_sense(body: bytes, world: World) -> None:
+    answer = _send(world, "POST", _ATTACHMENTS, body)
+    assert answer.status_int == 400
+    assert len(answer.body) < 1000
+    assert set(answer.json["error"]) == {"code", "title", "message"}
+
+
+def test_a_body_that_is_too_large(world: World) -> None:
+    answer = _send(world, "POST", _ATTACHMENTS, b" " * 200000)
+    assert answer.status_int == 413
+    assert "114688" in answer.json["error"]["message"]
+
+
+def test_a_body_of_no_declared_length_that_is_too_large(world: World) -> None:
+    body = io.BytesIO(b" " * 200000)
+    answer = _send(
+        world,
+        "POST",
+        _ATTACHMENTS,
+        **{"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": None},
+    )
+    assert answer.status_int == 413
+
+
+def test_methods_that_nobody_knows(world: World) -> None:
+    answer = _send(world, "BREW", "/v1/devices")
+    assert answer.status_int == 405
+    assert answer.headers["Allow"] == "GET"
+
+
+def test_a_policy_file_is_obeyed(world: World, tmp_path: Path) -> None:
+    """The operator opens to members what is for administrators."""
+    assert world.request("demo", "GET", "/v1/hosts").status_int == 403
+    (tmp_path / "policy.yaml").write_text('"usb-passthrough:hosts:list": "role:member"\n')
+    assert world.request("demo", "GET", "/v1/hosts").status_int == 200
+    assert world.request("demo-reader", "GET", "/v1/hosts").status_int == 403
