@@ -4,6 +4,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.host import initrd, kernel
+from lab.paths import CACHE
+
+CODE = Path(__file__).parent
+
+# What the guest loads before it says READY, and what it loads afterwards: the drivers for what is plugged in.
+FIRST = ("xhci-pci",)
+LATER = ("button", "evdev", "usbhid", "hid-generic", "usb-storage", "sd_mod", "ftdi_sio")
+
+COMMAND_LINE = "console=ttyS0 quiet loglevel=3"
+
 
 @dataclass(frozen=True)
 class GuestImage:
@@ -12,3 +23,15 @@ class GuestImage:
     kernel: Path
     initrd: Path
     cmdline: str
+
+
+def build() -> GuestImage:
+    """Make the guest under lab/cache and return where they are.
+
+    Raises lab.host.HostError if Debian's kernel cannot be downloaded or busybox is not installed.
+    """
+    debian = kernel.fetch()
+    image = GuestImage(debian.small_vmlinux, CACHE / "guest-initrd.cpio", COMMAND_LINE)
+    modules = {"first": debian.module_files(FIRST), "later": debian.module_files(LATER)}
+    image.initrd.write_bytes(initrd.build(CODE / "init.sh", modules))
+    return image

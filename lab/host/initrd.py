@@ -2,7 +2,7 @@
 """An initramfs written from Python: busybox, an init script, kernel modules."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lab.host.elf import trim_module
@@ -12,22 +12,24 @@ S_IFDIR = 0o040755
 S_IFREG = 0o100755
 
 
-def build(init: Path, modules: Iterable[Path], extra: dict[str, bytes] | None = None) -> bytes:
-    """Return an uncompressed cpio archive (newc) with /init, /bin/busybox, /modules/* and /modules/order.
+def build(
+    init: Path, modules: Mapping[str, Iterable[Path]], extra: Mapping[str, bytes] | None = None
+) -> bytes:
+    """Return an uncompressed cpio archive (newc) with /init, /bin/busybox and kernel modules.
 
-    `modules` are kernel modules in the order of loading; /modules/order names them, one a line. `extra` gives
-    more files, from their path without the first slash to their content.
+    `modules` are lists of modules in the order of loading. The list NAME becomes the file /modules/NAME with
+    a module a line, found in /modules; what an earlier list has is left out. `extra` gives more files, from
+    their path without the first slash to their content.
     Raises HostError if busybox is not installed.
     """
     busybox = shutil.which("busybox")
     if busybox is None:
         raise HostError("busybox is not installed: apt-get install busybox-static")
     files = {"init": init.read_bytes(), "bin/busybox": Path(busybox).read_bytes()}
-    order = []
-    for module in modules:
-        files[f"modules/{module.name}"] = trim_module(module.read_bytes())
-        order.append(f"{module.name}\n")
-    files["modules/order"] = "".join(order).encode()
+    for name, paths in modules.items():
+        new = [path for path in paths if f"modules/{path.name}" not in files]
+        files |= {f"modules/{path.name}": trim_module(path.read_bytes()) for path in new}
+        files[f"modules/{name}"] = "".join(f"{path.name}\n" for path in new).encode()
     directories = ["bin", "dev", "modules", "proc", "sys"]
     entries = [(name, S_IFDIR, b"") for name in directories]
     entries += [(name, S_IFREG, data) for name, data in {**files, **(extra or {})}.items()]

@@ -22,10 +22,14 @@ META_PACKAGE = "linux-image-amd64"
 
 @dataclass(frozen=True)
 class Kernel:
-    """An unpacked kernel: its release (uname -r), its ELF image, and the directory of its modules."""
+    """An unpacked kernel: its release (uname -r), its ELF image, and the directory of its modules.
+
+    `small_vmlinux` lacks the type data (BTF) that BPF programs need, and with them libvirtd's device cgroups.
+    """
 
     release: str
     vmlinux: Path
+    small_vmlinux: Path
     modules: Path
 
     def module_files(self, names: Iterable[str]) -> list[Path]:
@@ -63,7 +67,7 @@ def fetch() -> Kernel:
             _unpack(unfinished)
             unfinished.rename(home)
     modules = next((home / "lib/modules").iterdir())
-    return Kernel(modules.name, home / "vmlinux", modules)
+    return Kernel(modules.name, home / "vmlinux", home / "vmlinux-small", modules)
 
 
 def _unpack(home: Path) -> None:
@@ -72,8 +76,9 @@ def _unpack(home: Path) -> None:
     package.unlink()
     release = next((home / "lib/modules").iterdir()).name
     _call(["depmod", "--basedir", home, release])
-    image = (home / f"boot/vmlinuz-{release}").read_bytes()
-    (home / "vmlinux").write_bytes(trim_kernel(extract(image)))
+    vmlinux = extract((home / f"boot/vmlinuz-{release}").read_bytes())
+    (home / "vmlinux").write_bytes(trim_kernel(vmlinux))
+    (home / "vmlinux-small").write_bytes(trim_kernel(vmlinux, without=(".BTF",)))
 
 
 def _download(directory: Path) -> Path:

@@ -63,7 +63,7 @@ class Machine:
         (self.directory / "initrd.cpio").write_bytes(
             initrd.build(
                 CODE / "initrd-init.sh",
-                kernel.module_files(BOOT_MODULES),
+                {"order": kernel.module_files(BOOT_MODULES)},
                 {"settings": initrd_settings.encode()},
             )
         )
