@@ -13,7 +13,10 @@ CODE = Path(__file__).parent
 FIRST = ("xhci-pci",)
 LATER = ("button", "evdev", "usbhid", "hid-generic", "usb-storage", "sd_mod", "ftdi_sio")
 
-COMMAND_LINE = "console=ttyS0 quiet loglevel=3"
+COMMAND_LINE = (
+    "console=ttyS0 quiet loglevel=3 nokaslr mitigations=off audit=0 no_timer_check tsc=reliable"
+    " random.trust_cpu=on 8250.nr_uarts=1 cryptomgr.notests"
+)
 
 
 @dataclass(frozen=True)

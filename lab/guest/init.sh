@@ -22,7 +22,7 @@ json_text() {
 report() {
   list=
   for device in /sys/bus/usb/devices/*; do
-    case $device in */usb*|*:*) continue;; esac # root hubs and interfaces
+    case ${device##*/} in usb*|*:*) continue;; esac # root hubs and interfaces
     json_text "$device/idVendor"; entry="{\"id\": \"$text:"
     json_text "$device/idProduct"; entry="$entry$text\", \"serial\": \""
     json_text "$device/serial"; entry="$entry$text\", \"product\": \""
