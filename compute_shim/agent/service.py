@@ -21,6 +21,10 @@ from compute_shim.objects import Claim
 
 LOG = log.getLogger(__name__)
 
+# A sync is a sign of life and costs next to nothing. Looking at every device and domain costs something, and
+# only makes up for an event that got lost.
+_SYNCS_PER_LOOK = 3
+
 
 class Endpoint:
     """What the API and the conductor tell this agent (`rpc.AgentClient`)."""
@@ -46,12 +50,13 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
     :raises device_spec.InvalidDeviceSpec: a rule cannot be read
     """
     interval = conf.agent.sync_interval
+    look_interval = _SYNCS_PER_LOOK * interval
     survey = Survey(device_spec.parse(conf.usb.device_spec))
     if not conf.usb.device_spec:
         LOG.warning("[usb] device_spec is not set: no device of this host is offered")
     bus = rpc.transport(conf)
     courier = Courier(rpc.ConductorClient(bus, conf.host), interval)
-    agent = Agent(driver, survey, courier, interval)
+    agent = Agent(driver, survey, courier, look_interval)
     server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent, courier))
     threads = [
         threading.Thread(target=agent.run, name="agent"),

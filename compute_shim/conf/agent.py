@@ -10,8 +10,9 @@ OPTS = [
         default=20,
         min=1,
         help="""
-Seconds between two full comparisons of what is wanted with what is, which are also the agent's sign of
-life. Changes are acted upon at once and do not wait for this.
+Seconds between two signs of life, at which the agent also learns what is wanted of its host. After every
+third it looks at all devices and domains anew, should an event have been lost. Changes are acted upon at once
+and do not wait for any of this.
 """,
     ),
 ]
