@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
+from lab import nova_compute
 from lab.cloud import config, databases
 from lab.cloud.forks import Forks
-from lab.cloud.process import wait_until
+from lab.cloud.process import Processes, wait_until
 from lab.cloud.rest import Rest
-from lab.cloud.site import COMPUTE_HOST, LOG, SHARE, VENV, Site
+from lab.cloud.site import COMPUTE_HOST, SHARE, VENV, Site
 from lab.host import Host
-from lab.nova_compute import bundle
-from lab.paths import CACHE, ROOT
+from lab.paths import CACHE
 
 _START_SECONDS = 240
 
@@ -28,7 +27,7 @@ def bundle_path() -> Path:
     return CACHE / f"nova-compute-{packages.stat().st_mtime_ns}.bundle"
 
 
-def make_bundle() -> None:
+def make_bundle(processes: Processes) -> None:
     """Bundle nova-compute's modules, unless they are."""
     path = bundle_path()
     if path.exists():
@@ -36,7 +35,7 @@ def make_bundle() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     for old in CACHE.glob("nova-compute-*.bundle"):
         old.unlink()
-    databases.command(sys.executable, "-m", bundle.__name__, path, log=LOG / "bundle.out")
+    processes.run("bundle", _python("bundle.py", path))
 
 
 def start() -> None:
@@ -49,24 +48,35 @@ def start() -> None:
 def _nova_compute() -> str:
     """The shell command that prepares and becomes nova-compute."""
     modules = bundle_path()
-    command: list[str | Path] = [
-        *(VENV / "bin/python", "-m", "lab.nova_compute", modules),
-        *(VENV / "bin/nova-compute", "--config-file", config.NOVA_COMPUTE),
-    ]
+    command = _python("start.py", modules, VENV / "bin/nova-compute", "--config-file", config.NOVA_COMPUTE)
     return "; ".join(
         [
             f"mkdir -p {_words(config.COMPUTE_STATE / 'instances', config.COMPUTE_STATE / 'lock')}",
             f"until [ -e {_words(modules)} ]; do sleep 0.2; done",
-            f"cd {_words(ROOT)}",
             f"exec {_words(*command)} > {_words(SHARE / 'nova-compute.out')} 2>&1",
         ]
     )
 
 
+def _python(script: str, *words: str | Path) -> list[str | Path]:
+    """The command for one of lab.nova_compute's scripts, the same on this machine and in the host."""
+    return [
+        # Here the plugin loader notes what all packages offer; in the host it would look for minutes.
+        *("env", f"XDG_CACHE_HOME={CACHE}", VENV / "bin/python", "-P"),
+        *(Path(nova_compute.__file__).with_name(script), *words),
+    ]
+
+
 def _agent() -> str:
     """The shell command that becomes our agent."""
     command: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.USB_SHIM_AGENT]
-    return f"exec {_words(*command)} > {_words(SHARE / 'usb-shim-agent.out')} 2>&1"
+    return "; ".join(
+        [
+            # Both take long to start; the way to the first server leads over nova-compute.
+            f"until grep -qs 'Starting compute node' {_words(NOVA_COMPUTE_LOG)}; do sleep 0.5; done",
+            f"exec {_words(*command)} > {_words(SHARE / 'usb-shim-agent.out')} 2>&1",
+        ]
+    )
 
 
 def _words(*words: str | Path) -> str:
@@ -99,8 +109,9 @@ def _nova_compute_works() -> bool:
 
 
 def map_to_cell(nova_manage: Forks) -> None:
-    """Make the host known to the scheduler."""
-    nova_manage.run("nova-manage", "--config-file", config.NOVA, "cell_v2", "discover_hosts")
+    """Make the host known to the scheduler; the last that nova-manage has to do."""
+    nova_manage.run("--config-file", config.NOVA, "cell_v2", "discover_hosts")
+    nova_manage.close()
 
 
 def wait_agent(admin: Rest) -> None:

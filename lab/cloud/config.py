@@ -229,6 +229,8 @@ def _nova_compute(site: Site) -> Sections:
             "connection_uri": "qemu:///system",
             "cpu_mode": "none",
             "images_type": "qcow2",
+            # No memory balloon: each device more is one more for the guest to find.
+            "mem_stats_period_seconds": 0,
         },
         "oslo_concurrency": {"lock_path": COMPUTE_STATE / "lock"},
     }

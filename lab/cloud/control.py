@@ -10,7 +10,7 @@ from lab.cloud import compute, databases, identity, services
 from lab.cloud.forks import Forks
 from lab.cloud.process import Processes
 from lab.cloud.rest import Rest
-from lab.cloud.site import LOG, Site
+from lab.cloud.site import Site
 from lab.cloud.timeline import Timeline
 
 Step = concurrent.futures.Future[Any]
@@ -20,8 +20,8 @@ class Control:
     """Begins to bring up the control plane; the attributes are the steps that others wait for."""
 
     def __init__(self, timeline: Timeline, site: Site, processes: Processes):
-        self.nova_manage = Forks("nova.cmd.manage", LOG / "nova-manage.out")
-        keystone_manage = Forks("keystone.cmd.manage", LOG / "keystone-manage.out")
+        self.nova_manage = Forks("nova-manage", "nova.cmd.manage", processes)
+        keystone_manage = Forks("keystone-manage", "keystone.cmd.manage", processes)
         step = timeline.step
 
         def wsgi(name: str, *after: Step) -> Step:
@@ -38,10 +38,10 @@ class Control:
         rabbitmq = step("RabbitMQ answers", lambda: services.start_rabbitmq(site, processes))
         keystone = step("Keystone's tables", keystone_schema, mariadb)
         nova = step("Nova's tables", lambda: databases.nova(site, self.nova_manage), mariadb)
-        placement = step("Placement's tables", lambda: databases.placement(site), mariadb)
-        glance = step("Glance's tables", lambda: databases.glance(site), mariadb)
-        neutron = step("Neutron's tables", lambda: databases.neutron(site), mariadb)
-        usb_shim = step("usb-shim's tables", lambda: databases.usb_shim(site), mariadb)
+        placement = step("Placement's tables", lambda: databases.placement(processes), mariadb)
+        glance = step("Glance's tables", lambda: databases.glance(processes), mariadb)
+        neutron = step("Neutron's tables", lambda: databases.neutron(site, processes), mariadb)
+        usb_shim = step("usb-shim's tables", lambda: databases.usb_shim(processes), mariadb)
 
         keystone_api = wsgi("keystone", keystone)
         seeded = step("users and catalog", lambda: identity.seed(site), keystone_api)

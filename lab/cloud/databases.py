@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from lab.cloud import config
 from lab.cloud.forks import Forks
-from lab.cloud.process import Processes, port_open, wait_until
-from lab.cloud.site import LOG, STATE, VENV, Site, write_private
-from lab.cloud.timeline import LabError
+from lab.cloud.process import Command, Processes, port_open, wait_until
+from lab.cloud.site import STATE, VENV, Site, write_private
 
 _DATABASES = ("keystone", "placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1")
 _DIRECTORY = STATE / "mariadb"
@@ -23,14 +20,16 @@ def start(site: Site, processes: Processes) -> None:
     """Make a server with empty databases and start it; nothing of it is meant to last."""
     data = _DIRECTORY / "data"
     _DIRECTORY.mkdir(parents=True)
-    command(
+    processes.run(
         "mariadb-install-db",
-        "--no-defaults",
-        f"--datadir={data}",
-        "--user=root",
-        "--auth-root-authentication-method=normal",
-        "--skip-test-db",
-        log=LOG / "mariadb-install-db.out",
+        [
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={data}",
+            "--user=root",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ],
     )
     first_statements = _DIRECTORY / "first.sql"
     write_private(
@@ -80,16 +79,16 @@ def has_compute_node(site: Site, host: str) -> bool:
 
 def keystone(site: Site, manage: Forks) -> None:
     """Keystone's tables and keys, the user admin and the default roles."""
-    program = ("keystone-manage", "--config-file", config.KEYSTONE)
+    options = ("--config-file", config.KEYSTONE)
     owner = ("--keystone-user", "root", "--keystone-group", "root")
     url = site.url("keystone", "/v3")
     for keys in (config.FERNET_KEYS, config.CREDENTIAL_KEYS):
         keys.mkdir(parents=True)
-    manage.run(*program, "db_sync")
-    manage.run(*program, "fernet_setup", *owner)
-    manage.run(*program, "credential_setup", *owner)
+    manage.run(*options, "db_sync")
+    manage.run(*options, "fernet_setup", *owner)
+    manage.run(*options, "credential_setup", *owner)
     manage.run(
-        *program,
+        *options,
         "bootstrap",
         *("--bootstrap-password", site.passwords["admin"]),
         *("--bootstrap-admin-url", url, "--bootstrap-internal-url", url, "--bootstrap-public-url", url),
@@ -99,44 +98,34 @@ def keystone(site: Site, manage: Forks) -> None:
 
 def nova(site: Site, manage: Forks) -> None:
     """Nova's tables: of the API, of cell 0 (servers that found no host) and of the one real cell."""
-    program = ("nova-manage", "--config-file", config.NOVA)
-    manage.run(*program, "api_db", "sync")
-    manage.run(*program, "cell_v2", "map_cell0", "--database_connection", site.database_url("nova_cell0"))
-    manage.run(*program, "db", "sync")
-    manage.run(*program, "cell_v2", "create_cell", "--name", "cell1")
+    options = ("--config-file", config.NOVA)
+    manage.run(*options, "api_db", "sync")
+    manage.run(*options, "cell_v2", "map_cell0", "--database_connection", site.database_url("nova_cell0"))
+    manage.run(*options, "db", "sync")
+    manage.run(*options, "cell_v2", "create_cell", "--name", "cell1")
 
 
-def placement(_site: Site) -> None:
+def placement(processes: Processes) -> None:
     """Placement's tables."""
-    _venv("placement-manage", "--config-file", config.PLACEMENT, "db", "sync")
+    _manage("placement-manage", ["--config-file", config.PLACEMENT, "db", "sync"], processes)
 
 
-def glance(_site: Site) -> None:
+def glance(processes: Processes) -> None:
     """Glance's tables."""
-    _venv("glance-manage", "--config-file", config.GLANCE, "db_sync")
+    _manage("glance-manage", ["--config-file", config.GLANCE, "db_sync"], processes)
 
 
-def neutron(site: Site) -> None:
-    """Neutron's tables."""
-    log = LOG / "neutron-tables.out"
-    command(sys.executable, "-m", "lab.cloud.neutron_tables", site.database_url("neutron"), log=log)
-
-
-def usb_shim(_site: Site) -> None:
+def usb_shim(processes: Processes) -> None:
     """Our own tables."""
-    _venv("usb-shim-manage", "--config-file", config.USB_SHIM, "db", "sync")
+    _manage("usb-shim-manage", ["--config-file", config.USB_SHIM, "db", "sync"], processes)
 
 
-def _venv(program: str, *words: str | Path) -> None:
-    command(VENV / "bin" / program, *words, log=LOG / f"{program}.out")
+def _manage(program: str, words: Command, processes: Processes) -> None:
+    processes.run(program, [VENV / "bin" / program, *words])
 
 
-def command(*words: str | Path, log: Path) -> None:
-    """Run a command to its end.
-
-    :raises LabError: it failed
-    """
-    with log.open("wb") as output:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    if done.returncode:
-        raise LabError(f"{Path(words[0]).name} failed with status {done.returncode}", log)
+def neutron(site: Site, processes: Processes) -> None:
+    """Neutron's tables."""
+    processes.run(
+        "neutron-tables", [sys.executable, "-m", "lab.cloud.neutron_tables", site.database_url("neutron")]
+    )

@@ -20,47 +20,49 @@ import threading
 from pathlib import Path
 from typing import IO
 
+from lab.cloud.process import Processes
 from lab.cloud.timeline import LabError
 
 
 class Forks:
     """A loaded management program. It ends when this process does."""
 
-    def __init__(self, module: str, log: Path):
-        """Begin to load `module`; its output, and that of all commands, goes to `log`."""
-        self._log = log
+    def __init__(self, name: str, module: str, processes: Processes):
+        """Begin to load `module`.
+
+        :param name: of the program, such as nova-manage.
+        """
+        self._name = name
+        self._processes = processes
         self._running = threading.Lock()
-        answers, ours = os.pipe()
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, module, str(ours)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                pass_fds=[ours],
-                text=True,
-                # nova-manage still starts with eventlet, which forks badly.
-                env={**os.environ, "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
-            )
-        os.close(ours)
+        answers, its_end = os.pipe()
+        self._process = processes.open(
+            name,
+            [sys.executable, "-m", __name__, module, str(its_end)],
+            # nova-manage still starts with eventlet, which forks badly.
+            {"OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
+            stdin=subprocess.PIPE,
+            pass_fds=[its_end],
+        )
+        os.close(its_end)
         self._answers = os.fdopen(answers)
 
-    def run(self, *command: str | Path) -> None:
-        """Run one command, ``command[0]`` being the program's name.
+    def run(self, *words: str | Path) -> None:
+        """Run one command of the program.
 
         :raises LabError: it failed
         """
-        words = [str(word) for word in command]
+        command = [self._name, *(str(word) for word in words)]
         with self._running:
             assert self._process.stdin is not None
             try:
-                self._process.stdin.write(json.dumps(words) + "\n")
+                self._process.stdin.write(json.dumps(command) + "\n")
                 self._process.stdin.flush()
             except BrokenPipeError:
-                raise LabError(f"{words[0]} does not start", self._log) from None
+                raise LabError(f"{self._name} does not start", self._processes.log(self._name)) from None
             answer = self._answers.readline()
         if answer != "0\n":
-            raise LabError(f"{' '.join(words)} failed", self._log)
+            raise LabError(f"{' '.join(command)} failed", self._processes.log(self._name))
 
     def close(self) -> None:
         """End the process."""
@@ -68,6 +70,7 @@ class Forks:
         self._process.stdin.close()
         self._process.wait()
         self._answers.close()
+        self._processes.forget(self._name)
 
 
 def _serve(module: str, answers: IO[str]) -> None:

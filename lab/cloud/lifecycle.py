@@ -60,7 +60,7 @@ def _bring_up() -> int:
         _begin(timeline, processes)
         timeline.wait()
     except (Exception, KeyboardInterrupt) as error:
-        _explain(error)
+        _explain(error, processes)
         processes.close()
         down()
         # What still ran has lost what it waited for, and might have started the host just now.
@@ -80,7 +80,7 @@ def _begin(timeline: Timeline, processes: Processes) -> None:
     step = timeline.step
 
     host = step(f"{COMPUTE_HOST} starts", compute_host.start)
-    step("nova-compute's modules bundled", compute_host.make_bundle)
+    step("nova-compute's modules bundled", lambda: compute_host.make_bundle(processes))
     step(f"{COMPUTE_HOST}: libvirtd answers", compute_host.wait_ready, host)
     image = step("guest image made", guest.build)
     control = Control(timeline, the_site, processes)
@@ -108,7 +108,7 @@ def _begin(timeline: Timeline, processes: Processes) -> None:
     )
 
 
-def _explain(error: BaseException) -> None:
+def _explain(error: BaseException, processes: Processes) -> None:
     if isinstance(error, LabError):
         text = error.explain()
     elif isinstance(error, KeyboardInterrupt):
@@ -119,6 +119,9 @@ def _explain(error: BaseException) -> None:
         log = LOG / "up.log"
         log.write_text("".join(traceback.format_exception(error)))
         text = f"{type(error).__name__}: {error}\nThe details are in {log}"
+    for name in processes.names():
+        if name in services.NAMES and processes.pid(name) is None:
+            text += f"\n{LabError(f'{name} has ended', processes.log(name)).explain()}"
     print(f"{text}\nThe lab is not up; stopping what was started. The logs stay in {LOG}", file=sys.stderr)
 
 

@@ -22,6 +22,9 @@ _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 4.0
 
 
+Command = Sequence[str | Path]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Stat:
     """What /proc/PID/stat tells of a process (proc(5)): state, session, start time in clock ticks."""
@@ -54,10 +57,35 @@ class Processes:
         """Where the process's own output goes."""
         return self._logs / f"{name}.out"
 
-    def start(self, name: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> int:
+    def start(self, name: str, command: Command, env: Mapping[str, str] | None = None) -> int:
         """Start a process that outlives this one; its process id.
 
         :param env: added to this process's environment.
+        :raises LabError: after `close`
+        """
+        return self.open(name, command, env).pid
+
+    def run(self, name: str, command: Command) -> None:
+        """Run a command to its end.
+
+        :raises LabError: it failed; after `close`
+        """
+        status = self.open(name, command).wait()
+        self.forget(name)
+        if status:
+            raise LabError(f"{name} failed with status {status}", self.log(name))
+
+    def open(
+        self,
+        name: str,
+        command: Command,
+        env: Mapping[str, str] | None = None,
+        *,
+        stdin: int = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[str]:
+        """Start a process and record it; its output goes to `log`.
+
         :raises LabError: after `close`
         """
         self._records.mkdir(parents=True, exist_ok=True)
@@ -67,15 +95,21 @@ class Processes:
             process = subprocess.Popen(
                 [str(word) for word in command],
                 env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
+                pass_fds=pass_fds,
+                text=True,
                 start_new_session=True,
             )
             stat = _stat(process.pid)
             start_time = stat.start_time if stat else 0
             (self._records / name).write_text(f"{process.pid} {start_time}\n")
-        return process.pid
+        return process
+
+    def forget(self, name: str) -> None:
+        """Remove the record of a process that has ended."""
+        (self._records / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Start nothing any more."""
@@ -117,7 +151,7 @@ class Processes:
         while any(self._session(name) for name in names):
             time.sleep(_POLL_SECONDS)
         for name in names:
-            (self._records / name).unlink(missing_ok=True)
+            self.forget(name)
 
     def _read(self, name: str) -> tuple[int, int] | None:
         try:

@@ -40,6 +40,8 @@ class Timeline:
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=32)
         self._futures: list[concurrent.futures.Future[Any]] = []
         self._printing = threading.Lock()
+        # What fails after the first failure only follows from it.
+        self._failed = threading.Event()
 
     def say(self, text: str) -> None:
         """One line: the seconds since the beginning, and the text."""
@@ -58,7 +60,8 @@ class Timeline:
             try:
                 result = work()
             except BaseException:
-                self.say(f"FAILED: {name} ({time.monotonic() - began:.1f} s)")
+                if not self._failed.is_set():
+                    self.say(f"FAILED: {name} ({time.monotonic() - began:.1f} s)")
                 raise
             self.say(f"{name} ({time.monotonic() - began:.1f} s)")
             return result
@@ -72,8 +75,12 @@ class Timeline:
 
         :raises Exception: that of the first step that failed.
         """
-        for future in concurrent.futures.as_completed(self._futures):
-            future.result()
+        try:
+            for future in concurrent.futures.as_completed(self._futures):
+                future.result()
+        except BaseException:
+            self._failed.set()
+            raise
 
     def drain(self) -> None:
         """Until no step runs; those not begun never begin."""

@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All modules that nova-compute imports, in one file.
+"""Writes all modules that nova-compute imports to one file, for start.py.
 
-nova-compute imports 2,400 modules. In a lab host, whose file system is this machine's through 9p on an
-emulated processor, finding and reading them one by one takes a minute the first time; reading one file takes
-a second.
+    python -P bundle.py FILE
 
-    python -m lab.nova_compute.bundle FILE    write the bundle
+To be run with the same PATH of modules (-P) as start.py: what the plugin loader notes for that path under
+XDG_CACHE_HOME is then of use there.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.machinery
-import importlib.util
 import marshal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import CodeType, ModuleType
 
 # What nova.cmd.compute imports at once, and what it imports only when it starts, boots a server or calls for
 # the first time (drivers and plugins, found by name). nova.cmd.compute is first: it keeps eventlet out.
@@ -56,19 +52,20 @@ _ROOTS = (
     "oslo_messaging.notify.messaging",
     "oslo_messaging.rpc.client",
     "oslo_privsep.daemon",
-    "vif_plug_noop.noop",
-    "vif_plug_ovs.ovs",
 )
-
-# Name: the file, the package's search path (None: no package), and the code (None: compiled C).
-_Modules = dict[str, tuple[str, list[str] | None, bytes | None]]
 
 
 def write(path: Path) -> None:
-    """Import everything and write its code to `path`."""
+    """Import everything and write its code to `path`.
+
+    The file is a dict by name of (source file, the package's search path or None, code; None for compiled C).
+    """
     for name in _ROOTS:
         importlib.import_module(name)
-    modules: _Modules = {}
+    # Both import more.
+    importlib.import_module("nova.objects").register_all()
+    importlib.import_module("os_vif").initialize()
+    modules: dict[str, tuple[str, list[str] | None, bytes | None]] = {}
     for name, module in sorted(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
         if spec is None or spec.origin is None or spec.name != name:
@@ -83,39 +80,6 @@ def write(path: Path) -> None:
     with unfinished.open("wb") as file:
         marshal.dump(modules, file)
     unfinished.rename(path)
-
-
-def install(path: Path) -> None:
-    """Import from the bundle what it has, ahead of all other places."""
-    modules: _Modules = marshal.loads(path.read_bytes())  # noqa: S302 written by this module
-    sys.meta_path.insert(0, _Finder(modules))
-
-
-class _Finder:
-    def __init__(self, modules: _Modules):
-        self._modules = modules
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in self._modules:
-            return None
-        origin, locations, code = self._modules.pop(name)
-        if code is None:
-            return importlib.util.spec_from_file_location(name, origin)
-        return importlib.util.spec_from_file_location(
-            name, origin, loader=_Loader(name, origin, code), submodule_search_locations=locations
-        )
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
-    def __init__(self, name: str, origin: str, code: bytes):
-        super().__init__(name, origin)
-        self._code = code
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = marshal.loads(self._code)  # noqa: S302 written by this module
-        return code
 
 
 if __name__ == "__main__":
