@@ -98,13 +98,14 @@ class Nova:
     def __init__(self) -> None:
         self.servers = {server.id: server for server in SERVERS.values()}
         self.away = False
+        self.open = False
 
     def server(self, auth: Any, server_id: str) -> nova.Server:
         if self.away:
             raise exception.Unavailable("The compute service (Nova) cannot be asked about the server now.")
         server = self.servers.get(server_id)
         if server is None or not (
-            "admin" in auth.user.role_names or auth.user.project_id == server.project_id
+            self.open or "admin" in auth.user.role_names or auth.user.project_id == server.project_id
         ):
             raise nova.no_server(server_id)
         return server
@@ -237,14 +238,13 @@ class Stage:
     def _silence(self, host: str) -> None:
         self._world.silence(host)
 
-    def _nova(self, delete: str | None = None, lock: str | None = None, away: bool = False) -> None:
-        """A server is deleted, or locked, or Nova goes away or comes back."""
+    def _nova(self, delete: str | None = None, away: bool = False, open: bool = False) -> None:
+        """A server is deleted; Nova goes away or comes back, or shows all servers to everybody."""
         servers = self._world.nova.servers
         self._world.nova.away = away
+        self._world.nova.open = open
         if delete is not None:
             del servers[delete]
-        if lock is not None:
-            servers[lock] = dataclasses.replace(servers[lock], locked=True)
 
     def _nudge(self) -> Any:
         """The last thing that an agent was told."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -104,7 +105,11 @@ class OneDevice(RuleBasedStateMachine):
         assert queries.give_up(self.db, self.id, server) == has
         self.generation += has
 
-    @rule(age=st.integers(-2, 3), state=st.sampled_from(list(State)), host=st.sampled_from([HOST, "liar"]))
+    @rule(
+        age=st.sampled_from([0, 0, 0, 1, 2, -1]),
+        state=st.sampled_from(list(State)),
+        host=st.sampled_from([HOST, HOST, HOST, "liar"]),
+    )
     def report(self, age: int, state: State, host: str) -> None:
         """An answer: early, late, doubled, senseless, or of an agent that it does not concern."""
         before = self.row
@@ -161,6 +166,31 @@ def _values(row: models.Device) -> dict[str, Any]:
 
 OneDevice.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestOneDevice = OneDevice.TestCase
+
+
+@pytest.mark.parametrize("age", [-1, 0, 1])
+@pytest.mark.parametrize("said", list(State))
+@pytest.mark.parametrize("state", list(State))
+def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
+    claimed = state not in (State.AVAILABLE, State.UNAVAILABLE)
+    row = models.Device(
+        host=HOST,
+        state=state,
+        generation=5,
+        present=True,
+        enabled=True,
+        instance_uuid=SERVERS[0] if claimed else None,
+    )
+    counts = states.judge(row, Outcome("id", 5 - age, said, "because"))
+    if age == 0 and state == State.DETACHING and said == State.AVAILABLE:
+        assert counts
+        assert (row.state, row.instance_uuid, row.state_reason) == (State.AVAILABLE, None, None)
+    elif age == 0 and state in states.CLAIMED and said in ANSWERS:
+        assert counts
+        assert (row.state, row.instance_uuid, row.state_reason) == (said, SERVERS[0], "because")
+    else:
+        assert not counts
+        assert (row.state, row.state_reason) == (state, None)
 
 
 def test_an_agent_of_another_host_sees_and_changes_nothing() -> None:
