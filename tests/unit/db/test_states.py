@@ -185,6 +185,9 @@ def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
     if age == 0 and state == State.DETACHING and said == State.AVAILABLE:
         assert counts
         assert (row.state, row.instance_uuid, row.state_reason) == (State.AVAILABLE, None, None)
+    elif age == 0 and state == State.DETACHING and said == State.DETACHING:
+        assert counts
+        assert (row.state, row.instance_uuid, row.state_reason) == (State.DETACHING, SERVERS[0], "because")
     elif age == 0 and state in states.CLAIMED and said in ANSWERS:
         assert counts
         assert (row.state, row.instance_uuid, row.state_reason) == (said, SERVERS[0], "because")
