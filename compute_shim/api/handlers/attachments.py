@@ -53,7 +53,7 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     # What was given up already, by this or by another request, is no error.
     queries.give_up(call.service.db, row.id, row.instance_uuid)
     _nudge(call, row)
-    return webob.Response(status=202)
+    return webob.Response(status=202, content_type=None)
 
 
 def _claims(call: Call, server_id: str, change: bool = False) -> Sequence[models.Device]:

@@ -95,7 +95,7 @@ def delete(call: Call, device_id: str) -> webob.Response:
             f"USB device {row.id} is {'plugged in' if row.present else 'claimed by a server'}. Only one that"
             " is unplugged and free can be forgotten."
         )
-    return webob.Response(status=204)
+    return webob.Response(status=204, content_type=None)
 
 
 def find(call: Call, device_id: str) -> models.Device:
