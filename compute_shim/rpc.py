@@ -95,10 +95,6 @@ class AgentClient:
         """Tell the agent of a host that the intent for one device changed."""
         self._tell(host, "claim_changed", claim=dataclasses.asdict(claim))
 
-    def resync(self, host: str) -> None:
-        """Ask the agent of a host to ``sync`` now."""
-        self._tell(host, "resync")
-
     def _tell(self, host: str, method: str, **arguments: Any) -> None:
         try:
             self._client.prepare(server=host).cast({}, method, **arguments)

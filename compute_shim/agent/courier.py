@@ -55,12 +55,6 @@ class Courier:
             self._outcomes = {outcome.device_id: outcome for outcome in outcomes}
             self._changed.notify()
 
-    def sync_now(self) -> None:
-        """Compare with the conductor at once."""
-        with self._changed:
-            self._sync_wanted = True
-            self._changed.notify()
-
     def stop(self) -> None:
         """Let `run` return."""
         with self._changed:

@@ -31,17 +31,12 @@ class Endpoint:
 
     target = oslo_messaging.Target(version=rpc.VERSION)
 
-    def __init__(self, agent: Agent, courier: Courier) -> None:
+    def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._courier = courier
 
     def claim_changed(self, context: dict[str, Any], claim: dict[str, Any]) -> None:
         """The intent for one device changed."""
         self._agent.claims_arrived([Claim(**claim)], complete=False)
-
-    def resync(self, context: dict[str, Any]) -> None:
-        """Compare everything now."""
-        self._courier.sync_now()
 
 
 def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
@@ -57,7 +52,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
     bus = rpc.transport(conf)
     courier = Courier(rpc.ConductorClient(bus, conf.host), interval)
     agent = Agent(driver, survey, courier, look_interval)
-    server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent, courier))
+    server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     threads = [
         threading.Thread(target=agent.run, name="agent"),
         threading.Thread(

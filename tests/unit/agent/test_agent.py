@@ -80,7 +80,7 @@ class World:
         self.conductor = FakeConductor(claims)
         self.courier = Courier(self.conductor, NEVER)  # type: ignore[arg-type]
         self.agent = Agent(self.driver, self.survey, self.courier, NEVER)  # type: ignore[arg-type]
-        self.endpoint = Endpoint(self.agent, self.courier)
+        self.endpoint = Endpoint(self.agent)
         self.threads = [
             threading.Thread(target=self.agent.run),
             threading.Thread(
@@ -297,7 +297,8 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
     it = world([claim(1, None), claim(2, None)], [device(1)], [running()]).start()
     until(lambda: set(it.conductor.outcomes) == {"device-1", "device-2"})
     it.conductor.claims = [claim(1, SERVER, generation=2)]
-    it.endpoint.resync({})
+    it.survey.devices = [device(1), device(3)]
+    it.agent.devices_changed()
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
     it.driver.state[SERVER] = running(ours(1), ours(2))
     it.driver.on_change(SERVER)
