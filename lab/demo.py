@@ -13,17 +13,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from lab.cloud import compute, config, lifecycle, site
+from lab.cloud import compute, compute_host, config, lifecycle, site
 from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
+from lab.guest import console
 from lab.paths import ROOT
 
 SERVER = "demo"
 # Two sticks of one model; if somebody else has the first, the second serves as well.
 SERIALS = ("LABSTICK01", "LABSTICK02")
 _GUEST_LIST = ("python", "-m", "lab", "guest", "usb", SERVER)
-_SEEN_SECONDS = 300
+_GUEST_SECONDS = 300
 
 _HOW_TO_GO_ON = """
 It goes on running, and two more servers come up: demo2 (yours), other (of another project). To go on:
@@ -65,13 +66,15 @@ def _attach() -> str:
     """Do what a user would do; the serial of the stick."""
     print(f"\nAs {SERVER}, an ordinary member of the project {SERVER}:\n")
     _echo("source", _openrc())
-    serial = _free_stick(Rest(site.load(), SERVER))
-    _wait_for_guest(f"Server {SERVER} has not booted", lambda seen: serial not in seen)
+    user = Rest(site.load(), SERVER)
+    server_id = compute.server_id(user, SERVER)
+    serial = _free_stick(user)
+    _wait_for_guest(server_id, "The guest does not boot", lambda said: "READY" in said)
     print("\nWhat the guest itself sees before:")
     _run(*_GUEST_LIST)
     _run("nova", "usb-list", "--server", SERVER)
     _run("nova", "usb-attach", "--wait", SERVER, serial)
-    _wait_for_guest(f"The guest does not see {serial}", lambda seen: serial in seen)
+    _wait_for_guest(server_id, f"The guest does not see {serial}", lambda said: _sees(said, serial))
     print("\nWhat the guest itself sees after:")
     _run(*_GUEST_LIST)
     return serial
@@ -108,12 +111,14 @@ def _run(*command: str) -> None:
         raise LabError(f"{command[0]} failed")
 
 
-def _wait_for_guest(what: str, enough: Callable[[str], bool]) -> None:
-    def seen() -> bool:
-        done = subprocess.run(_as_user(_GUEST_LIST), cwd=ROOT, capture_output=True, text=True)
-        return done.returncode == 0 and enough(done.stdout)
+def _wait_for_guest(server_id: str, complaint: str, enough: Callable[[str], bool]) -> None:
+    wait_until(
+        lambda: enough(compute_host.console(server_id)), complaint, _GUEST_SECONDS, lifecycle.is_up, every=1
+    )
 
-    wait_until(seen, what, _SEEN_SECONDS, lifecycle.is_up)
+
+def _sees(said: str, serial: str) -> bool:
+    return any(serial in device for device in console.usb_devices(said))
 
 
 def _as_user(command: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ FLAVOR = "m1.usb"
 SERVERS = {"demo": "demo", "demo2": "demo", "other": "other"}
 """Server by name: the project it belongs to."""
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1
 _ACTIVE_SECONDS = 300
 _TRIES = 10
 
@@ -74,6 +74,18 @@ def server_name(user: Rest, server_id: str) -> str:
     """The name of a server."""
     name: str = user.compute.get(f"/servers/{server_id}").json()["server"]["name"]
     return name
+
+
+def server_id(user: Rest, name: str) -> str:
+    """The id of the user's server of that name.
+
+    :raises LabError: there is none
+    """
+    listed = user.compute.get("/servers", params={"name": f"^{name}$"}).json()["servers"]
+    if not listed:
+        raise LabError(f"There is no server {name}")
+    found: str = listed[0]["id"]
+    return found
 
 
 def states(admin: Rest) -> dict[str, str]:

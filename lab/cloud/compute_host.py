@@ -96,6 +96,7 @@ def wait_nova_compute(site: Site) -> None:
         _START_SECONDS,
         _nova_compute_works,
         NOVA_COMPUTE_LOG,
+        every=1,
     )
 
 
@@ -122,7 +123,14 @@ def wait_agent(admin: Rest) -> None:
         _START_SECONDS,
         Host(COMPUTE_HOST).running,
         AGENT_LOG,
+        every=1,
     )
+
+
+def console(server_id: str) -> str:
+    """What the guest of a server has printed since it was started."""
+    log = config.COMPUTE_STATE / "instances" / server_id / "console.log"
+    return Host(COMPUTE_HOST).run(["cat", str(log)]).stdout
 
 
 def _agents(admin: Rest) -> list[dict[str, str]]:

@@ -179,11 +179,18 @@ class Processes:
 
 
 def wait_until(
-    true: Callable[[], bool], what: str, seconds: float, alive: Callable[[], bool], log: Path | None = None
+    true: Callable[[], bool],
+    what: str,
+    seconds: float,
+    alive: Callable[[], bool],
+    log: Path | None = None,
+    every: float = _POLL_SECONDS,
 ) -> None:
     """Ask again and again until it is so.
 
     :param alive: whether there is still something to wait for.
+    :param every: seconds between two questions: processors are few, and a question to the cloud costs several
+        services some time.
     :raises LabError: it was not so in time, or what was waited for died; with the end of `log`.
     """
     deadline = time.monotonic() + seconds
@@ -192,7 +199,7 @@ def wait_until(
             raise LabError(f"{what}: the process ended", log)
         if time.monotonic() > deadline:
             raise LabError(f"{what}: not within {seconds:.0f} s", log)
-        time.sleep(_POLL_SECONDS)
+        time.sleep(every)
 
 
 def port_open(port: int) -> bool:

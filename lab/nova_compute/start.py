@@ -8,8 +8,8 @@ emulated processor, finding and reading them one by one takes a minute the first
 a second.
 
 Three things differ from running the script NOVA-COMPUTE: modules come from one file (see bundle.py); the
-daemon for privileged calls is a fork of this process, not a second Python that imports Nova again (we are root
-here, so it needs nothing like sudo); qemu-img is not started through one more Python that limits it.
+daemon for privileged calls is a fork of this process, not a second Python that imports Nova again (we are
+root here, so it needs nothing like sudo); qemu-img is not started through one more Python that limits it.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def main() -> None:
     gc.disable()
     with open(bundle, "rb") as file:  # noqa: PTH123 see above
         sys.meta_path.insert(0, _Finder(marshal.load(file)))  # noqa: S302 written by bundle.py
+    # It asks where it is imported from, which takes the longer the more modules there are to look through.
+    importlib.import_module("pyroute2")
     import nova.cmd.compute  # noqa: F401
 
     _say("nova-compute imported")
