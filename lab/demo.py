@@ -69,7 +69,11 @@ def _attach() -> str:
     user = Rest(site.load(), SERVER)
     server_id = compute.server_id(user, SERVER)
     serial = _free_stick(user)
-    _wait_for_guest(server_id, "The guest does not boot", lambda said: "READY" in said)
+    _wait_for_guest(
+        server_id,
+        "The guest has not booted",
+        lambda said: "READY" in said and not _sees(said, serial),
+    )
     print("\nWhat the guest itself sees before:")
     _run(*_GUEST_LIST)
     _run("nova", "usb-list", "--server", SERVER)
