@@ -40,13 +40,14 @@ def do_usb_list(cs: nova_client.Client, args: argparse.Namespace) -> None:
     server_id = utils.find_resource(cs.servers, args.server).id if args.server else None
     devices = _client(cs).devices.list(server_id=server_id, host=args.host, state=args.state)
     devices.sort(key=lambda device: (device.get("host") or "", device["bus"] or 0, device["device"] or 0))
-    columns = ["ID", "Device", "State", "Server", "Reason"]
+    columns = ["ID", "Device", "Serial", "State", "Server", "Reason"]
     if any("host" in device for device in devices):
         columns.append("Host")
     rows = [
         types.SimpleNamespace(
             id=device["id"],
             device=_encodable(names.lsusb_line(device)),
+            serial=_encodable(device["serial"] or None),
             state=device["state"],
             server=device["server_id"],
             reason=_encodable(device["state_reason"]),

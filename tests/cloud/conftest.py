@@ -106,5 +106,5 @@ def _give_everything_back(cloud: Cloud) -> Iterator[None]:
         for server in servers:
             for line in cloud.succeed(user, "usb-list", "--server", server).splitlines():
                 cells = [cell.strip() for cell in line.split("|")]
-                if len(cells) > 4 and cells[4] not in ("", "-", "Server", "None"):
+                if len(cells) > 5 and cells[5] not in ("-", "Server"):
                     cloud.nova(user, "usb-detach", "--wait", server, cells[1])
