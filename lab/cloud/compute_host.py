@@ -17,14 +17,19 @@ from lab.paths import CACHE
 
 _START_SECONDS = 240
 
+# libvirtd probes each QEMU when it is first asked what they can do, and remembers: ask before nova-compute does.
+_CAPABILITIES = (
+    "export LIBVIRT_DEFAULT_URI=qemu:///system; "
+    "until virsh domcapabilities --virttype qemu && virsh capabilities; do sleep 1; done"
+)
+
 NOVA_COMPUTE_LOG = SHARE / "nova-compute.log"
 AGENT_LOG = SHARE / "usb-shim-agent.log"
 
 
 def bundle_path() -> Path:
     """The bundle for the virtualenv as it is: another name when something has been installed since."""
-    packages = next((VENV / "lib").glob("python3.*")) / "site-packages"
-    return CACHE / f"nova-compute-{packages.stat().st_mtime_ns}.bundle"
+    return CACHE / f"nova-compute-{_site_packages().stat().st_mtime_ns}.bundle"
 
 
 def make_bundle(processes: Processes) -> None:
@@ -41,14 +46,19 @@ def make_bundle(processes: Processes) -> None:
 def start() -> None:
     """Start the host; nova-compute begins as soon as its bundle is there, and waits for the control plane."""
     Host(COMPUTE_HOST).start(
-        shares=[SHARE], background={"nova-compute": _nova_compute(), "usb-shim-agent": _agent()}
+        shares=[SHARE],
+        background={
+            "nova-compute": _nova_compute(),
+            "usb-shim-agent": _agent(),
+            "libvirt-capabilities": _CAPABILITIES,
+        },
     )
 
 
 def _nova_compute() -> str:
     """The shell command that prepares and becomes nova-compute."""
     modules = bundle_path()
-    command = _python("start.py", modules, VENV / "bin/nova-compute", "--config-file", config.NOVA_COMPUTE)
+    command = _python("start.py", modules, "--config-file", config.NOVA_COMPUTE)
     return "; ".join(
         [
             f"mkdir -p {_words(config.COMPUTE_STATE / 'instances', config.COMPUTE_STATE / 'lock')}",
@@ -61,10 +71,14 @@ def _nova_compute() -> str:
 def _python(script: str, *words: str | Path) -> list[str | Path]:
     """The command for one of lab.nova_compute's scripts, the same on this machine and in the host."""
     return [
-        # Here the plugin loader notes what all packages offer; in the host it would look for minutes.
-        *("env", f"XDG_CACHE_HOME={CACHE}", VENV / "bin/python", "-P"),
-        *(Path(nova_compute.__file__).with_name(script), *words),
+        # Here the plugin loader notes what all packages offer; in the host it would look for long.
+        *("env", f"XDG_CACHE_HOME={CACHE}", VENV / "bin/python", "-I", "-S"),
+        *(Path(nova_compute.__file__).with_name(script), _site_packages(), *words),
     ]
+
+
+def _site_packages() -> Path:
+    return next((VENV / "lib").glob("python3.*")) / "site-packages"
 
 
 def _agent() -> str:

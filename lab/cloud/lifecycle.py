@@ -143,7 +143,10 @@ def start_more_servers() -> None:
 
 
 def create_more_servers() -> None:
-    """What that process does."""
+    """What that process does.
+
+    :raises LabError: a server does not come up
+    """
     the_site = site.load()
     for name in _OTHER_SERVERS:
         compute.create_server(Rest(the_site, compute.SERVERS[name]), name)

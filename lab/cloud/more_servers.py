@@ -4,7 +4,13 @@
 python -m lab.cloud.more_servers
 """
 
+import sys
+
 from lab.cloud.lifecycle import create_more_servers
+from lab.cloud.timeline import LabError
 
 if __name__ == "__main__":
-    create_more_servers()
+    try:
+        create_more_servers()
+    except LabError as error:
+        sys.exit(error.explain())

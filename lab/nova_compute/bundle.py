@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes all modules that nova-compute imports to one file, for start.py.
 
-    python -P bundle.py FILE
+    python -I -S bundle.py SITE-PACKAGES FILE
 
-To be run with the same PATH of modules (-P) as start.py: what the plugin loader notes for that path under
-XDG_CACHE_HOME is then of use there.
+It has the same path of modules as start.py: what the plugin loader (stevedore) notes for that path under
+XDG_CACHE_HOME is of use there.
 """
 
 from __future__ import annotations
@@ -83,4 +83,5 @@ def write(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    sys.path.append(sys.argv[1])
+    write(Path(sys.argv[2]))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the real nova-compute in a lab host, where starting Python and importing are slow.
 
-    python -P start.py BUNDLE NOVA-COMPUTE OPTION...
+    python -I -S start.py SITE-PACKAGES BUNDLE OPTION...
 
 nova-compute imports 2,400 modules. In a lab host, whose file system is this machine's through 9p on an
 emulated processor, finding and reading them one by one takes a minute the first time; reading one file takes
 a second.
 
-Three things differ from running the script NOVA-COMPUTE: modules come from one file (see bundle.py); the
+Three things differ from running the script nova-compute: modules come from one file (see bundle.py); the
 daemon for privileged calls is a fork of this process, not a second Python that imports Nova again (we are
 root here, so it needs nothing like sudo); qemu-img is not started through one more Python that limits it.
 """
@@ -18,7 +18,6 @@ import gc
 import importlib.machinery
 import importlib.util
 import marshal
-import runpy
 import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
@@ -90,20 +89,26 @@ def _prepare_privileged_daemon() -> None:
 def main() -> None:
     """Run it."""
     _say("Python started")
-    bundle, sys.argv = sys.argv[1], sys.argv[2:]
+    site_packages, bundle, *options = sys.argv[1:]
+    # Without -S, Python would look through all of it for what packages want to have done at every start.
+    sys.path.append(site_packages)
     # A collection looks at everything imported so far, again and again.
     gc.disable()
     with open(bundle, "rb") as file:  # noqa: PTH123 see above
         sys.meta_path.insert(0, _Finder(marshal.load(file)))  # noqa: S302 written by bundle.py
-    # It asks where it is imported from, which takes the longer the more modules there are to look through.
-    importlib.import_module("pyroute2")
-    import nova.cmd.compute  # noqa: F401
 
+    from nova import monkey_patch
+
+    monkey_patch.patch(backend="threading")
+    # This asks where it is imported from, which takes the longer the more modules are there to look through.
+    importlib.import_module("vif_plug_ovs.linux_net")
+    compute = importlib.import_module("nova.cmd.compute")
     _say("nova-compute imported")
     _prepare_privileged_daemon()
     gc.freeze()
     gc.enable()
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.argv = ["nova-compute", *options]
+    compute.main()
 
 
 if __name__ == "__main__":
