@@ -17,7 +17,7 @@ from lab.paths import CACHE
 
 _START_SECONDS = 240
 
-# libvirtd probes each QEMU when it is first asked what they can do, and remembers: ask before nova-compute does.
+# libvirtd probes each QEMU when it is first asked what they can do, and remembers: ask before nova-compute.
 _CAPABILITIES = (
     "export LIBVIRT_DEFAULT_URI=qemu:///system; "
     "until virsh domcapabilities --virttype qemu && virsh capabilities; do sleep 1; done"
