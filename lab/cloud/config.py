@@ -244,6 +244,8 @@ def _usb_shim(site: Site) -> Sections:
         "database": {"connection": site.database_url("usb_shim")},
         "keystone_authtoken": _authtoken(site, "usb-shim"),
         "nova": _user(site, "usb-shim"),
+        # Nobody should have to wait for it in a lab.
+        "conductor": {"deleted_server_interval": 15},
     }
 
 

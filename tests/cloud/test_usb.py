@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 
 import pytest
 from keystoneauth1 import exceptions, identity, session
@@ -53,7 +54,7 @@ def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud) -> None
     cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
     cloud.wait_guest("demo", "LABSTICK01", present=True)
     assert "46f4:0001 LABSTICK01 QEMU USB HARDDRIVE" in cloud.guest_usb("demo")
-    assert "attached" in cloud.succeed("demo", "usb-show", "LABSTICK01")
+    assert state(cloud, "LABSTICK01") == "attached"
 
     # Taken, also for one's own other server; and without saying by whom to a stranger.
     ours = server_id(cloud, "demo", "demo")
@@ -127,17 +128,25 @@ def test_lsusb_and_usb_list_name_the_same_devices(cloud: Cloud) -> None:
 
 def test_a_server_that_is_deleted_gives_its_device_back(cloud: Cloud) -> None:
     """Without anybody asking, and without the conductor being told."""
-    cloud.succeed(
-        "demo", "boot", "--image", "tiny", "--flavor", "m1.usb", "--nic", "none", "--poll", "shortlived"
-    )
-    cloud.succeed("demo", "usb-attach", "--wait", "shortlived", "LABSTICK02")
-    cloud.succeed("demo", "delete", "shortlived")
+    name = f"shortlived-{uuid.uuid4()}"
+    cloud.succeed("demo", "boot", "--image", "tiny", "--flavor", "m1.usb", "--nic", "none", "--poll", name)
+    try:
+        cloud.succeed("demo", "usb-attach", "--wait", name, "LABSTICK02")
+    finally:
+        cloud.succeed("demo", "delete", name)
     wait_until(
-        lambda: "available" in cloud.succeed("demo", "usb-show", "LABSTICK02"),
+        lambda: state(cloud, "LABSTICK02") == "available",
         "the stick of a deleted server is not given back",
         300,
         cloud.host.running,
     )
+
+
+def state(cloud: Cloud, device: str) -> str:
+    """The state of a device, as usb-show tells it."""
+    found = re.search(r"\| state +\| (\w+)", cloud.succeed("demo", "usb-show", device))
+    assert found is not None
+    return found[1]
 
 
 def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
