@@ -28,11 +28,9 @@ class State(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Device:
-    """A USB device plugged into a host, as the agent sees it.
+class Plugged:
+    """A USB device as it sits in its port.
 
-    :param identity: what stays the same over a re-plug: ``vid:pid:serial`` where that is unique on
-        the host, else ``vid:pid@port``. Never shown to anyone.
     :param name: as ``lsusb`` prints it, cleaned of control characters.
     :param vendor_id: four lower-case hexadecimal digits; so is ``product_id``.
     :param vendor: vendor name; so are ``product`` and ``serial``: empty when the device has none.
@@ -42,10 +40,8 @@ class Device:
     :param port: port path of sysfs, for example ``2-1.4``: bus 2, port 1, port 4 of the hub there.
     :param bus: bus number, as lsusb prints it.
     :param device: device number on that bus; changes at every plug.
-    :param blocked_reason: why it cannot be given away now, None if it can.
     """
 
-    identity: str
     name: str
     vendor_id: str
     product_id: str
@@ -57,6 +53,18 @@ class Device:
     port: str
     bus: int
     device: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Device(Plugged):
+    """A plugged device that the agent knows again, and reports.
+
+    :param identity: what stays the same over a re-plug: ``vid:pid:serial`` where that is unique on
+        the host, else ``vid:pid@port``. Never shown to anyone.
+    :param blocked_reason: why it cannot be given away now, None if it can.
+    """
+
+    identity: str
     blocked_reason: str | None = None
 
 

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from compute_shim.objects import Device
+from compute_shim.objects import Device, Plugged
 
 # USB 2.0 specification: standard descriptor fields in 9.6, descriptor types in table 9-5,
 # class codes at https://www.usb.org/defined-class-codes.
@@ -32,23 +32,6 @@ _USBFS_MAJOR = 189
 
 _PORT_PATH = re.compile(r"[0-9]+-[0-9]+(\.[0-9]+)*")
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plugged:
-    """A device as it sits in its port; the fields are those of `objects.Device`."""
-
-    name: str
-    vendor_id: str
-    product_id: str
-    vendor: str
-    product: str
-    serial: str
-    device_class: str
-    speed: str
-    port: str
-    bus: int
-    device: int
 
 
 def clean(raw: bytes) -> str:

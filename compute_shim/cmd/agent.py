@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-agent``: runs on every compute host, beside nova-compute."""
 
-import signal
 import sys
-import threading
 
 from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
@@ -13,14 +11,13 @@ from oslo_log import log
 
 from compute_shim import conf as configuration
 from compute_shim.agent import device_spec, service
+from compute_shim.cmd import signals
 from compute_shim.hypervisor.libvirt.host import Host
 
 
 def main() -> int:
     """Run the agent until SIGTERM or SIGINT."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, frame: stop.set())
+    stop = signals.stop_event()
     try:
         conf = configuration.load()
         log.setup(conf, configuration.PROJECT)

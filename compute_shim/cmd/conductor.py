@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-conductor``: runs once or more in a cloud, with access to its database."""
 
-import signal
 import sys
-import threading
 
 from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
@@ -13,15 +11,14 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import conf as configuration
+from compute_shim.cmd import signals
 from compute_shim.conductor import service
 from compute_shim.conf import database, nova
 
 
 def main() -> int:
     """Run the conductor until SIGTERM or SIGINT."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, frame: stop.set())
+    stop = signals.stop_event()
     try:
         conf = configuration.load()
         database.register(conf)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.agent.inventory import Plugged, clean, identify, read, scan
+from compute_shim.agent.inventory import clean, identify, read, scan
+from compute_shim.objects import Plugged
 from tests.unit.agent.tree import Tree, descriptors
 
 

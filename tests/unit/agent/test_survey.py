@@ -8,9 +8,8 @@ import dataclasses
 import pytest
 
 from compute_shim.agent import device_spec, host_use, inventory
-from compute_shim.agent.inventory import Plugged
 from compute_shim.agent.survey import Survey
-from compute_shim.objects import NOT_ALLOWED, Device
+from compute_shim.objects import NOT_ALLOWED, Device, Plugged
 from tests.unit.agent.model import claim
 
 STICK = Plugged("x", "46f4", "0001", "", "", "SERIAL1", "08", "5000", "2-1", 2, 3)
