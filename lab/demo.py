@@ -13,18 +13,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+import keystoneauth1.exceptions
+
 from lab.cloud import compute, compute_host, config, lifecycle, site
 from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
 from lab.guest import console
+from lab.host import HostError
 from lab.paths import ROOT
 
 SERVER = "demo"
 # Two sticks of one model; if somebody else has the first, the second serves as well.
 SERIALS = ("LABSTICK01", "LABSTICK02")
-_GUEST_LIST = ("python", "-m", "lab", "guest", "usb", SERVER)
-_GUEST_SECONDS = 300
+_GUEST_SECONDS = 600
 
 _HOW_TO_GO_ON = """
 It goes on running, and two more servers come up: demo2 (yours), other (of another project). To go on:
@@ -55,6 +57,11 @@ def main() -> int:
     except LabError as error:
         print(error.explain(), file=sys.stderr)
         return 1
+    except (HostError, keystoneauth1.exceptions.ClientException) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     finally:
         lifecycle.start_more_servers()
     print(f"\nThe guest has the stick, {time.monotonic() - began:.0f} s after the start.")
@@ -74,13 +81,13 @@ def _attach() -> str:
         "The guest has not booted",
         lambda said: "READY" in said and not _sees(said, serial),
     )
-    print("\nWhat the guest itself sees before:")
-    _run(*_GUEST_LIST)
+    print("\nThe guest's own list of USB devices before:")
+    _show_guest_list()
     _run("nova", "usb-list", "--server", SERVER)
     _run("nova", "usb-attach", "--wait", SERVER, serial)
     _wait_for_guest(server_id, f"The guest does not see {serial}", lambda said: _sees(said, serial))
-    print("\nWhat the guest itself sees after:")
-    _run(*_GUEST_LIST)
+    print("\nThe guest's own list of USB devices after:")
+    _show_guest_list()
     return serial
 
 
@@ -113,6 +120,13 @@ def _run(*command: str) -> None:
     _echo(*command)
     if subprocess.run(_as_user(command), cwd=ROOT).returncode:
         raise LabError(f"{command[0]} failed")
+
+
+def _show_guest_list() -> None:
+    command = ("python", "-m", "lab", "guest", "usb", SERVER)
+    _echo(*command)
+    done = subprocess.run(_as_user(command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    print(done.stdout or "(it has none)\n")
 
 
 def _wait_for_guest(server_id: str, complaint: str, enough: Callable[[str], bool]) -> None:

@@ -16,7 +16,7 @@ SERVERS = {"demo": "demo", "demo2": "demo", "other": "other"}
 """Server by name: the project it belongs to."""
 
 _POLL_SECONDS = 1
-_ACTIVE_SECONDS = 300
+_ACTIVE_SECONDS = 600
 _TRIES = 10
 
 

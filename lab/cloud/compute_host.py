@@ -15,7 +15,7 @@ from lab.cloud.site import COMPUTE_HOST, SHARE, VENV, Site
 from lab.host import Host
 from lab.paths import CACHE
 
-_START_SECONDS = 240
+_START_SECONDS = 600
 
 # libvirtd probes each QEMU when it is first asked what they can do, and remembers: ask before nova-compute.
 _CAPABILITIES = (
@@ -99,7 +99,7 @@ def _words(*words: str | Path) -> str:
 
 def wait_ready() -> None:
     """Until libvirtd answers."""
-    Host(COMPUTE_HOST).wait_ready()
+    Host(COMPUTE_HOST).wait_ready(_START_SECONDS)
 
 
 def wait_nova_compute(site: Site) -> None:
@@ -142,9 +142,9 @@ def wait_agent(admin: Rest) -> None:
 
 
 def console(server_id: str) -> str:
-    """What the guest of a server has printed since it was started."""
+    """What the guest of a server has printed since it was started; nothing for a server that is not there."""
     log = config.COMPUTE_STATE / "instances" / server_id / "console.log"
-    return Host(COMPUTE_HOST).run(["cat", str(log)]).stdout
+    return Host(COMPUTE_HOST).run(["cat", str(log)], check=False).stdout
 
 
 def _agents(admin: Rest) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import sys
 import traceback
@@ -35,6 +36,9 @@ def up(more_servers: bool = True) -> int:
 
     :param more_servers: False to leave them to a later `start_more_servers`.
     """
+    if os.geteuid() != 0:
+        print("The lab must be started by root: its compute host sees this machine's files.", file=sys.stderr)
+        return 1
     RUN.mkdir(parents=True, exist_ok=True)
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -11,7 +11,7 @@ from lab.cloud import config
 from lab.cloud.process import Processes, http_answers, port_open, wait_until
 from lab.cloud.site import LOG, STATE, VENV, Site
 
-_START_SECONDS = 120
+_START_SECONDS = 300
 
 _WSGI: dict[str, tuple[str, Mapping[str, str | Path]]] = {
     "keystone": ("keystone.wsgi.api", {"OS_KEYSTONE_CONFIG_FILES": config.KEYSTONE}),

@@ -37,7 +37,8 @@ class Timeline:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=32)
+        # More than there are steps: one that waits for others holds its thread.
+        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=64)
         self._futures: list[concurrent.futures.Future[Any]] = []
         self._printing = threading.Lock()
         # What fails after the first failure only follows from it.
