@@ -17,7 +17,9 @@ from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, VENV, Site
 from lab.host import Host
 
-_SERVER_SECONDS = 400
+_SERVER_SECONDS = 600
+# A guest boots on an emulated processor in an emulated processor, beside two others.
+_GUEST_SECONDS = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,16 @@ class Cloud:
         wait_until(
             lambda: any(serial in line for line in self.guest_usb(server)) == present,
             f"the guest of {server} {'does not see' if present else 'still sees'} {serial}",
-            120,
+            _GUEST_SECONDS,
+            self.host.running,
+        )
+
+    def wait_booted(self, user: str, server: str) -> None:
+        """Until the guest has said on its console that it is up."""
+        wait_until(
+            lambda: "READY" in self.succeed(user, "console-log", server),
+            f"the guest of {server} does not boot",
+            _GUEST_SECONDS,
             self.host.running,
         )
 
