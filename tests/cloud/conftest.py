@@ -20,6 +20,8 @@ from lab.host import Host
 _SERVER_SECONDS = 600
 # A guest boots on an emulated processor in an emulated processor, beside two others.
 _GUEST_SECONDS = 600
+# Each look starts a Python, on the processors that the guest boots on.
+_GUEST_POLL_SECONDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Cloud:
             f"the guest of {server} {'does not see' if present else 'still sees'} {serial}",
             _GUEST_SECONDS,
             self.host.running,
+            every=_GUEST_POLL_SECONDS,
         )
 
     def wait_booted(self, user: str, server: str) -> None:
@@ -87,6 +90,7 @@ class Cloud:
             f"the guest of {server} does not boot",
             _GUEST_SECONDS,
             self.host.running,
+            every=_GUEST_POLL_SECONDS,
         )
 
 
@@ -94,17 +98,20 @@ class Cloud:
 def cloud() -> Iterator[Cloud]:
     started = not lifecycle.is_up()
     if started:
-        assert lab.cloud.up() == 0
+        assert lifecycle.up(more_servers=False) == 0
+    it = Cloud(site.load(), Host(COMPUTE_HOST))
+    # One after the other: guests that boot side by side take far longer.
+    it.wait_booted("demo", "demo")
     lifecycle.start_more_servers()
-    the_site = site.load()
-    admin = Rest(the_site, "admin")
+    admin = Rest(it.site, "admin")
     wait_until(
         lambda: all(compute.states(admin).get(name) == "ACTIVE" for name in compute.SERVERS),
         "the servers do not come up",
         _SERVER_SECONDS,
-        Host(COMPUTE_HOST).running,
+        it.host.running,
+        every=1,
     )
-    yield Cloud(the_site, Host(COMPUTE_HOST))
+    yield it
     if started:
         lab.cloud.down()
 

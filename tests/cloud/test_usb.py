@@ -50,7 +50,6 @@ def test_the_commands_are_there(cloud: Cloud) -> None:
 
 
 def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud) -> None:
-    cloud.wait_booted("demo", "demo")
     assert not any("LABSTICK01" in line for line in cloud.guest_usb("demo"))
     cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
     cloud.wait_guest("demo", "LABSTICK01", present=True)
@@ -152,7 +151,6 @@ def state(cloud: Cloud, device: str) -> str:
 
 def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
     """SIGKILL at any moment, and a new agent: it ends where it would have ended."""
-    cloud.wait_booted("demo", "demo")
     cloud.succeed("demo", "usb-attach", "demo", "LABSTICK02")
     time.sleep(0.1)
     restart_agent(cloud)
