@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 PYTEST = $(PYTHON) -m pytest
 
-.PHONY: demo demo-down test test-unit test-lab test-cloud lint
+.PHONY: demo demo-down test test-unit test-dashboard test-lab test-cloud lint
 
 demo:
 	lab/bootstrap
@@ -17,12 +17,17 @@ demo-down:
 test:
 	$(MAKE) lint
 	$(MAKE) test-unit
+	$(MAKE) test-dashboard
 	$(MAKE) test-lab
 	$(MAKE) test-cloud
 
 test-unit:
 	lab/bootstrap postgresql
 	$(PYTEST) tests/unit tests/functional
+
+test-dashboard:
+	lab/bootstrap
+	$(PYTEST) tests/dashboard --ds=tests.dashboard.settings
 
 test-lab:
 	lab/bootstrap

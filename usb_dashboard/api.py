@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service, asked with the user's own token.
+
+Calls raise what `novaclient_usb.client` raises, and `horizon.exceptions.ServiceCatalogException` where the
+catalog lacks the service. `horizon.exceptions.handle` knows all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from horizon.utils.memoized import memoized
+from keystoneauth1 import session, token_endpoint
+from openstack_dashboard.api import base
+
+from novaclient_usb import client
+from usb_dashboard.devices import Device
+
+SERVICE_TYPE = client.SERVICE_TYPE
+
+
+def is_available(request: HttpRequest) -> bool:
+    """Whether the catalog of the user's token names the service; asks nobody."""
+    return bool(base.is_service_enabled(request, SERVICE_TYPE))
+
+
+@memoized
+def usbclient(request: HttpRequest) -> client.Client:
+    """The client, for the service that the catalog of the user's token names."""
+    verify = not settings.OPENSTACK_SSL_NO_VERIFY and (settings.OPENSTACK_SSL_CACERT or True)
+    auth = token_endpoint.Token(base.url_for(request, SERVICE_TYPE), request.user.token.id)
+    return client.from_session(session.Session(auth=auth, verify=verify))
+
+
+def device_list(request: HttpRequest, server_id: str | None = None, host: str | None = None) -> list[Device]:
+    """The devices that the user may see, in the order in which people choose from them.
+
+    :param server_id: those on the host of this server, and those that the server has
+    :param host: those on this host (for admins)
+    """
+    found = usbclient(request).devices.list(server_id=server_id, host=host)
+    return sorted(map(Device, found), key=Device.order)
+
+
+def device_get(request: HttpRequest, device_id: str) -> Device:
+    """One device."""
+    return Device(usbclient(request).devices.get(device_id))
+
+
+def device_update(request: HttpRequest, device_id: str, **changes: Any) -> Device:
+    """Change ``description`` or ``enabled`` of a device (for admins)."""
+    return Device(usbclient(request).devices.update(device_id, **changes))
+
+
+def device_forget(request: HttpRequest, device_id: str) -> None:
+    """Forget a device that is unplugged for good (for admins)."""
+    usbclient(request).devices.delete(device_id)
+
+
+def attachment_list(request: HttpRequest, server_id: str) -> list[Device]:
+    """What a server has or is to have; fewer attributes than a device of `device_list`."""
+    return [
+        Device({"id": item["device_id"], **item}) for item in usbclient(request).attachments.list(server_id)
+    ]
+
+
+def attach(request: HttpRequest, server_id: str, device_id: str) -> None:
+    """Ask for a device for a server."""
+    usbclient(request).attachments.create(server_id, device_id)
+
+
+def detach(request: HttpRequest, server_id: str, device_id: str) -> None:
+    """Give a device of a server back."""
+    usbclient(request).attachments.delete(server_id, device_id)
+
+
+def host_list(request: HttpRequest) -> list[dict[str, Any]]:
+    """The hosts with an agent (for admins)."""
+    return usbclient(request).hosts.list()
