@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from oslo_log import log
 
@@ -163,12 +163,8 @@ class Agent:
     def _read_domains(self, uuids: Iterable[str]) -> None:
         if self._domains is None:
             return
-        for uuid in uuids:
-            domain = self._driver.domain(uuid)
-            if domain is None:
-                self._domains.pop(uuid, None)
-            else:
-                self._domains[uuid] = domain
+        found = {uuid: self._driver.domain(uuid) for uuid in uuids}
+        self._domains = _updated(self._domains, found)
 
     def _converge(self) -> None:
         # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
@@ -180,9 +176,9 @@ class Agent:
             for action in planner.plan(claims, self._devices, self._domains.values())
             if self._worth_trying(action)
         ]
-        refusals = executor.execute(actions, self._driver, self._survey.look_again)
-        self._remember(actions, refusals)
-        self._read_domains({action.server_id for action in actions})
+        done = executor.execute(actions, self._driver, self._survey.look_again)
+        self._remember(actions, done.refusals)
+        self._domains = _updated(self._domains, done.domains)
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
         self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
 
@@ -200,3 +196,8 @@ class Agent:
             if action.device_id in refusals:
                 reason = refusals[action.device_id]
                 self._refusals[action.device_id] = _Refusal(action, reason, time.monotonic())
+
+
+def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) -> dict[str, Domain]:
+    """All domains, with those that were looked at anew; None is one that is not on the host any more."""
+    return {uuid: domain for uuid, domain in {**domains, **found}.items() if domain is not None}

@@ -59,7 +59,7 @@ def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) ->
     """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
     directory = f"{sys}/bus/usb/devices/{port}"
     try:
-        classes = list(_classes(_bytes(f"{directory}/descriptors")))
+        classes = list(_classes(contents(f"{directory}/descriptors")))
         numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
         bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
         vendor_id, product_id = (int(value, 16) for value in numbers["PRODUCT"].split("/")[:2])
@@ -144,7 +144,7 @@ def _udev_properties(udev: Path, bus: int, device: int) -> dict[str, str]:
     """What udev knows of a device; nothing while it has not seen the device yet."""
     minor = (bus - 1) * 128 + device - 1
     try:
-        lines = _bytes(f"{udev}/data/c{_USBFS_MAJOR}:{minor}").split(b"\n")
+        lines = contents(f"{udev}/data/c{_USBFS_MAJOR}:{minor}").split(b"\n")
     except OSError:
         return {}
     pairs = (line[2:].partition(b"=") for line in lines if line.startswith(b"E:ID_"))
@@ -154,15 +154,16 @@ def _udev_properties(udev: Path, bus: int, device: int) -> dict[str, str]:
 def _string(directory: str, attribute: str) -> str:
     """A string descriptor, empty where the device has none."""
     try:
-        return clean(_bytes(f"{directory}/{attribute}").removesuffix(b"\n"))
+        return clean(contents(f"{directory}/{attribute}").removesuffix(b"\n"))
     except OSError:
         return ""
 
 
 def _text(path: str) -> str:
-    return _bytes(path).decode("ascii", "replace").strip()
+    return contents(path).decode("ascii", "replace").strip()
 
 
-def _bytes(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  a pass opens hundreds of files
+def contents(path: str) -> bytes:
+    """A whole file. A pass opens hundreds, so none of the conveniences."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         return file.read()

@@ -92,20 +92,22 @@ class Driver(abc.ABC):
         """One domain, None if it is not on this host."""
 
     @abc.abstractmethod
-    def attach(self, uuid: str, device_id: str, device: Device) -> None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
         """Give a running domain the device that is at the address ``device.bus, device.device`` now.
 
         Not written to the persistent definition.
 
+        :returns: the domain as it is then, None if it is not on this host any more
         :raises HypervisorError: refused, or the device was gone
         """
 
     @abc.abstractmethod
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> None:
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
         """Take our hostdev out of the running domain, out of the definition, or both.
 
         Returns when it is out. Not being there is no error.
 
+        :returns: the domain as it is then, None if it is not on this host any more
         :raises HypervisorError: refused
         """
 

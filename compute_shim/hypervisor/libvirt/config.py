@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Hostdev
 from compute_shim.objects import Device
+
+_ACTIVE = re.compile(r"\s*<domain\s[^>]*\bid=")
 
 
 def hostdev_xml(device_id: str, device: Device) -> str:
@@ -22,6 +25,14 @@ def hostdev_xml(device_id: str, device: Device) -> str:
     ElementTree.SubElement(source, "address", bus=str(device.bus), device=str(device.device))
     ElementTree.SubElement(hostdev, "alias", name=f"{ALIAS_PREFIX}{device_id}")
     return ElementTree.tostring(hostdev, encoding="unicode")
+
+
+def is_active(domain_xml: str) -> bool:
+    """Whether a domain's XML is that of a running one: only such a one has an id.
+
+    https://libvirt.org/formatdomain.html, "Element and attribute overview".
+    """
+    return _ACTIVE.match(domain_xml) is not None
 
 
 def usb_hostdevs(domain_xml: str) -> tuple[Hostdev, ...]:

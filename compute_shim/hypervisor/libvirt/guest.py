@@ -24,8 +24,9 @@ class Guest:
 
     def describe(self) -> Domain:
         """The domain with what it has and what its definition has."""
-        running = bool(self._domain.isActive())
-        live = config.usb_hostdevs(self._domain.XMLDesc(0)) if running else ()
+        now = self._domain.XMLDesc(0)
+        running = config.is_active(now)
+        live = config.usb_hostdevs(now) if running else ()
         defined: tuple = ()
         if self._domain.isPersistent():
             defined = config.usb_hostdevs(self._domain.XMLDesc(XML_INACTIVE))
@@ -34,12 +35,6 @@ class Guest:
     def attach(self, device_id: str, device: Device) -> None:
         """Plug the device into the running domain; the definition stays as it is."""
         self._domain.attachDeviceFlags(config.hostdev_xml(device_id, device), AFFECT_LIVE)
-
-    def holds(self, device_id: str, device: Device) -> bool:
-        """Has the running domain really got it? An attach of an absent device succeeds as well."""
-        alias = f"{ALIAS_PREFIX}{device_id}"
-        hostdevs = config.usb_hostdevs(self._domain.XMLDesc(0))
-        return any(hostdev.alias == alias and hostdev.holds(device) for hostdev in hostdevs)
 
     def request_removal(self, device_id: str) -> None:
         """Ask for the removal from the running domain; an event tells when it is done."""

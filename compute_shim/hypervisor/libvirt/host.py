@@ -62,24 +62,30 @@ class Host(base.Driver):
                 raise
             return self._describe(domain)
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
         with self._connected() as connection:
-            guest = Guest(connection.lookupByUUIDString(uuid))
-            guest.attach(device_id, device)
-            attached = guest.holds(device_id, device)
-        if not attached:
+            domain = connection.lookupByUUIDString(uuid)
+            Guest(domain).attach(device_id, device)
+            after = self._describe(domain)
+        # An attach of an absent device succeeds as well.
+        if after is not None and not any(
+            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
+        ):
             self.detach(uuid, device_id, live=True, config=False)
             raise base.HypervisorError("the device went away while it was being attached")
+        return after
 
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> None:
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
         # Two calls: one with both flags is all or nothing, and fails if either has no such hostdev.
         with self._connected() as connection:
-            guest = Guest(connection.lookupByUUIDString(uuid))
+            domain = connection.lookupByUUIDString(uuid)
+            guest = Guest(domain)
             if live:
                 self._remove(guest, uuid, device_id)
             if config:
                 with _absence_is_success():
                     guest.undefine_hostdev(device_id)
+            return self._describe(domain)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -88,7 +88,7 @@ class FakeDriver(Driver):
         self._answer()
         return self.state.get(uuid)
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
         self._answer()
         self.calls.append(("attach", uuid, device_id))
         if self.refuse is not None:
@@ -101,8 +101,9 @@ class FakeDriver(Driver):
             raise HypervisorError("in use")
         hostdev = Hostdev(f"{ALIAS_PREFIX}{device_id}", device.bus, device.device)
         self.state[uuid] = dataclasses.replace(domain, live=(*domain.live, hostdev))
+        return self.state[uuid]
 
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> None:
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
         self._answer()
         self.calls.append(("detach", uuid, device_id, live, config))
         domain = self.state[uuid]
@@ -115,6 +116,7 @@ class FakeDriver(Driver):
             live=without(domain.live) if live else domain.live,
             config=without(domain.config) if config else domain.config,
         )
+        return self.state[uuid]
 
     def close(self) -> None:
         self.state = {}

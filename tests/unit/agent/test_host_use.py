@@ -75,6 +75,18 @@ def test_a_tty_that_a_process_holds(tree: Tree) -> None:
     assert reasons(tree) == {"1-2": "used by the host: process 42 holds /dev/ttyUSB0"}
 
 
+@pytest.mark.parametrize(("count", "looked_for"), [("0", False), ("1", True)])
+def test_nobody_is_looked_for_who_holds_a_tty_whose_driver_nobody_uses(
+    tree: Tree, count: str, looked_for: bool
+) -> None:
+    tty = tree.node("tty", "ttyUSB0", tree.plug("1-2", 1, 4))
+    (tty / "device/driver/module").mkdir(parents=True)
+    (tty / "device/driver/module/refcnt").write_text(f"{count}\n")
+    (tree.proc / "42/fd").mkdir(parents=True)
+    (tree.proc / "42/fd/3").symlink_to("/dev/ttyUSB0")
+    assert bool(reasons(tree)) == looked_for
+
+
 def test_the_device_behind_a_hub_is_meant_and_not_the_hub(tree: Tree) -> None:
     hub = tree.plug("1-2", 1, 4)
     behind = hub / "1-2.3"

@@ -23,7 +23,7 @@ Host = tuple[list[Claim], list[Device], list[Domain]]
 def carry_out(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> list[Domain]:
     """The domains after the plan."""
     driver = FakeDriver(domains, devices)
-    assert executor.execute(plan(claims, devices, domains), driver, lambda found: found) == {}
+    assert executor.execute(plan(claims, devices, domains), driver, lambda found: found).refusals == {}
     return driver.domains()
 
 

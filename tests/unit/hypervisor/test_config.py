@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from compute_shim.hypervisor.base import Hostdev
-from compute_shim.hypervisor.libvirt.config import hostdev_xml, usb_hostdevs
+from compute_shim.hypervisor.libvirt.config import hostdev_xml, is_active, usb_hostdevs
 from tests.unit.agent.model import device
 
 DOMAIN = """
@@ -48,3 +48,8 @@ def test_only_usb_hostdevs_are_seen_and_only_marked_ones_are_ours() -> None:
     assert empty.device_id == "one"
     assert strange == Hostdev(None, None, None)
     assert strange.device_id is None
+
+
+def test_a_running_domain_has_an_id() -> None:
+    assert is_active("<domain type='qemu' id='7'>\n  <name>n</name></domain>")
+    assert not is_active("<domain type='qemu'>\n  <iothreadids><iothread id='1'/></iothreadids></domain>")
