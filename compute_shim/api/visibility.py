@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from compute_shim import nova
 from compute_shim.api.call import Call
 from compute_shim.db import models
 from compute_shim.objects import NOT_ALLOWED, State
@@ -99,6 +100,7 @@ class Viewer:
             "state_reason": reason,
             "available": available,
             "server_id": row.instance_uuid,
+            "host_id": nova.host_id(self.project_id, row.host),
             "created_at": utc(row.created_at),
             "updated_at": utc(row.updated_at),
         }
