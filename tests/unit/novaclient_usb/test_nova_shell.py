@@ -195,7 +195,7 @@ Finished
 +--------------+-------------------------------------------------------------+
 """
     )
-    assert clock.pauses == [0.05, pytest.approx(0.075)]
+    assert clock.pauses == [0.05, pytest.approx(0.06)]
 
 
 NAMED = f"Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade ({STICK1})"
