@@ -118,10 +118,8 @@ def test_a_server_that_is_off_gets_its_device_when_it_starts(world: World) -> No
 
 def test_what_the_host_uses_is_not_given_away(world: World) -> None:
     stick = world.device("LABSTICK01")
-    world.shell(
-        "disk=$(basename /sys/bus/usb/devices/2-1:1.0/host*/target*/*/block/*); mkdir -p /mnt/stick;"
-        " mke2fs -q -F /dev/$disk && mount /dev/$disk /mnt/stick"
-    )
+    disk = world.disk("2-1")
+    world.shell(f"mkdir -p /mnt/stick; mke2fs -q -F {disk} && mount {disk} /mnt/stick")
     try:
         world.wait_state("LABSTICK01", "unavailable", "used by the host: mounted at /mnt/stick")
         with pytest.raises(exceptions.Conflict, match="used by the host: mounted at /mnt/stick"):
@@ -129,6 +127,19 @@ def test_what_the_host_uses_is_not_given_away(world: World) -> None:
     finally:
         world.shell("umount /mnt/stick")
     world.wait_state("LABSTICK01", "available")
+
+
+def test_a_tty_that_a_process_of_the_host_holds_is_not_given_away(world: World) -> None:
+    [adapter] = [device for device in world.usb.devices.list() if device["port"] == "1-5"]
+    pid = world.shell("setsid sleep 600 < /dev/ttyUSB0 > /dev/null 2>&1 & echo $!").stdout.strip()
+    reason = f"used by the host: process {pid} holds /dev/ttyUSB0"
+    try:
+        until(lambda: world.usb.devices.get(adapter["id"])["state_reason"] == reason, "nobody noticed")
+        with pytest.raises(exceptions.Conflict, match=reason):
+            world.usb.attachments.create(world.servers["one"].uuid, adapter["id"])
+    finally:
+        world.shell(f"kill {pid}")
+    until(lambda: world.usb.devices.get(adapter["id"])["available"], "the adapter stays refused")
 
 
 def test_what_an_operator_gave_away_by_hand_is_left_alone(world: World) -> None:

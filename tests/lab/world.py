@@ -107,6 +107,16 @@ class World:
         """The host's own driver of the device in a port; nothing if it has none."""
         return self.host.run(f"basename $(readlink /sys/bus/usb/devices/{port}:1.0/driver)").stdout.strip()
 
+    def disk(self, port: str) -> str:
+        """The block device of the stick in a port, once the host's driver has made it."""
+        blocks = f"ls /sys/bus/usb/devices/{port}:1.0/host*/target*/*/block"
+
+        def name() -> str:
+            return self.host.run(blocks, check=False).stdout.strip()
+
+        until(name, f"the host makes no disk of the stick in port {port}")
+        return f"/dev/{name()}"
+
     def lsusb(self) -> list[str]:
         """What lsusb prints, without hubs."""
         lines = self.host.run(["lsusb"]).stdout.splitlines()
