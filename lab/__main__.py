@@ -19,7 +19,7 @@ from collections.abc import Callable
 import keystoneauth1.exceptions
 
 import lab.cloud
-from lab.cloud import site
+from lab.cloud import compute_host, site
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
 from lab.guest import console
@@ -74,14 +74,7 @@ def _host_replug(arguments: argparse.Namespace) -> int:
 
 
 def _guest_usb(arguments: argparse.Namespace) -> int:
-    server_id = _server_id(arguments.server)
-    log = f"/var/lib/nova/instances/{server_id}/console.log"
-    done = Host(site.COMPUTE_HOST).run(["cat", log], check=False)
-    if done.returncode:
-        raise LabError(
-            f"Server {arguments.server} has no console on {site.COMPUTE_HOST}: {done.stderr.strip()}"
-        )
-    for device in console.usb_devices(done.stdout):
+    for device in console.usb_devices(compute_host.console(_server_id(arguments.server))):
         print(device)
     return 0
 

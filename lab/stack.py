@@ -25,8 +25,9 @@ from lab.paths import ROOT, RUN
 from novaclient_usb.client import Client, from_session
 
 HOST = "labhost1"
-SYNC_SECONDS = 2
-DOWN_SECONDS = 8
+# Far below the defaults: tests wait for both.
+_QUICK_SYNC_SECONDS = 2
+_QUICK_DOWN_SECONDS = 8
 _CONDUCTOR, _API = "usb-shim-conductor", "usb-shim-api"
 _AGENT_PID = "/run/lab/usb-shim-agent.pid"
 _SERVERS = RUN / "servers.json"
@@ -35,9 +36,13 @@ _START_SECONDS = 120
 
 
 class Stack:
-    """The service and its host."""
+    """The service and its host.
 
-    def __init__(self) -> None:
+    :param quick: the agent speaks up, and is taken for dead, much sooner than by default.
+    """
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self._quick = quick
         self.host = Host(HOST)
         self.processes = Processes(PIDS, LOG)
         self.site = site.create()
@@ -171,17 +176,17 @@ class Stack:
         :param device_spec: None for no rule at all.
         """
         rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
+        pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._quick else ""
         write_private(
             _AGENT_CONFIG,
-            f"[DEFAULT]\nhost = {HOST}\ntransport_url = {self.site.transport_url(GATEWAY)}\n"
-            f"[agent]\nsync_interval = {SYNC_SECONDS}\n{rules}",
+            f"[DEFAULT]\nhost = {HOST}\ntransport_url = {self.site.transport_url(GATEWAY)}\n{pace}{rules}",
         )
 
     def _configure_service(self) -> None:
         STATE.mkdir(parents=True, exist_ok=True)
+        pace = f"[conductor]\nhost_down_time = {_QUICK_DOWN_SECONDS}\n" if self._quick else ""
         write_private(
             config.USB_SHIM,
             f"[DEFAULT]\ntransport_url = {self.site.transport_url()}\n"
-            f"[database]\nconnection = sqlite:///{STATE}/usb-shim.sqlite\n"
-            f"[conductor]\nhost_down_time = {DOWN_SECONDS}\n",
+            f"[database]\nconnection = sqlite:///{STATE}/usb-shim.sqlite\n{pace}",
         )

@@ -12,6 +12,7 @@ from lab.cloud.forks import Forks
 from lab.cloud.process import Processes, wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, SHARE, VENV, Site
+from lab.cloud.timeline import LabError
 from lab.host import Host
 from lab.paths import CACHE
 
@@ -142,9 +143,15 @@ def wait_agent(admin: Rest) -> None:
 
 
 def console(server_id: str) -> str:
-    """What the guest of a server has printed since it was started; nothing for a server that is not there."""
+    """What the guest of a server has printed since it was started.
+
+    :raises LabError: no server with that id has a console on the host
+    """
     log = config.COMPUTE_STATE / "instances" / server_id / "console.log"
-    return Host(COMPUTE_HOST).run(["cat", str(log)], check=False).stdout
+    done = Host(COMPUTE_HOST).run(["cat", str(log)], check=False)
+    if done.returncode:
+        raise LabError(f"Server {server_id} has no console on {COMPUTE_HOST}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _agents(admin: Rest) -> list[dict[str, str]]:

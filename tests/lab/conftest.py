@@ -22,7 +22,7 @@ assert RUN == _RUN, "tests/lab needs a process of its own: something else has se
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    stack = Stack()
+    stack = Stack(quick=True)
     try:
         stack.up()
         stack.start_agent()
