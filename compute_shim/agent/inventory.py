@@ -9,7 +9,6 @@ hostile input and is cleaned here, where it enters.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import os
 import re
 import unicodedata
@@ -29,6 +28,8 @@ _CLASS_HUB = 0x09
 # Character device major of usbfs (Documentation/admin-guide/devices.txt of Linux); udev names its record
 # of a device after its device number.
 _USBFS_MAJOR = 189
+_CHUNK = 1 << 16
+_FROM_DATABASE = (b"E:ID_VENDOR_FROM_DATABASE=", b"E:ID_MODEL_FROM_DATABASE=")
 
 _PORT_PATH = re.compile(r"[0-9]+-[0-9]+(\.[0-9]+)*")
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -68,9 +69,9 @@ def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) ->
         return None
     if _CLASS_HUB in classes:
         return None
-    known = _udev_properties(udev, bus, device)
-    vendor = known.get("ID_VENDOR_FROM_DATABASE") or _string(directory, "manufacturer")
-    product = known.get("ID_MODEL_FROM_DATABASE") or _string(directory, "product")
+    known = _udev_names(udev, bus, device)
+    vendor = known.get("E:ID_VENDOR_FROM_DATABASE") or _string(directory, "manufacturer")
+    product = known.get("E:ID_MODEL_FROM_DATABASE") or _string(directory, "product")
     return Plugged(
         name=f"{vendor} {product}".strip(),
         vendor_id=f"{vendor_id:04x}",
@@ -118,7 +119,7 @@ def _port_identity(item: Plugged) -> str:
 
 
 def _device(item: Plugged, identity: str) -> Device:
-    return Device(identity=identity, **dataclasses.asdict(item))
+    return Device(identity=identity, **vars(item))
 
 
 def _classes(descriptors: bytes) -> Iterator[int]:
@@ -140,15 +141,15 @@ def _own_class(classes: list[int]) -> int:
     return classes[0]
 
 
-def _udev_properties(udev: Path, bus: int, device: int) -> dict[str, str]:
-    """What udev knows of a device; nothing while it has not seen the device yet."""
+def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:
+    """The names that udev has found for a device; nothing while it has not seen the device yet."""
     minor = (bus - 1) * 128 + device - 1
     try:
         lines = contents(f"{udev}/data/c{_USBFS_MAJOR}:{minor}").split(b"\n")
     except OSError:
         return {}
-    pairs = (line[2:].partition(b"=") for line in lines if line.startswith(b"E:ID_"))
-    return {key.decode("ascii", "replace"): clean(value) for key, _, value in pairs}
+    pairs = (line.partition(b"=") for line in lines if line.startswith(_FROM_DATABASE))
+    return {key.decode(): clean(value) for key, _, value in pairs}
 
 
 def _string(directory: str, attribute: str) -> str:
@@ -165,5 +166,8 @@ def _text(path: str) -> str:
 
 def contents(path: str) -> bytes:
     """A whole file. A pass opens hundreds, so none of the conveniences."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        return file.read()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, _CHUNK), b""))
+    finally:
+        os.close(descriptor)

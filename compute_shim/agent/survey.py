@@ -35,7 +35,7 @@ class Survey:
         self._ports = {device.identity: device.port for device in plugged}
         reasons = host_use.reasons()
         return [
-            dataclasses.replace(device, blocked_reason=self._blocked(device, reasons))
+            self._judged(device, reasons)
             for device in plugged
             if device.identity in known or device_spec.allows(self._rules, device)
         ]
@@ -49,10 +49,10 @@ class Survey:
             device.serial,
         ):
             return None
-        found = Device(identity=device.identity, **dataclasses.asdict(now))
-        return dataclasses.replace(found, blocked_reason=self._blocked(found, host_use.reasons()))
+        found = Device(identity=device.identity, **vars(now))
+        return self._judged(found, host_use.reasons())
 
-    def _blocked(self, device: Device, reasons: dict[str, str]) -> str | None:
-        if not device_spec.allows(self._rules, device):
-            return NOT_ALLOWED
-        return reasons.get(device.port)
+    def _judged(self, device: Device, reasons: dict[str, str]) -> Device:
+        allowed = device_spec.allows(self._rules, device)
+        reason = reasons.get(device.port) if allowed else NOT_ALLOWED
+        return device if reason is None else dataclasses.replace(device, blocked_reason=reason)
