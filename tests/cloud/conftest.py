@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from keystoneauth1 import identity, session
 
 import lab.cloud
 from lab.cloud import compute, lifecycle, site
@@ -16,6 +17,7 @@ from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, VENV, Site
 from lab.host import Host
+from novaclient_usb import client
 
 _SERVER_SECONDS = 600
 # A guest boots on an emulated processor in an emulated processor, beside two others.
@@ -26,7 +28,7 @@ _GUEST_POLL_SECONDS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Cloud:
-    """The cloud, as its users meet it: through their command line."""
+    """The cloud, as its users meet it."""
 
     site: Site
     host: Host
@@ -48,6 +50,18 @@ class Cloud:
         return subprocess.run(
             [VENV / "bin/nova", *arguments], env=environment, capture_output=True, text=True, timeout=300
         )
+
+    def usb(self, user: str) -> client.Client:
+        """Our API as a user reaches it without the command line in between."""
+        auth = identity.V3Password(
+            self.site.url("keystone", "/v3"),
+            username=user,
+            password=self.site.passwords[user],
+            project_name=user,
+            user_domain_id="default",
+            project_domain_id="default",
+        )
+        return client.from_session(session.Session(auth=auth))
 
     def succeed(self, user: str, *arguments: str) -> str:
         """What the command prints; it must succeed."""
@@ -118,11 +132,17 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(autouse=True)
 def _give_everything_back(cloud: Cloud) -> Iterator[None]:
-    """Whatever a test attached is free again before the next."""
+    """No server has a device when a test begins: neither from a demo nor from another test."""
+    _detach_all(cloud)
     yield
-    for user, servers in (("demo", ("demo", "demo2")), ("other", ("other",))):
-        for server in servers:
-            for line in cloud.succeed(user, "usb-list", "--server", server).splitlines():
-                cells = [cell.strip() for cell in line.split("|")]
-                if len(cells) > 5 and cells[5] not in ("-", "Server"):
-                    cloud.nova(user, "usb-detach", "--wait", server, cells[1])
+    _detach_all(cloud)
+
+
+def _detach_all(cloud: Cloud) -> None:
+    for user in ("demo", "other"):
+        usb = cloud.usb(user)
+        held = [device for device in usb.devices.list() if device["server_id"]]
+        for device in held:
+            usb.attachments.delete(device["server_id"], device["id"])
+        for device in held:
+            usb.attachments.wait_detached(device["server_id"], device["id"])

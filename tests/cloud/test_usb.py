@@ -8,27 +8,13 @@ import time
 import uuid
 
 import pytest
-from keystoneauth1 import exceptions, identity, session
+from keystoneauth1 import exceptions
 
 from lab.cloud.process import wait_until
 from lab.cloud.site import COMPUTE_HOST
-from novaclient_usb import client
 from tests.cloud.conftest import Cloud
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-
-
-def usb_client(cloud: Cloud, user: str) -> client.Client:
-    """Our API as a user reaches it without the command line in between."""
-    auth = identity.V3Password(
-        cloud.site.url("keystone", "/v3"),
-        username=user,
-        password=cloud.site.passwords[user],
-        project_name=user,
-        user_domain_id="default",
-        project_domain_id="default",
-    )
-    return client.from_session(session.Session(auth=auth))
 
 
 def lsusb_lines(text: str) -> list[str]:
@@ -106,7 +92,7 @@ def test_what_is_not_there_is_named(cloud: Cloud, arguments: tuple[str, str], co
 
 def test_the_service_itself_hides_the_servers_of_others(cloud: Cloud) -> None:
     """Whatever a client asks for: somebody else's server looks like one that is not there."""
-    usb = usb_client(cloud, "demo")
+    usb = cloud.usb("demo")
     [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK01"]
     theirs = server_id(cloud, "other", "other")
     for unknown in (theirs, NOWHERE):
@@ -154,7 +140,7 @@ def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
     cloud.succeed("demo", "usb-attach", "demo", "LABSTICK02")
     time.sleep(0.1)
     restart_agent(cloud)
-    usb = usb_client(cloud, "demo")
+    usb = cloud.usb("demo")
     [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK02"]
     usb.attachments.wait_attached(server_id(cloud, "demo", "demo"), stick["id"])
     cloud.wait_guest("demo", "LABSTICK02", present=True)
