@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import keystoneauth1.exceptions
 
-from lab.cloud import compute, compute_host, config, lifecycle, site
+from lab.cloud import compute, compute_host, config, horizon, lifecycle, site
 from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
@@ -43,6 +43,10 @@ It goes on running, and two more servers come up: demo2 (yours), other (of anoth
     python -m lab status
     source lab/run/openrc-other                 # somebody of another project; openrc-admin: the admin
 
+The same in a browser: Project > Compute > Instances, Attach USB Device.
+
+{horizon}
+
     make demo-down                              # stops everything
 """
 
@@ -65,7 +69,7 @@ def main() -> int:
     finally:
         lifecycle.start_more_servers()
     print(f"\nThe guest has the stick, {time.monotonic() - began:.0f} s after the start.")
-    print(_HOW_TO_GO_ON.format(openrc=_openrc(), serial=serial))
+    print(_HOW_TO_GO_ON.format(openrc=_openrc(), serial=serial, horizon=horizon.how_to_log_in(site.load())))
     return 0
 
 

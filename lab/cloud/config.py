@@ -24,6 +24,8 @@ NOVA_COMPUTE = ETC / "nova/nova-compute.conf"
 USB_SHIM = ETC / "usb-shim/usb-shim.conf"
 USB_SHIM_AGENT = ETC / "usb-shim/usb-shim-agent.conf"
 RABBITMQ = ETC / "rabbitmq/rabbitmq.conf"
+HORIZON = ETC / "horizon"
+"""In front of Horizon's PYTHONPATH."""
 
 FERNET_KEYS = STATE / "keystone/fernet-keys"
 CREDENTIAL_KEYS = STATE / "keystone/credential-keys"

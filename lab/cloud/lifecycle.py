@@ -12,7 +12,7 @@ import traceback
 import keystoneauth1.exceptions
 
 from lab import guest
-from lab.cloud import compute, compute_host, config, services, site
+from lab.cloud import compute, compute_host, config, horizon, services, site
 from lab.cloud.control import Control
 from lab.cloud.process import Processes
 from lab.cloud.rest import Rest
@@ -44,13 +44,13 @@ def up(more_servers: bool = True) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_up():
             print("The lab is up.")
-            return 0
-        down()
-        failed = _bring_up()
-    if failed:
-        return failed
+        else:
+            down()
+            if _bring_up():
+                return 1
     if more_servers:
         start_more_servers()
+        print(horizon.how_to_log_in(site.load()))
     return 0
 
 
@@ -88,6 +88,8 @@ def _begin(timeline: Timeline, processes: Processes) -> None:
     step(f"{COMPUTE_HOST}: libvirtd answers", compute_host.wait_ready, host)
     image = step("guest image made", guest.build)
     control = Control(timeline, the_site, processes)
+    # Not sooner: the first server needs none of it.
+    step("horizon answers", lambda: horizon.start(the_site, processes), *control.apis, control.scheduler)
 
     uploaded = step("image and flavor", lambda: compute.seed(admin, image.result()), image, *control.apis)
     reported = step(

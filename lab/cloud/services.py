@@ -29,13 +29,14 @@ _WSGI: dict[str, tuple[str, Mapping[str, str | Path]]] = {
         {"OS_NEUTRON_CONFIG_DIR": config.NEUTRON.parent, "OS_NEUTRON_CONFIG_FILES": config.NEUTRON.name},
     ),
     "usb-shim-api": ("compute_shim.wsgi.api", {"OS_USB_SHIM_CONFIG_FILES": config.USB_SHIM}),
+    "horizon": ("openstack_dashboard.wsgi", {"PYTHONPATH": config.HORIZON}),
 }
 
 NAMES = ("epmd", "rabbitmq", "mariadb", *_WSGI, "nova-conductor", "nova-scheduler", "usb-shim-conductor")
 """All processes of the control plane."""
 
 # Where a GET needs neither a token nor the database.
-_HEALTH = {"keystone": "/v3", "neutron": "/v2.0/"}
+_HEALTH = {"keystone": "/v3", "neutron": "/v2.0/", "horizon": "/auth/login/"}
 
 
 def start_rabbitmq(site: Site, processes: Processes) -> None:
@@ -71,8 +72,11 @@ def start_rabbitmq(site: Site, processes: Processes) -> None:
     )
 
 
-def start_wsgi(name: str, site: Site, processes: Processes) -> None:
-    """One of the APIs under uWSGI; wait until it answers."""
+def start_wsgi(name: str, site: Site, processes: Processes, *options: str) -> None:
+    """One of the APIs, or Horizon, under uWSGI; wait until it answers.
+
+    :param options: more for uWSGI
+    """
     module, env = _WSGI[name]
     processes.start(
         name,
@@ -84,7 +88,7 @@ def start_wsgi(name: str, site: Site, processes: Processes) -> None:
             *("--need-app", "--die-on-term", "--buffer-size", "65535", "--http-chunked-input"),
             # uWSGI closes each connection anyway; clients that are not told reuse it and are reset.
             *("--add-header", "Connection: close"),
-            *("--disable-logging", "--log-5xx"),
+            *options,
         ],
         _environment(env),
     )

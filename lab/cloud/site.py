@@ -27,6 +27,9 @@ PIDS = RUN / "pids"
 SHARE = RUN / COMPUTE_HOST / "share"
 """Mounted in the compute host at the same path, read-write: for the logs of what runs in there."""
 
+HORIZON_PORT = 8080
+"""The port of Horizon; a higher one if somebody has it."""
+
 _RECORD = RUN / "cloud.json"
 
 _PORTS = (
@@ -55,6 +58,7 @@ _SECRETS = (
     "nova",
     "neutron",
     "usb-shim",
+    "horizon",
 )
 
 
@@ -85,7 +89,7 @@ def create() -> Site:
     """New passwords and a block of ports that nobody uses, recorded for later commands."""
     base = _free_block()
     site = Site(
-        ports={name: base + offset for offset, name in enumerate(_PORTS)},
+        ports={name: base + offset for offset, name in enumerate(_PORTS)} | {"horizon": _horizon_port()},
         passwords={name: secrets.token_urlsafe(16) for name in _SECRETS},
     )
     RUN.mkdir(parents=True, exist_ok=True)
@@ -116,6 +120,10 @@ def write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text)
+
+
+def _horizon_port() -> int:
+    return next(port for port in range(HORIZON_PORT, _FIRST_PORT) if _free(port))
 
 
 def _free_block() -> int:
