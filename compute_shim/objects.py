@@ -27,6 +27,14 @@ class State(enum.StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+class Waiting(enum.StrEnum):
+    """What a claim waits for, as people see it (column ``state_reason``)."""
+
+    UNPLUGGED = "unplugged"
+    SERVER_OFF = "the server is off"
+    OTHER_HOST = "the server is on another host"
+
+
 @dataclasses.dataclass(frozen=True)
 class Plugged:
     """A USB device as it sits in its port.

@@ -170,6 +170,10 @@ class Devices:
         """Forget a device that is not plugged in (for admins)."""
         self._http("DELETE", "devices", device_id)
 
+    def events(self, device_id: str) -> list[dict[str, Any]]:
+        """What happened to a device, the latest first."""
+        return self._http("GET", "devices", device_id, "events")["events"]
+
 
 class Attachments:
     """Which devices a server has."""

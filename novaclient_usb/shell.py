@@ -65,6 +65,27 @@ def do_usb_show(cs: nova_client.Client, args: argparse.Namespace) -> None:
     _print_properties(names.find_device(devices, args.device, "'nova usb-list' lists what there is."))
 
 
+@_device
+def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
+    """Show what happened to a USB device, the latest first."""
+    usb = _client(cs)
+    device = names.find_device(usb.devices.list(), args.device, "'nova usb-list' lists what there is.")
+    rows = [
+        types.SimpleNamespace(
+            at=event["created_at"],
+            cause=event["cause"],
+            state=event["state"],
+            reason=_encodable(event["state_reason"]),
+            server=event["server_id"],
+            user=event["user_id"],
+            request=event["request_id"],
+        )
+        for event in usb.devices.events(device["id"])
+    ]
+    # As they come: `sortby_index` would order them by time, in which one second may hold several.
+    utils.print_list(rows, ["At", "Cause", "State", "Reason", "Server", "User", "Request"], sortby_index=None)
+
+
 @utils.arg(
     "--wait",
     action="store_true",

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, State
+from compute_shim.objects import Claim, Device, Outcome, State, Waiting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +72,11 @@ class _Host:
         domain = self.domains.get(claim.server_id or "")
         device = self.device_of(claim)
         if domain is None:
-            return State.WAITING, "the server is on another host"
+            return State.WAITING, Waiting.OTHER_HOST
         if not domain.running:
-            return State.WAITING, "the server is off"
+            return State.WAITING, Waiting.SERVER_OFF
         if device is None:
-            return State.WAITING, "unplugged"
+            return State.WAITING, Waiting.UNPLUGGED
         if device.blocked_reason is not None:
             return State.FAILED, device.blocked_reason
         if self._first_claim[claim.identity] != claim.device_id:

@@ -15,7 +15,7 @@ from sqlalchemy import exc as sqlalchemy_exception
 from compute_shim import exception
 from compute_shim.api import errors
 from compute_shim.api.call import Call, Service
-from compute_shim.api.handlers import attachments, devices, hosts, root
+from compute_shim.api.handlers import attachments, devices, events, hosts, root
 
 LOG = log.getLogger(__name__)
 
@@ -27,6 +27,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/": {"GET": root.versions},
     "/v1/devices": {"GET": devices.index},
     "/v1/devices/{device_id}": {"GET": devices.show, "PATCH": devices.update, "DELETE": devices.delete},
+    "/v1/devices/{device_id}/events": {"GET": events.index},
     "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},
     "/v1/servers/{server_id}/attachments/{device_id}": {"DELETE": attachments.delete},
     "/v1/hosts": {"GET": hosts.index},

@@ -15,6 +15,7 @@ from oslo_policy import policy
 from compute_shim import exception, nova, objects
 from compute_shim.api import validation
 from compute_shim.db.api import Database
+from compute_shim.db.events import Actor
 
 CONTEXT = "compute_shim.context"
 
@@ -62,6 +63,11 @@ class Call:
     @property
     def _context(self) -> oslo_context.RequestContext:
         return self.request.environ[CONTEXT]
+
+    @property
+    def actor(self) -> Actor:
+        """The caller, for the history."""
+        return Actor(self._context.user_id, self._context.request_id)
 
     def may(self, rule: policy.DocumentedRuleDefault) -> bool:
         """Does the policy allow this to the caller, in the caller's own project?"""

@@ -57,7 +57,9 @@ class DeletedServers:
             )
             return
         for row in rows:
-            if row.instance_uuid in gone and queries.give_up(self._db, row.id, row.instance_uuid):
+            if row.instance_uuid not in gone:
+                continue
+            if queries.give_up(self._db, row.id, row.instance_uuid, cause="server deleted"):
                 LOG.info("Server %s is deleted: giving back device %s", row.instance_uuid, row.id)
                 self._nudge(row.id)
 

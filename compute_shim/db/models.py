@@ -63,6 +63,27 @@ class Device(Base):
     )
 
 
+class Event(Base):
+    """A change of a device's state: when, why, and who asked for it.
+
+    Who has the device is who had it, in the event that ends that.
+    """
+
+    __tablename__ = "usb_device_events"
+    __table_args__ = (sa.Index("usb_device_events_device_id_idx", "device_id"), _MYSQL)
+
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36))
+    created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(default=timeutils.utcnow)
+    cause: orm.Mapped[str] = orm.mapped_column(sa.String(32))
+    state: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    state_reason: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
+    instance_uuid: orm.Mapped[str | None] = orm.mapped_column(sa.String(36))
+    project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    user_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    request_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+
+
 class Host(Base):
     """A compute host whose agent has shown up."""
 

@@ -15,8 +15,9 @@ from oslo_log import log
 from oslo_utils import timeutils
 
 from compute_shim import objects
-from compute_shim.db import models, states
+from compute_shim.db import events, models, states
 from compute_shim.db.api import Database, retried
+from compute_shim.db.events import Actor
 from compute_shim.objects import State
 
 LOG = log.getLogger(__name__)
@@ -53,6 +54,7 @@ def sync_host(
             )
         }
         absent = dict(rows)
+        before = {identity: events.Moment.of(row) for identity, row in rows.items()}
         for device in devices:
             absent.pop(device.identity, None)
             row = rows.get(device.identity)
@@ -63,9 +65,12 @@ def sync_host(
         for row in absent.values():
             states.unplug(row)
         session.flush()
+        for identity, row in rows.items():
+            events.record(session, row, before.get(identity))
         for row in _surplus(list(rows.values())):
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
             del rows[row.identity]
+            events.forget(session, row.id)
             session.delete(row)
         return [states.claim_of(row) for row in rows.values()]
 
@@ -86,9 +91,12 @@ def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -
             sa.select(models.Device)
             .where(models.Device.host == host, models.Device.id.in_(by_id))
             .with_for_update()
-        )
+        ).all()
         for row in rows:
-            if not states.judge(row, by_id[row.id]):
+            before = events.Moment.of(row)
+            if states.judge(row, by_id[row.id]):
+                events.record(session, row, before)
+            else:
                 LOG.debug("Not an answer to the claim on device %s: %r", row.id, by_id[row.id])
 
 
@@ -96,11 +104,13 @@ def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -
 
 
 @retried
-def claim(db: Database, device_id: str, server_id: str, project_id: str) -> bool:
+def claim(db: Database, device_id: str, server_id: str, project_id: str, actor: Actor | None = None) -> bool:
     """Take a free device for a server; False if it is not free."""
     return _change(
         db,
-        models.Device.id == device_id,
+        device_id,
+        "asked",
+        actor,
         models.Device.instance_uuid.is_(None),
         models.Device.state == State.AVAILABLE,
         models.Device.present.is_(True),
@@ -112,11 +122,13 @@ def claim(db: Database, device_id: str, server_id: str, project_id: str) -> bool
 
 
 @retried
-def retry(db: Database, device_id: str, server_id: str) -> bool:
+def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = None) -> bool:
     """Try a claim once more that failed; False if the server has no failed claim on the device."""
     return _change(
         db,
-        models.Device.id == device_id,
+        device_id,
+        "asked",
+        actor,
         models.Device.instance_uuid == server_id,
         models.Device.state == State.FAILED,
         state=State.ATTACHING,
@@ -124,27 +136,41 @@ def retry(db: Database, device_id: str, server_id: str) -> bool:
 
 
 @retried
-def give_up(db: Database, device_id: str, server_id: str) -> bool:
+def give_up(
+    db: Database, device_id: str, server_id: str, cause: str = "asked", actor: Actor | None = None
+) -> bool:
     """Give a device back; False if the server has no claim on it that is not given up already."""
     return _change(
         db,
-        models.Device.id == device_id,
+        device_id,
+        cause,
+        actor,
         models.Device.instance_uuid == server_id,
         models.Device.state.in_(states.CLAIMED),
         state=State.DETACHING,
     )
 
 
-def _change(db: Database, *conditions: sa.ColumnElement[bool], **values: Any) -> bool:
+def _change(
+    db: Database,
+    device_id: str,
+    cause: str,
+    actor: Actor | None,
+    *conditions: sa.ColumnElement[bool],
+    **values: Any,
+) -> bool:
     """Change the intent for a device if all the conditions hold."""
     statement = (
         sa.update(models.Device)
-        .where(*conditions)
+        .where(models.Device.id == device_id, *conditions)
         .values(generation=models.Device.generation + 1, state_reason=None, **values)
         .execution_options(synchronize_session=False)
     )
     with db.writer() as session:
-        return session.connection().execute(statement).rowcount == 1
+        changed = session.connection().execute(statement).rowcount == 1
+        if changed:
+            events.record(session, session.get_one(models.Device, device_id), None, cause, actor)
+        return changed
 
 
 # What the API reads and writes.
@@ -195,7 +221,9 @@ def unsettled_claims(db: Database, before: datetime.datetime) -> Sequence[models
 
 
 @retried
-def set_device(db: Database, device_id: str, **values: Any) -> models.Device | None:
+def set_device(
+    db: Database, device_id: str, actor: Actor | None = None, **values: Any
+) -> models.Device | None:
     """Change what an operator may change of a device: ``description`` and ``enabled``.
 
     :returns: the device after that, None if there is none of that id
@@ -203,9 +231,11 @@ def set_device(db: Database, device_id: str, **values: Any) -> models.Device | N
     with db.writer() as session:
         row = session.get(models.Device, device_id, with_for_update=True)
         if row is not None:
+            before = events.Moment.of(row)
             for name, value in values.items():
                 setattr(row, name, value)
             states.settle(row)
+            events.record(session, row, before, "asked", actor)
         return row
 
 
@@ -218,7 +248,10 @@ def forget(db: Database, device_id: str) -> bool:
         models.Device.present.is_(False),
     )
     with db.writer() as session:
-        return session.connection().execute(statement).rowcount == 1
+        forgotten = session.connection().execute(statement).rowcount == 1
+        if forgotten:
+            events.forget(session, device_id)
+        return forgotten
 
 
 def host(db: Database, name: str) -> models.Host | None:

@@ -10,9 +10,8 @@ import dataclasses
 
 from compute_shim import objects
 from compute_shim.db import models
-from compute_shim.objects import State
+from compute_shim.objects import State, Waiting
 
-UNPLUGGED = "unplugged"
 DISABLED = "disabled by the operator"
 
 #: A server has the device, or is about to.
@@ -41,7 +40,7 @@ def settle(row: models.Device) -> None:
     if row.instance_uuid is not None:
         return
     if not row.present:
-        obstacle: str | None = UNPLUGGED
+        obstacle: str | None = Waiting.UNPLUGGED
     elif not row.enabled:
         obstacle = DISABLED
     else:

@@ -3,9 +3,9 @@
 
 from oslo_policy import policy
 
-from compute_shim.policies import attachments, base, devices, hosts
+from compute_shim.policies import attachments, base, devices, events, hosts
 
 
 def list_rules() -> list[policy.RuleDefault]:
     """All rules (entry point ``oslo.policy.policies``)."""
-    return [*base.RULES, *devices.RULES, *attachments.RULES, *hosts.RULES]
+    return [*base.RULES, *devices.RULES, *events.RULES, *attachments.RULES, *hosts.RULES]

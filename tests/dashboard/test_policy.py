@@ -23,7 +23,7 @@ ROLES = {"nobody": [], "reader": ["reader"], "member": ["member", "reader"], "ad
 # What each role is offered beyond the one before it.
 OFFERED = {
     "nobody": set(),
-    "reader": {"devices:list", "devices:show", "attachments:list"},
+    "reader": {"devices:list", "devices:show", "events:list", "attachments:list"},
     "member": {"attachments:create", "attachments:delete"},
     "admin": {
         "devices:see_all",

@@ -51,7 +51,7 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     if row is None or row.instance_uuid is None:
         raise exception.NotFound(f"Server {server_id} has no USB device {device_id}.")
     # What was given up already, by this or by another request, is no error.
-    queries.give_up(call.service.db, row.id, row.instance_uuid)
+    queries.give_up(call.service.db, row.id, row.instance_uuid, actor=call.actor)
     _nudge(call, row)
     return webob.Response(status=202, content_type=None)
 
@@ -84,7 +84,7 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
         raise exception.Conflict(
             f"USB device {row.id} is plugged into another host than the one that server {server.id} is on."
         )
-    if queries.claim(call.service.db, row.id, server.id, server.project_id):
+    if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -104,7 +104,7 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
         raise exception.Conflict(
             f"USB device {row.id} is being taken out of server {server.id}. Wait until it is free."
         )
-    queries.retry(call.service.db, row.id, server.id)
+    queries.retry(call.service.db, row.id, server.id, call.actor)
 
 
 def _nudge(call: Call, row: models.Device) -> models.Device:

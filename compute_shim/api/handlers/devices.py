@@ -80,7 +80,7 @@ def update(call: Call, device_id: str) -> webob.Response:
     """Describe a device, or keep it from being attached anew."""
     call.authorize(policies.UPDATE)
     changes = call.body(schemas.UPDATE)["device"]
-    row = queries.set_device(call.service.db, find(call, device_id).id, **changes)
+    row = queries.set_device(call.service.db, find(call, device_id).id, call.actor, **changes)
     if row is None:
         raise _no_device(device_id)
     return _answer(call, row)

@@ -492,3 +492,34 @@ Options:
     for command in ("usb-list", "usb-show", "usb-attach", "usb-detach"):
         assert f"\n    {command} " in overview
         assert command in completion
+
+
+def test_events(nova: Any, cloud: Any, make_device: Any) -> None:
+    event = {
+        "created_at": "2026-11-23T00:00:01Z",
+        "cause": "asked",
+        "state": "attaching",
+        "state_reason": None,
+        "server_id": DEMO,
+        "project_id": "demo",
+        "user_id": "somebody",
+        "request_id": "req-1",
+    }
+    later = event | {
+        "created_at": "2026-11-23T00:00:02Z",
+        "cause": "unplugged",
+        "state": "waiting",
+        "state_reason": "un\x1b[2Jplugged",
+        "user_id": None,
+        "request_id": None,
+    }
+    cloud.usb("GET", DEVICES, {"devices": [make_device()]})
+    cloud.usb("GET", f"/v1/devices/{STICK1}/events", {"events": [later, event]})
+    result = nova("usb-events", "LABSTICK01")
+    assert (result.status, result.err) == (0, "")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.out.splitlines()]
+    assert [row for row in cells if row] == [
+        ["At", "Cause", "State", "Reason", "Server", "User", "Request"],
+        ["2026-11-23T00:00:02Z", "unplugged", "waiting", "un\ufffd[2Jplugged", DEMO, "-", "-"],
+        ["2026-11-23T00:00:01Z", "asked", "attaching", "-", DEMO, "somebody", "req-1"],
+    ]
