@@ -1,30 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a USB device is shown to people. Its strings are hostile: templates escape them."""
+"""How a USB device is shown to people. Its strings are hostile: `verbatim` makes HTML of them."""
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from openstack_dashboard.api import base
 
-# Class codes: https://www.usb.org/defined-class-codes. Icons: Font Awesome, as Horizon ships it.
+# Class codes: https://www.usb.org/defined-class-codes. Icons: Font Awesome 6, without the names of version 4.
 _CLASSES = {
-    "01": ("fa-volume-up", _("Audio")),
-    "02": ("fa-plug", _("Communication")),
-    "03": ("fa-keyboard-o", _("Input device")),
-    "06": ("fa-camera", _("Camera")),
-    "07": ("fa-print", _("Printer")),
-    "08": ("fa-hdd-o", _("Storage")),
-    "0a": ("fa-plug", _("Communication")),
-    "0b": ("fa-id-card", _("Smart card reader")),
-    "0e": ("fa-video-camera", _("Video")),
-    "e0": ("fa-wifi", _("Wireless")),
+    "01": ("fa fa-volume-up", _("Audio")),
+    "02": ("fa fa-plug", _("Communication")),
+    "03": ("fa fa-keyboard", _("Input device")),
+    "06": ("fa fa-camera", _("Camera")),
+    "07": ("fa fa-print", _("Printer")),
+    "08": ("fa fa-hdd", _("Storage")),
+    "0a": ("fa fa-plug", _("Communication")),
+    "0b": ("fa fa-id-card", _("Smart card reader")),
+    "0e": ("fa fa-video", _("Video")),
+    "e0": ("fa fa-wifi", _("Wireless")),
 }
-_OTHER_CLASS = ("fa-usb", _("USB device"))
+_OTHER_CLASS = ("fab fa-usb", _("USB device"))
 
-# What a user can do something with comes first.
-_STATE_ORDER = ("attached", "attaching", "detaching", "waiting", "failed", "available", "unavailable")
+#: What the states of a device are called (translated).
+STATES = {
+    "available": _("Available"),
+    "attaching": _("Attaching"),
+    "attached": _("Attached"),
+    "waiting": _("Waiting"),
+    "detaching": _("Detaching"),
+    "failed": _("Failed"),
+    "unavailable": _("Unavailable"),
+}
+
+
+def verbatim(text: str | None) -> SafeString | None:
+    """Any text as HTML that shows exactly that; None, which tables show as a dash, if there is none.
+
+    Django's own escaping is not enough: Angular takes ``{$ $}`` for its own, wherever on the page it is. What
+    Horizon does about that is to change the text, and to have it escaped twice at places.
+    """
+    if not text:
+        return None
+    return mark_safe(f"<span ng-non-bindable>{html.escape(text)}</span>")  # noqa: S308  it is escaped
 
 
 class Device(base.APIDictWrapper):
@@ -45,11 +66,27 @@ class Device(base.APIDictWrapper):
         return "" if self.bus is None else f"Bus {self.bus:03} Device {self.device:03}"
 
     @property
-    def icon(self) -> str:
-        """The CSS class of the icon for the device's class."""
-        return _CLASSES.get(self.device_class, _OTHER_CLASS)[0]
+    def shown_speed(self) -> Any:
+        """The speed in words (translated)."""
+        return _("%s Mbit/s") % self.speed if self.speed else None
 
     @property
-    def kind(self) -> Any:
-        """What the class of the device is called (translated)."""
-        return _CLASSES.get(self.device_class, _OTHER_CLASS)[1]
+    def shown_name(self) -> SafeString:
+        """The icon of the device's class and the name, as HTML."""
+        # The service sends no class with what a server has.
+        icon, kind = _CLASSES.get(getattr(self, "device_class", ""), _OTHER_CLASS)
+        kind = html.escape(str(kind))
+        sign = f'<span class="{icon} fa-fw" role="img" aria-label="{kind}" title="{kind}"></span>'
+        return mark_safe(f"{sign} {verbatim(self.name or self.usb_id)}")  # noqa: S308  it is escaped
+
+    @property
+    def shown_serial(self) -> SafeString | None:
+        """The serial number, as HTML."""
+        return verbatim(self.serial)
+
+    @property
+    def shown_state(self) -> SafeString:
+        """The state (translated) and the reason for it, as HTML."""
+        state = html.escape(str(STATES[self.state]))
+        reason = verbatim(self.state_reason)
+        return mark_safe(f"{state}: {reason}" if reason else state)  # noqa: S308  it is escaped
