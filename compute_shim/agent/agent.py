@@ -19,12 +19,14 @@ from compute_shim.agent import executor, planner
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.survey import Survey
 from compute_shim.hypervisor.base import Domain, Driver, HypervisorUnavailable
-from compute_shim.objects import Claim, Device
+from compute_shim.objects import Claim, Device, Waiting
 
 LOG = log.getLogger(__name__)
 
 # Seconds until the next try after the hypervisor did not answer, and before what it refused is tried again.
 _RETRY_SECONDS = 5
+# Until the next look at a server that could not be changed while it was moved or saved.
+_BUSY_SECONDS = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Agent:
             try:
                 self._take_in(notes)
                 self._converge()
+                if self._busy():
+                    due = min(due, time.monotonic() + _BUSY_SECONDS)
             except HypervisorUnavailable as error:
                 LOG.warning("%s; next try in %s s", error, _RETRY_SECONDS)
                 due = time.monotonic() + _RETRY_SECONDS
@@ -182,10 +186,13 @@ class Agent:
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
         self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
 
+    def _busy(self) -> bool:
+        return any(refusal.reason == Waiting.BUSY for refusal in self._refusals.values())
+
     def _worth_trying(self, action: planner.Attach | planner.Detach) -> bool:
         """Was the very same not refused just now? A refused attach makes events of its own."""
         refusal = self._refusals.get(action.device_id)
-        if refusal is None or refusal.action != action:
+        if refusal is None or refusal.action != action or refusal.reason == Waiting.BUSY:
             return True
         return time.monotonic() - refusal.at >= _RETRY_SECONDS
 

@@ -155,6 +155,8 @@ def judge(
             return (State.DETACHING, refusal) if claim.device_id in present else (State.AVAILABLE, None)
         if claim.device_id in fulfilled:
             return State.ATTACHED, None
+        if refusal == Waiting.BUSY:
+            return State.WAITING, refusal
         return host.obstacle(claim) or (State.FAILED, refusal or "the hypervisor did not attach it")
 
     return [Outcome(claim.device_id, claim.generation, *state_of(claim)) for claim in host.claims.values()]

@@ -18,6 +18,10 @@ class HypervisorError(Exception):
     """The hypervisor refused; the text says why, in its words."""
 
 
+class HypervisorBusy(HypervisorError):
+    """The domain cannot be changed while the hypervisor moves or saves it; an event tells of the end."""
+
+
 class HypervisorUnavailable(HypervisorError):
     """The hypervisor's daemon does not answer."""
 
@@ -28,7 +32,7 @@ class Hostdev:
 
     :param alias: the name of the hostdev in the domain, None where it has none.
     :param bus: address on the host, None where the definition names none; so is ``device``.
-    :param missing: an empty place: the hypervisor did not find the device (``missing='yes'``).
+    :param missing: an empty place: the hypervisor did not find the device, or has let it go.
     """
 
     alias: str | None
@@ -43,9 +47,14 @@ class Hostdev:
             return None
         return self.alias.removeprefix(ALIAS_PREFIX)
 
+    @property
+    def address(self) -> tuple[int | None, int | None]:
+        """Bus and device number."""
+        return self.bus, self.device
+
     def holds(self, device: Device) -> bool:
         """Is it this plugged device that the domain has?"""
-        return not self.missing and (self.bus, self.device) == (device.bus, device.device)
+        return not self.missing and self.address == (device.bus, device.device)
 
 
 @dataclasses.dataclass(frozen=True)

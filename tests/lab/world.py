@@ -101,7 +101,9 @@ class World:
         return [name for name in self.servers if node in self._open_files(name)]
 
     def _open_files(self, server: str) -> str:
-        return self.host.run(f"readlink /proc/$(cat /run/libvirt/qemu/{server}.pid)/fd/*").stdout
+        """Nothing of a server that is off."""
+        links = f"readlink /proc/$(cat /run/libvirt/qemu/{server}.pid)/fd/*"
+        return self.host.run(links, check=False).stdout
 
     def host_driver(self, port: str) -> str:
         """The host's own driver of the device in a port; nothing if it has none."""

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain
-from compute_shim.hypervisor.libvirt import config
-from compute_shim.objects import Device
+from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorBusy
+from compute_shim.hypervisor.libvirt import config, process
+from compute_shim.objects import Device, Waiting
 
-# enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags)
+# enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags,
+# virDomainJobType)
 AFFECT_LIVE = 1
 AFFECT_CONFIG = 2
 XML_INACTIVE = 2
+JOB_NONE = 0
 
 
 class Guest:
@@ -22,15 +26,37 @@ class Guest:
         """:param domain: a `libvirt.virDomain`"""
         self._domain = domain
 
-    def describe(self) -> Domain:
-        """The domain with what it has and what its definition has."""
+    def describe(self, trusted: Callable[[Hostdev], bool] = lambda hostdev: True) -> Domain:
+        """The domain with what it has and what its definition has.
+
+        :param trusted: False for a hostdev that is empty, whatever it looks like.
+        """
         now = self._domain.XMLDesc(0)
         running = config.is_active(now)
-        live = config.usb_hostdevs(now) if running else ()
-        defined: tuple = ()
+        live = self._really(config.usb_hostdevs(now), trusted) if running else ()
+        defined: tuple[Hostdev, ...] = ()
         if self._domain.isPersistent():
             defined = config.usb_hostdevs(self._domain.XMLDesc(XML_INACTIVE))
         return Domain(self._domain.UUIDString(), self._domain.name(), running, live, defined)
+
+    def _really(
+        self, hostdevs: tuple[Hostdev, ...], trusted: Callable[[Hostdev], bool]
+    ) -> tuple[Hostdev, ...]:
+        """The hostdevs; one of ours whose device QEMU does not have open is empty."""
+        if not any(hostdev.device_id for hostdev in hostdevs):
+            return hostdevs
+        held = process.open_devices(self._domain.name())
+        return tuple(
+            dataclasses.replace(hostdev, missing=True)
+            if hostdev.device_id and not (trusted(hostdev) and (held is None or hostdev.address in held))
+            else hostdev
+            for hostdev in hostdevs
+        )
+
+    def refuse_if_busy(self) -> None:
+        """Raise `HypervisorBusy` while the domain is migrated or saved: a change would block till the end."""
+        if self._domain.jobInfo()[0] != JOB_NONE:
+            raise HypervisorBusy(Waiting.BUSY)
 
     def attach(self, device_id: str, device: Device) -> None:
         """Plug the device into the running domain; the definition stays as it is."""

@@ -26,6 +26,15 @@ _KEEPALIVE_SECONDS = 5
 _KEEPALIVE_COUNT = 3
 
 
+# QEMU opens what the saved domain had, and lets it go again when its state has been loaded; until then it
+# looks as if it were attached.
+_ARRIVALS = (
+    libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_RESTORED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT,
+)
+
+
 class Host(base.Driver):
     """libvirt's QEMU driver on this host."""
 
@@ -34,6 +43,9 @@ class Host(base.Driver):
         self._connection: libvirt.virConnect | None = None
         self._on_change: Callable[[str | None], None] = lambda uuid: None
         self._removed: dict[tuple[str, str], threading.Event] = {}
+        # Domains that arrived with hostdevs of their past, and what was attached since.
+        self._arrived: set[str] = set()
+        self._proven: set[tuple[str, str]] = set()
         # libvirt prints every error to stderr unless told otherwise; they are raised as well.
         libvirt.registerErrorHandler(lambda context, error: None, None)
         libvirt.virEventRegisterDefaultImpl()
@@ -65,14 +77,17 @@ class Host(base.Driver):
     def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
         with self._connected() as connection:
             domain = connection.lookupByUUIDString(uuid)
-            Guest(domain).attach(device_id, device)
+            guest = Guest(domain)
+            guest.refuse_if_busy()
+            guest.attach(device_id, device)
+            self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
             after = self._describe(domain)
         # An attach of an absent device succeeds as well.
         if after is not None and not any(
             hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
         ):
             self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError("the device went away while it was being attached")
+            raise base.HypervisorError("QEMU did not open the device: it went away, or refuses to work")
         return after
 
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
@@ -81,6 +96,7 @@ class Host(base.Driver):
             domain = connection.lookupByUUIDString(uuid)
             guest = Guest(domain)
             if live:
+                guest.refuse_if_busy()
                 self._remove(guest, uuid, device_id)
             if config:
                 with _absence_is_success():
@@ -106,7 +122,10 @@ class Host(base.Driver):
 
     def _describe(self, domain: libvirt.virDomain) -> base.Domain | None:
         try:
-            return Guest(domain).describe()
+            uuid = domain.UUIDString()
+            return Guest(domain).describe(
+                lambda hostdev: uuid not in self._arrived or (uuid, hostdev.alias) in self._proven
+            )
         except libvirt.libvirtError as error:
             # It ended or was undefined while we looked: its event makes us look again.
             if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
@@ -146,7 +165,14 @@ class Host(base.Driver):
         self._on_change(None)
 
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
-        self._on_change(domain.UUIDString())
+        uuid = domain.UUIDString()
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+            self._proven.difference_update({key for key in tuple(self._proven) if key[0] == uuid})
+            if detail in _ARRIVALS:
+                self._arrived.add(uuid)
+            else:
+                self._arrived.discard(uuid)
+        self._on_change(uuid)
 
     def _device_changed(self, connection: Any, domain: Any, alias: str, opaque: Any) -> None:
         self._on_change(domain.UUIDString())

@@ -13,10 +13,11 @@ from compute_shim.hypervisor.base import (
     Domain,
     Driver,
     Hostdev,
+    HypervisorBusy,
     HypervisorError,
     HypervisorUnavailable,
 )
-from compute_shim.objects import Claim, Device
+from compute_shim.objects import Claim, Device, Waiting
 
 SERVERS = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(4)]
 DEVICE_IDS = [f"device-{number}" for number in range(5)]
@@ -71,6 +72,7 @@ class FakeDriver(Driver):
         self.calls: list[tuple] = []
         self.refuse: str | None = None
         self.away = False
+        self.busy = False
         self.on_change: Callable[[str | None], None] = lambda uuid: None
 
     def listen(self, on_change: Callable[[str | None], None]) -> None:
@@ -91,6 +93,8 @@ class FakeDriver(Driver):
     def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
         self._answer()
         self.calls.append(("attach", uuid, device_id))
+        if self.busy:
+            raise HypervisorBusy(Waiting.BUSY)
         if self.refuse is not None:
             raise HypervisorError(self.refuse)
         domain = self.state[uuid]

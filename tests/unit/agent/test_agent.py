@@ -112,6 +112,7 @@ def running(*live: Hostdev, uuid: str = SERVER) -> Domain:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
     monkeypatch.setattr(agent_module, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(agent_module, "_BUSY_SECONDS", 0.05)
     monkeypatch.setattr(courier_module, "_RETRY_SECONDS", 0.05)
     made: list[World] = []
 
@@ -315,4 +316,15 @@ def test_one_surprise_does_not_end_the_agent(world: Callable[..., World]) -> Non
 
     it.survey.look = surprise  # type: ignore[method-assign]
     it.start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+
+
+def test_a_server_that_is_being_moved_gets_its_device_afterwards(world: Callable[..., World]) -> None:
+    """No event need tell of the end."""
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    it.driver.busy = True
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    assert it.conductor.outcomes["device-1"].reason == "the server is being moved or saved"
+    it.driver.busy = False
     until(lambda: it.conductor.states() == {"device-1": "attached"})

@@ -11,7 +11,7 @@ from hypothesis import given
 from compute_shim.agent import executor
 from compute_shim.agent.planner import Attach, Detach, judge, plan
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, State
+from compute_shim.objects import Claim, Device, Outcome, State, Waiting
 from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
@@ -197,14 +197,16 @@ def test_a_device_moves_out_before_it_moves_in() -> None:
             "used by the host: mounted at /srv",
         ),
         ([claim(1, SERVER)], [device(1)], [running()], State.FAILED, "No free USB ports"),
+        ([claim(1, SERVER)], [device(1)], [running()], State.WAITING, Waiting.BUSY),
         ([claim(1, None)], [device(1)], [running()], State.AVAILABLE, None),
+        ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, Waiting.BUSY),
         ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, "No free USB ports"),
     ],
 )
 def test_what_became_of_a_claim(
     claims: list[Claim], devices: list[Device], domains: list[Domain], state: State, reason: str | None
 ) -> None:
-    refusals = {"device-1": "No free USB ports"} if reason == "No free USB ports" else {}
+    refusals = {"device-1": reason} if reason in ("No free USB ports", Waiting.BUSY) else {}
     assert judge(claims, devices, domains, refusals) == [Outcome("device-1", 1, state, reason)]
 
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attachments survive what happens to the server, the stick and libvirt; nothing of ours stops a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from compute_shim.hypervisor.libvirt import hook
+from tests.lab.world import World, until
+
+_HOOKS = "/etc/libvirt/hooks/qemu.d"
+
+
+@pytest.fixture(params=[False, True], ids=["without hook", "with hook"])
+def hooked(world: World, request: pytest.FixtureRequest) -> Iterator[bool]:
+    """libvirt as an operator left it, without our hook or with it."""
+    if request.param:
+        world.shell(
+            f"mkdir -p {_HOOKS}; install -m 755 {hook.__file__} {_HOOKS}/50-usb-shim;"
+            " kill -HUP $(cat /run/libvirtd.pid)"
+        )
+    yield request.param
+    if request.param:
+        world.shell(f"rm {_HOOKS}/50-usb-shim; kill -HUP $(cat /run/libvirtd.pid)")
+
+
+def test_the_guest_resets_itself(world: World) -> None:
+    world.attach("LABSTICK01")
+    world.virsh("reset", "one")
+    assert world.held_by("LABSTICK01") == ["one"]
+    assert world.device("LABSTICK01")["state"] == "attached"
+
+
+def test_attach_and_detach_while_paused(world: World) -> None:
+    world.virsh("suspend", "one")
+    world.attach("LABSTICK01")
+    assert world.held_by("LABSTICK01") == ["one"]
+    world.virsh("resume", "one")
+    assert world.held_by("LABSTICK01") == ["one"]
+    world.virsh("suspend", "one")
+    world.detach("LABSTICK01")
+    assert world.held_by("LABSTICK01") == []
+    world.virsh("resume", "one")
+
+
+def test_a_server_is_suspended_and_resumed(world: World, hooked: bool) -> None:
+    world.attach("LABSTICK01")
+    world.virsh("managedsave", "one")
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    assert world.held_by("LABSTICK01") == []
+    world.virsh("start", "one")
+    until(lambda: world.held_by("LABSTICK01") == ["one"], "the server has lost its stick")
+    world.wait_state("LABSTICK01", "attached")
+    assert len(world.hostdevs()["one"]) == 1
+    assert world.held_by("LABSTICK01") == ["one"]
+
+
+def test_a_suspended_server_whose_stick_was_given_to_another(world: World, hooked: bool) -> None:
+    world.attach("LABSTICK01")
+    world.virsh("managedsave", "one")
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.detach("LABSTICK01")
+    world.attach("LABSTICK01", "two")
+    if not hooked:
+        # libvirt alone refuses, and keeps what was saved.
+        with pytest.raises(Exception, match="in use by driver QEMU, domain two"):
+            world.virsh("start", "one")
+        world.detach("LABSTICK01", "two")
+    world.virsh("start", "one")
+    assert world.virsh("domstate", "one").strip() == "running"
+    until(lambda: world.hostdevs()["one"] == [], "the saved hostdev stays")
+    assert world.held_by("LABSTICK01") == (["two"] if hooked else [])
+
+
+def test_a_suspended_server_whose_stick_is_gone(world: World, hooked: bool) -> None:
+    world.attach("LABSTICK01")
+    world.virsh("managedsave", "one")
+    world.host.unplug("stick1")
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.virsh("start", "one")
+    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    assert world.hostdevs()["one"] == []
+    world.host.plug("stick1")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
+
+
+def test_a_server_starts_without_its_stick(world: World) -> None:
+    world.attach("LABSTICK01")
+    world.virsh("destroy", "one")
+    world.host.unplug("stick1")
+    world.virsh("start", "one")
+    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    assert world.hostdevs()["one"] == []
+
+
+def test_a_detach_from_a_server_that_is_off(world: World) -> None:
+    """Somebody has written it into the definition; that goes as well."""
+    world.attach("LABSTICK01")
+    world.shell(
+        "virsh dumpxml one | sed -n '/<hostdev/,/<\\/hostdev>/p' > /tmp/one.xml;"
+        " virsh attach-device one /tmp/one.xml --config; virsh destroy one"
+    )
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.detach("LABSTICK01")
+    assert world.hostdevs()["one"] == []
+    world.virsh("start", "one")
+    assert world.held_by("LABSTICK01") == []
+
+
+def test_the_history_tells_why(world: World) -> None:
+    stick = world.attach("LABSTICK01")
+    world.host.unplug("stick1")
+    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.host.plug("stick1")
+    world.wait_state("LABSTICK01", "attached")
+    world.virsh("destroy", "one")
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.virsh("start", "one")
+    world.wait_state("LABSTICK01", "attached")
+    causes = [event["cause"] for event in reversed(world.usb.devices.events(stick["id"]))]
+    assert causes[-6:] == ["asked", "asked", "unplugged", "plugged in", "stopped", "started"]
