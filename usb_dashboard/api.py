@@ -2,7 +2,7 @@
 """The service, asked with the user's own token.
 
 Calls raise what `novaclient_usb.client` raises, and `horizon.exceptions.ServiceCatalogException` where the
-catalog lacks the service. `horizon.exceptions.handle` knows all of them.
+catalog lacks the service: all of it is among `usb_dashboard.errors.ERRORS`.
 """
 
 from __future__ import annotations
@@ -61,14 +61,16 @@ def device_forget(request: HttpRequest, device_id: str) -> None:
 
 def attachment_list(request: HttpRequest, server_id: str) -> list[Device]:
     """What a server has or is to have; fewer attributes than a device of `device_list`."""
-    return [
-        Device({"id": item["device_id"], **item}) for item in usbclient(request).attachments.list(server_id)
-    ]
+    return [_attached(item) for item in usbclient(request).attachments.list(server_id)]
 
 
-def attach(request: HttpRequest, server_id: str, device_id: str) -> None:
-    """Ask for a device for a server."""
-    usbclient(request).attachments.create(server_id, device_id)
+def attach(request: HttpRequest, server_id: str, device_id: str) -> Device:
+    """Ask for a device for a server; returns it as `attachment_list` does."""
+    return _attached(usbclient(request).attachments.create(server_id, device_id))
+
+
+def _attached(attachment: dict[str, Any]) -> Device:
+    return Device({"id": attachment["device_id"], **attachment})
 
 
 def detach(request: HttpRequest, server_id: str, device_id: str) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
+from horizon.exceptions import RecoverableError
 
 from usb_dashboard import api
 from usb_dashboard.devices import STATES, Device, verbatim
@@ -20,6 +21,7 @@ __all__ = [
     "STATES",
     "Detach",
     "DeviceRow",
+    "DevicesTable",
     "LocationColumn",
     "NameColumn",
     "SerialColumn",
@@ -90,6 +92,20 @@ class DeviceRow(tables.Row):
         return api.device_get(request, device_id)
 
 
+class DevicesTable(tables.DataTable):
+    """A table with rows that look after themselves."""
+
+    # All actions are links to dialogs.
+    needs_form_wrapper = False
+
+    def maybe_preempt(self) -> HttpResponse | None:
+        """Horizon answers 100, for which no browser stops waiting, if the service cannot tell of a row."""
+        response = super().maybe_preempt()
+        if response is not None and response.status_code == RecoverableError.status_code:
+            response.status_code = 503
+        return response
+
+
 class Detach(tables.LinkAction):
     """Opens the dialog that detaches, with the device chosen."""
 
@@ -102,7 +118,7 @@ class Detach(tables.LinkAction):
     place = "panel"
 
     def allowed(self, request: HttpRequest, device: Device) -> bool:
-        """Whether a server has it, or is to have it."""
+        """A server has it, or is to have it."""
         return device.server_id is not None and device.state != "detaching"
 
     def get_link_url(self, device: Device) -> str:
@@ -111,6 +127,10 @@ class Detach(tables.LinkAction):
 
 
 def dialog_url(request: HttpRequest, name: str, server_id: str, **query: str) -> str:
-    """The address of a dialog for a server, in the dashboard that the user is in."""
+    """The address of a dialog for a server, in the dashboard that the user is in.
+
+    :param query: ``place`` where the user is, ``device`` the id of the one to begin with
+    """
     dashboard = request.horizon["dashboard"].slug
-    return f"{reverse(f'horizon:{dashboard}:usb:{name}', args=(server_id,))}?{urlencode(query)}"
+    address = reverse(f"horizon:{dashboard}:usb:{name}", args=(server_id,))
+    return f"{address}?{urlencode(query)}" if query else address

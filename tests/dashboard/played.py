@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user of Horizon, and a USB service that is played: the plugin's real views and its real client."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+from unittest import mock
+
+import requests_mock
+from django.contrib.messages import get_messages
+from django.test import override_settings
+from keystoneauth1 import exceptions
+from openstack_auth import policy as enforcer
+from openstack_dashboard.test import helpers
+
+SERVICE = "http://usb.example.org:9797"
+HOSTILE = "AT&T <b>\"quote\"</b> {$x$} 'é'"
+AJAX = {"X-Requested-With": "XMLHttpRequest"}
+REAL_POLICY = override_settings(POLICY_CHECK_FUNCTION="openstack_auth.policy.check")
+# Horizon's test data take the text from every exception of these classes.
+ERRORS = {
+    (known, name): getattr(known, name)
+    for known in (exceptions.ClientException, exceptions.Unauthorized)
+    for name in ("__init__", "__str__")
+}
+
+
+def device(name: str, **values: Any) -> dict[str, Any]:
+    """A free stick, as the service tells a tenant of it."""
+    return {
+        "id": f"id-of-{name}",
+        "name": name,
+        "vendor_id": "0781",
+        "product_id": "5567",
+        "vendor": "SanDisk Corp.",
+        "product": "Cruzer Blade",
+        "serial": "4C530001",
+        "device_class": "08",
+        "speed": "480",
+        "port": "1-2",
+        "bus": 1,
+        "device": 3,
+        "state": "available",
+        "state_reason": None,
+        "available": True,
+        "server_id": None,
+        "host_id": "some-host",
+        "description": "",
+        "enabled": True,
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+    } | values
+
+
+def attachment(name: str, server_id: str, **values: Any) -> dict[str, Any]:
+    """What a server has, as the service sends it."""
+    told = ("name", "vendor_id", "product_id", "serial", "bus", "device", "state_reason", "updated_at")
+    known = device(name)
+    return {
+        "device_id": known["id"],
+        "server_id": server_id,
+        "state": "attached",
+        **{it: known[it] for it in told},
+    } | values
+
+
+class PlayedTest(helpers.TestCase):
+    """A member of a project, a catalog with the service, and the service itself."""
+
+    with_service = True
+    roles_of_user = ("member", "reader")
+
+    def setUp(self) -> None:
+        super().setUp()
+        for (known, name), method in ERRORS.items():
+            patch = mock.patch.object(known, name, method)
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.service = requests_mock.Mocker()
+        self.service.start()
+        self.addCleanup(self.service.stop)
+        enforcer.reset()
+        self.addCleanup(enforcer.reset)
+
+    def _setup_user(self, **kwargs: Any) -> None:
+        if self.with_service:
+            places = [
+                {"region": "RegionOne", "region_id": "RegionOne", "interface": interface, "url": SERVICE}
+                for interface in ("public", "internal", "admin")
+            ]
+            self.service_catalog.append(
+                {"type": "usb-passthrough", "name": "usb-passthrough", "endpoints": places}
+            )
+        super()._setup_user(roles=[{"id": role, "name": role} for role in self.roles_of_user], **kwargs)
+
+    def plug(self, *devices: dict[str, Any]) -> None:
+        """What devices the service knows of."""
+        self.service.get(f"{SERVICE}/v1/devices", json={"devices": list(devices)})
+        for one in devices:
+            self.service.get(f"{SERVICE}/v1/devices/{one['id']}", json={"device": one})
+
+    def refuse(self, method: str, path: str, code: int, message: str) -> None:
+        """The service refuses a call."""
+        self.service.request(
+            method,
+            f"{SERVICE}/v1/{path}",
+            status_code=code,
+            json={"error": {"code": code, "title": "x", "message": message}},
+            headers={"Content-Type": "application/json"},
+        )
+
+    def calls(self) -> list[str]:
+        """What the service was asked since the last time."""
+        made = [f"{call.method} {call.path}" for call in self.service.request_history]
+        self.service.reset_mock()
+        return made
+
+    def messages(self, response: Any) -> list[str]:
+        """What the user is told on the page after a response, as HTML."""
+        return [str(message) for message in get_messages(response.wsgi_request)]
+
+    def assert_shown_as_it_is(self, text: str) -> None:
+        """The hostile name is there, escaped once, in a place that Angular leaves alone, and nowhere else."""
+        shown = f"<span ng-non-bindable>{html.escape(HOSTILE)}</span>"
+        assert shown in text
+        rest = text.replace(shown, "").replace(f'data-display="{html.escape(HOSTILE)}"', "")
+        for bad in ("AT&", "&lt;b", "<b>", "{$", "{%x"):
+            assert bad not in rest, rest[max(0, rest.index(bad) - 200) : rest.index(bad) + 100]

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses below Project > Compute > USB Devices."""
+
+from django.urls import path
+
+from usb_dashboard.panels.instances import views as instances
+from usb_dashboard.panels.project import views
+
+urlpatterns = [
+    path("", views.IndexView.as_view(), name="index"),
+    path("<str:server_id>/attach", instances.AttachView.as_view(), name="attach"),
+    path("<str:server_id>/detach", instances.DetachView.as_view(), name="detach"),
+    path("<str:device_id>/attach_device", views.AttachDeviceView.as_view(), name="attach_device"),
+]
