@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tab on the page of an instance, and Project > Compute > USB Devices."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from unittest import mock
+
+from django.urls import reverse
+from django.utils import timezone
+from openstack_dashboard import api as horizon_api
+
+from tests.dashboard.played import AJAX, HOSTILE, REAL_POLICY, PlayedTest, device
+
+INDEX = reverse("horizon:project:usb:index")
+
+
+class PageTest(PlayedTest):
+    def row(self, text: str, device_id: str) -> str:
+        """The row of a device, as HTML."""
+        (found,) = re.findall(rf'<tr[^>]*data-object-id="{device_id}".*?</tr>', text, re.DOTALL)
+        return found
+
+    def looks_after_itself(self, row: str) -> bool:
+        """As Horizon's script decides it."""
+        (classes,) = re.findall(r'^<tr[^>]* class="([^"]*)"', row)
+        return {"warning", "ajax-update"} <= set(classes.split())
+
+    def link(self, address: str) -> str:
+        return f'href="{address}"'.replace("&", "&amp;")
+
+
+class TabTest(PageTest):
+    """On the page of an instance."""
+
+    dashboard = "project"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.servers.first()
+        flavor = self.flavors.first()
+        for module, values in (
+            (
+                horizon_api.nova,
+                {
+                    "server_get": self.server,
+                    "instance_volumes_list": [],
+                    "flavor_get": flavor,
+                    "flavor_list": [flavor],
+                    "is_feature_available": True,
+                },
+            ),
+            (
+                horizon_api.neutron,
+                {
+                    "server_security_groups": [],
+                    "is_extension_supported": True,
+                    "floating_ip_simple_associate_supported": True,
+                    "floating_ip_supported": True,
+                },
+            ),
+            (horizon_api.network, {"servers_update_addresses": None}),
+            (horizon_api.keystone, {"tenant_get": self.tenants.first()}),
+        ):
+            for name, value in values.items():
+                patch = mock.patch.object(module, name, return_value=value)
+                patch.start()
+                self.addCleanup(patch.stop)
+
+    def page(self, tab: str = "?tab=instance_details__usb", **kwargs: Any) -> Any:
+        address = reverse(f"horizon:{self.dashboard}:instances:detail", args=(self.server.id,))
+        return self.client.get(f"{address}{tab}", **kwargs)
+
+    def dialog(self, name: str, query: str) -> str:
+        return self.link(f"{reverse(f'horizon:{self.dashboard}:usb:{name}', args=(self.server.id,))}?{query}")
+
+    def test_it_asks_only_when_it_is_looked_at(self) -> None:
+        self.assertContains(self.page(tab=""), "USB Devices")
+        assert self.calls() == []
+
+    def test_what_the_server_has(self) -> None:
+        since = (timezone.now() - timezone.timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        mine = {"server_id": self.server.id, "available": False}
+        self.plug(
+            device("stick", state="attached", updated_at=since, **mine),
+            device("reader", state="waiting", state_reason="unplugged", bus=None, device=None, **mine),
+            device("free"),
+        )
+        text = self.page().content.decode()
+        row = self.row(text, "id-of-stick")
+        for told in ("stick", "0781:5567", "Bus 001 Device 003", "4C530001", "Attached", "5\xa0minutes"):
+            assert told in row, told
+        assert "Waiting: <span ng-non-bindable>unplugged</span>" in self.row(text, "id-of-reader")
+        assert "id-of-free" not in text
+        assert self.calls() == ["GET /v1/devices"]
+
+    def test_actions(self) -> None:
+        mine = {"server_id": self.server.id, "available": False}
+        self.plug(device("a", state="attached", **mine), device("b", state="detaching", **mine))
+        text = self.page().content.decode()
+        assert self.dialog("attach", "place=tab") in text
+        assert self.dialog("detach", "place=tab&device=id-of-a") in self.row(text, "id-of-a")
+        assert "href" not in self.row(text, "id-of-b")
+
+    def test_a_server_that_cannot_be_given_any(self) -> None:
+        self.server.status = "ERROR"
+        self.plug()
+        text = self.page().content.decode()
+        assert self.dialog("attach", "place=tab") not in text
+        assert "This instance has no USB device" in text
+
+    def test_rows_look_after_themselves_while_something_is_going_on(self) -> None:
+        mine = {"server_id": self.server.id, "available": False}
+        states = {
+            "attaching": True,
+            "detaching": True,
+            "attached": False,
+            "waiting": False,
+            "failed": False,
+        }
+        self.plug(*(device(state, state=state, **mine) for state in states))
+        text = self.page().content.decode()
+        for state, going_on in states.items():
+            row = self.row(text, f"id-of-{state}")
+            assert self.looks_after_itself(row) is going_on, state
+        address = reverse(f"horizon:{self.dashboard}:usb:detach", args=(self.server.id,))
+        (update,) = re.findall(r'data-update-url="([^"]*)"', self.row(text, "id-of-attaching"))
+        assert update.startswith(f"{address}?")
+        updated = self.client.get(update.replace("&amp;", "&"), headers=AJAX).content.decode()
+        assert self.looks_after_itself(updated)
+        assert self.dialog("detach", "place=tab&device=id-of-attaching") in updated
+
+    def test_a_hostile_device(self) -> None:
+        values = {"serial": HOSTILE, "state_reason": HOSTILE, "state": "failed", "server_id": self.server.id}
+        self.plug(device(HOSTILE, id="h", **values))
+        self.assert_shown_as_it_is(self.page(headers=AJAX).content.decode())
+
+    def test_loaded_by_a_click_it_begins_to_update(self) -> None:
+        self.plug()
+        assert "horizon.datatables.update()" in self.page(headers=AJAX).content.decode()
+
+    def test_the_service_is_away(self) -> None:
+        self.refuse("GET", "devices", 503, "Out to lunch.")
+        response = self.page()
+        self.assertContains(response, "Unable to retrieve the USB devices: Out to lunch.")
+
+
+class AdminTabTest(TabTest):
+    roles_of_user = ("admin", "member", "reader")
+    dashboard = "admin"
+
+
+class PanelTest(PageTest):
+    def setUp(self) -> None:
+        super().setUp()
+        servers = mock.patch.object(
+            horizon_api.nova, "server_list", return_value=(self.servers.list(), False)
+        )
+        self.server_list = servers.start()
+        self.addCleanup(servers.stop)
+
+    def text(self) -> str:
+        response = self.client.get(INDEX)
+        assert response.status_code == 200
+        return response.content.decode()
+
+    def test_a_free_device(self) -> None:
+        self.plug(device("stick"))
+        row = self.row(self.text(), "id-of-stick")
+        for told in (
+            "stick",
+            "0781:5567",
+            "Bus 001 Device 003",
+            "1-2",
+            "480 Mbit/s",
+            "4C530001",
+            "Available",
+        ):
+            assert told in row, told
+        assert self.link(reverse("horizon:project:usb:attach_device", args=("id-of-stick",))) in row
+        assert "Detach" not in row
+        assert self.calls() == ["GET /v1/devices"]
+        self.server_list.assert_not_called()
+
+    def test_one_that_a_server_has(self) -> None:
+        server = self.servers.first()
+        self.plug(device("stick", server_id=server.id, state="attached", available=False))
+        row = self.row(self.text(), "id-of-stick")
+        page = reverse("horizon:project:instances:detail", args=(server.id,))
+        assert f'<a href="{page}"><span ng-non-bindable>{server.name}</span></a>' in row
+        detach = reverse("horizon:project:usb:detach", args=(server.id,))
+        assert self.link(f"{detach}?place=panel&device=id-of-stick") in row
+        assert "attach_device" not in row
+        self.server_list.assert_called_once()
+
+    def test_one_of_a_server_that_is_gone(self) -> None:
+        self.plug(device("stick", server_id="gone", state="waiting", available=False))
+        assert "<span ng-non-bindable>gone</span></a>" in self.row(self.text(), "id-of-stick")
+
+    def test_nova_is_away(self) -> None:
+        self.server_list.side_effect = self.exceptions.nova
+        self.plug(device("stick", server_id="some", state="attached", available=False))
+        assert "<span ng-non-bindable>some</span></a>" in self.row(self.text(), "id-of-stick")
+
+    def test_one_that_nobody_can_have(self) -> None:
+        self.plug(device("stick", available=False, state="unavailable", state_reason="in use"))
+        row = self.row(self.text(), "id-of-stick")
+        assert "Unavailable: <span ng-non-bindable>in use</span>" in row
+        assert "ajax-modal" not in row
+
+    def test_there_is_none(self) -> None:
+        self.plug()
+        assert "No USB device is offered to this project." in self.text()
+
+    def test_a_filter_in_the_browser(self) -> None:
+        self.plug(device("stick"))
+        assert "table_search client" in self.text()
+
+    def test_a_row_that_looks_after_itself(self) -> None:
+        server = self.servers.first()
+        self.plug(device("stick", server_id=server.id, state="attaching", available=False))
+        row = self.row(self.text(), "id-of-stick")
+        assert self.looks_after_itself(row)
+        (update,) = re.findall(r'data-update-url="([^"]*)"', row)
+        self.calls()
+        self.plug(device("stick", server_id=server.id, state="attached", available=False))
+        updated = self.client.get(update.replace("&amp;", "&"), headers=AJAX).content.decode()
+        assert not self.looks_after_itself(updated)
+        assert server.name in updated
+        assert self.calls() == ["GET /v1/devices/id-of-stick"]
+        self.refuse("GET", "devices/id-of-stick", 404, "gone")
+        assert self.client.get(update.replace("&amp;", "&"), headers=AJAX).status_code == 404
+
+    def test_a_hostile_device(self) -> None:
+        server = self.servers.first()
+        server.name = HOSTILE
+        values = {"serial": HOSTILE, "state_reason": HOSTILE, "state": "failed", "available": False}
+        self.plug(device(HOSTILE, id="h", server_id=server.id, **values))
+        text = self.text()
+        self.assert_shown_as_it_is(text)
+        # The name is in an attribute of the row as well.
+        assert " ng-non-bindable" in self.row(text, "h").partition(">")[0]
+
+    def test_the_service_is_away(self) -> None:
+        self.refuse("GET", "devices", 503, "Out to lunch.")
+        assert "Unable to retrieve the USB devices: Out to lunch." in self.text()
+
+    def test_it_is_in_the_menu(self) -> None:
+        self.plug()
+        with REAL_POLICY:
+            assert f'href="{INDEX}"' in self.text()
+
+
+class WithoutServiceTest(PageTest):
+    with_service = False
+
+    def test_there_is_no_panel(self) -> None:
+        assert self.client.get(INDEX).status_code == 403
+        self.assertNotContains(self.client.get(reverse("horizon:project:api_access:index")), INDEX)
