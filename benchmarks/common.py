@@ -59,7 +59,7 @@ def agent_at_rest(stack: Stack) -> str:
 
 def _agent(stack: Stack) -> tuple[float, float]:
     """Processor time in seconds, and resident memory in MiB (proc(5): stat fields 14 and 15, VmRSS)."""
-    pid = stack.agent_pid()
+    pid = stack.agent.pid()
     text = stack.host.run(f"getconf CLK_TCK; cat /proc/{pid}/stat; grep VmRSS /proc/{pid}/status").stdout
     ticks, stat, resident = text.splitlines()
     fields = stat.rpartition(")")[2].split()

@@ -13,7 +13,7 @@ Every call raises `keystoneauth1.exceptions.HttpError` when the service refuses,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib import parse
 
@@ -170,7 +170,7 @@ class Devices:
         """Forget a device that is not plugged in (for admins)."""
         self._http("DELETE", "devices", device_id)
 
-    def events(self, device_id: str) -> list[dict[str, Any]]:
+    def events(self, device_id: str) -> Sequence[dict[str, Any]]:
         """What happened to a device, the latest first."""
         return self._http("GET", "devices", device_id, "events")["events"]
 

@@ -25,7 +25,7 @@ def stack() -> Iterator[Stack]:
     stack = Stack(quick=True)
     try:
         stack.up()
-        stack.start_agent()
+        stack.agent.start()
         yield stack
     finally:
         stack.down()
@@ -44,7 +44,7 @@ def servers(stack: Stack) -> dict[str, domains.Server]:
 @pytest.fixture
 def world(stack: Stack, servers: dict[str, domains.Server]) -> Iterator[World]:
     """Everything plugged, running and free, before each test and again after it."""
-    world = World(stack, servers)
+    world = World(stack, stack.host, servers)
     yield world
     world.restore()
     assert world.hostdevs() == {name: [] for name in servers}

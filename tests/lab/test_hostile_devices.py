@@ -40,4 +40,4 @@ def test_strings_arrive_as_they_are_or_harmless(
 
 
 def _listed(world: World) -> list[dict]:
-    return [device for device in world.usb.devices.list() if device["vendor_id"] == "dead"]
+    return [device for device in world.devices() if device["vendor_id"] == "dead"]

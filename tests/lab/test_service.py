@@ -13,10 +13,10 @@ from tests.lab.world import World, until
 
 
 def test_the_same_names_as_lsusb(world: World) -> None:
-    listed = sorted(names.lsusb_line(device) for device in world.usb.devices.list())
+    listed = sorted(names.lsusb_line(device) for device in world.devices())
     assert listed == world.lsusb()
     assert len(listed) == 8
-    assert {device["state"] for device in world.usb.devices.list()} == {"available"}
+    assert {device["state"] for device in world.devices()} == {"available"}
 
 
 def test_attached_means_that_qemu_holds_it(world: World) -> None:
@@ -57,9 +57,7 @@ def test_twins_are_told_apart(world: World) -> None:
 
 def test_a_stick_without_a_serial_is_known_by_its_port(world: World) -> None:
     [stick] = [
-        device
-        for device in world.usb.devices.list()
-        if device["serial"] == "" and device["vendor_id"] == "46f4"
+        device for device in world.devices() if device["serial"] == "" and device["vendor_id"] == "46f4"
     ]
     server = world.servers["one"].uuid
     world.usb.attachments.create(server, stick["id"])
@@ -86,7 +84,7 @@ def test_a_stick_that_is_pulled_out_and_plugged_in_elsewhere(world: World) -> No
 
 
 def test_a_hub_with_what_is_behind_it(world: World) -> None:
-    behind = [device for device in world.usb.devices.list() if device["port"].startswith("1-7.")]
+    behind = [device for device in world.devices() if device["port"].startswith("1-7.")]
     assert len(behind) == 2
     server = world.servers["one"].uuid
     for device in behind:
@@ -130,7 +128,7 @@ def test_what_the_host_uses_is_not_given_away(world: World) -> None:
 
 
 def test_a_tty_that_a_process_of_the_host_holds_is_not_given_away(world: World) -> None:
-    [adapter] = [device for device in world.usb.devices.list() if device["port"] == "1-5"]
+    [adapter] = [device for device in world.devices() if device["port"] == "1-5"]
     pid = world.shell("setsid sleep 600 < /dev/ttyUSB0 > /dev/null 2>&1 & echo $!").stdout.strip()
     reason = f"used by the host: process {pid} holds /dev/ttyUSB0"
     try:
@@ -165,8 +163,8 @@ def test_an_agent_killed_at_any_moment_of_an_attach(world: World) -> None:
     for delay in (0.0, 0.3):
         world.usb.attachments.create(server, stick["id"])
         time.sleep(delay)
-        world.stack.kill_agent()
-        world.stack.start_agent()
+        world.stack.agent.kill()
+        world.stack.agent.start()
         world.usb.attachments.wait_attached(server, stick["id"])
         assert world.held_by("LABSTICK01") == ["one"]
         assert len(world.hostdevs()["one"]) == 1
@@ -176,14 +174,14 @@ def test_an_agent_killed_at_any_moment_of_an_attach(world: World) -> None:
 def test_without_an_agent_nothing_is_attached_and_everything_given_back(world: World) -> None:
     stick = world.attach("LABSTICK01")
     other = world.device("LABSTICK02")
-    world.stack.stop_agent()
-    world.stack.wait_agent_down()
+    world.stack.agent.stop()
+    world.stack.agent.wait_down()
     with pytest.raises(exceptions.ServiceUnavailable, match="No USB agent is alive"):
         world.usb.attachments.create(world.servers["one"].uuid, other["id"])
     assert not world.device("LABSTICK02")["available"]
     world.usb.attachments.delete(world.servers["one"].uuid, stick["id"])
     assert world.device("LABSTICK01")["state"] == "detaching"
-    world.stack.start_agent()
+    world.stack.agent.start()
     world.wait_state("LABSTICK01", "available")
     assert world.hostdevs()["one"] == []
 
@@ -216,15 +214,15 @@ def test_the_message_bus_and_the_conductor_go_away_and_come_back(world: World) -
 def test_closed_by_default(world: World) -> None:
     """Without a rule nothing is listed, and nothing can be had."""
     stick = world.device("LABSTICK01")
-    world.stack.stop_agent()
-    world.stack.configure_agent(None)
+    world.stack.agent.stop()
+    world.stack.agent.configure(None)
     try:
-        world.stack.start_agent()
-        until(lambda: world.usb.devices.list() == [], "devices are offered without a rule")
+        world.stack.agent.start()
+        until(lambda: world.devices() == [], "devices are offered without a rule")
         with pytest.raises(exceptions.NotFound):
             world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
     finally:
-        world.stack.stop_agent()
-        world.stack.configure_agent("{}")
-        world.stack.start_agent()
+        world.stack.agent.stop()
+        world.stack.agent.configure("{}")
+        world.stack.agent.start()
     world.wait_state("LABSTICK01", "available")

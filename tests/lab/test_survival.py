@@ -8,22 +8,31 @@ from collections.abc import Iterator
 import pytest
 
 from compute_shim.hypervisor.libvirt import hook
+from lab.host import Host
 from tests.lab.world import World, until
 
 _HOOKS = "/etc/libvirt/hooks/qemu.d"
+_RELOAD = "kill -HUP $(cat /run/libvirtd.pid)"
+
+
+def install_hook(host: Host) -> None:
+    """As an operator does."""
+    host.run(f"mkdir -p {_HOOKS}; install -m 755 {hook.__file__} {_HOOKS}/50-usb-shim; {_RELOAD}")
+
+
+def remove_hook(host: Host) -> None:
+    """As if it had never been there."""
+    host.run(f"rm {_HOOKS}/50-usb-shim; {_RELOAD}")
 
 
 @pytest.fixture(params=[False, True], ids=["without hook", "with hook"])
 def hooked(world: World, request: pytest.FixtureRequest) -> Iterator[bool]:
     """libvirt as an operator left it, without our hook or with it."""
     if request.param:
-        world.shell(
-            f"mkdir -p {_HOOKS}; install -m 755 {hook.__file__} {_HOOKS}/50-usb-shim;"
-            " kill -HUP $(cat /run/libvirtd.pid)"
-        )
+        install_hook(world.host)
     yield request.param
     if request.param:
-        world.shell(f"rm {_HOOKS}/50-usb-shim; kill -HUP $(cat /run/libvirtd.pid)")
+        remove_hook(world.host)
 
 
 def test_the_guest_resets_itself(world: World) -> None:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from compute_shim import nova
 from compute_shim.hypervisor.base import Hostdev
 from compute_shim.hypervisor.libvirt.config import usb_hostdevs
-from lab.host import domains
+from lab.host import Host, domains
 from lab.stack import Stack
 
 PROJECT, OTHER_PROJECT = "project-one", "project-two"
@@ -29,13 +30,13 @@ def until(condition: Callable[[], Any], what: str) -> None:
 class World:
     """The host, its servers, and the service as two tenants see it."""
 
-    def __init__(self, stack: Stack, servers: dict[str, domains.Server]) -> None:
+    def __init__(self, stack: Stack, host: Host, servers: dict[str, domains.Server]) -> None:
         self.stack = stack
-        self.host = stack.host
+        self.host = host
         self.servers = servers
         self.usb = stack.client(PROJECT)
         self.their_usb = stack.client(OTHER_PROJECT)
-        self.admin = stack.client("admin", "admin", "member", "reader")
+        self.admin = stack.admin()
 
     # Doing
 
@@ -73,9 +74,14 @@ class World:
 
     # Looking
 
+    def devices(self) -> list[dict[str, Any]]:
+        """The devices of the host, as their user sees them."""
+        host_id = nova.host_id(PROJECT, self.host.name)
+        return [device for device in self.usb.devices.list() if device["host_id"] == host_id]
+
     def device(self, serial: str) -> dict[str, Any]:
-        """The device with a serial, as its user sees it."""
-        [found] = [device for device in self.usb.devices.list() if device["serial"] == serial]
+        """The device with a serial."""
+        [found] = [device for device in self.devices() if device["serial"] == serial]
         return found
 
     def wait_state(self, serial: str, state: str, reason: str | None = None) -> None:

@@ -7,16 +7,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorBusy
+from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev
 from compute_shim.hypervisor.libvirt import config, process
-from compute_shim.objects import Device, Waiting
+from compute_shim.objects import Device
 
-# enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags,
-# virDomainJobType)
+# enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags)
 AFFECT_LIVE = 1
 AFFECT_CONFIG = 2
 XML_INACTIVE = 2
-JOB_NONE = 0
 
 
 class Guest:
@@ -52,11 +50,6 @@ class Guest:
             else hostdev
             for hostdev in hostdevs
         )
-
-    def refuse_if_busy(self) -> None:
-        """Raise `HypervisorBusy` while the domain is migrated or saved: a change would block till the end."""
-        if self._domain.jobInfo()[0] != JOB_NONE:
-            raise HypervisorBusy(Waiting.BUSY)
 
     def attach(self, device_id: str, device: Device) -> None:
         """Plug the device into the running domain; the definition stays as it is."""

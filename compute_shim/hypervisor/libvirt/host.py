@@ -13,7 +13,7 @@ from oslo_log import log
 
 from compute_shim.hypervisor import base
 from compute_shim.hypervisor.libvirt.guest import Guest
-from compute_shim.objects import Device
+from compute_shim.objects import Device, Waiting
 
 LOG = log.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Host(base.Driver):
         with self._connected() as connection:
             domain = connection.lookupByUUIDString(uuid)
             guest = Guest(domain)
-            guest.refuse_if_busy()
+            _refuse_if_busy(domain)
             guest.attach(device_id, device)
             self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
             after = self._describe(domain)
@@ -96,7 +96,7 @@ class Host(base.Driver):
             domain = connection.lookupByUUIDString(uuid)
             guest = Guest(domain)
             if live:
-                guest.refuse_if_busy()
+                _refuse_if_busy(domain)
                 self._remove(guest, uuid, device_id)
             if config:
                 with _absence_is_success():
@@ -190,6 +190,19 @@ def _run_events() -> None:
             libvirt.virEventRunDefaultImpl()
         except libvirt.libvirtError:
             LOG.exception("libvirt's event loop failed; it goes on")
+
+
+def _refuse_if_busy(domain: libvirt.virDomain) -> None:
+    """Raise `base.HypervisorBusy` while a domain is migrated or saved: a change would block till the end."""
+    try:
+        busy = domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+    except libvirt.libvirtError as error:
+        # "Migration statistics are available only on the source host", says the one that it comes to.
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+            raise
+        busy = True
+    if busy:
+        raise base.HypervisorBusy(Waiting.BUSY)
 
 
 @contextlib.contextmanager

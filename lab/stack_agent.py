@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our agent in a lab host of a stack."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from lab.cloud.site import ETC, GATEWAY, VENV, write_private
+from lab.host import Host
+
+if TYPE_CHECKING:
+    from lab.stack import Stack
+
+# Far below the default: tests wait for it.
+_QUICK_SYNC_SECONDS = 2
+_PID = "/run/lab/usb-shim-agent.pid"
+
+
+class Agent:
+    """The agent of one host."""
+
+    def __init__(self, stack: Stack, host: Host) -> None:
+        self._stack = stack
+        self.host = host
+        self._config = ETC / f"agent-{host.name}.conf"
+
+    def configure(self, device_spec: str | None) -> None:
+        """Write the agent's configuration; one that runs does not read it.
+
+        :param device_spec: None for no rule at all.
+        """
+        rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
+        pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._stack.quick else ""
+        transport_url = self._stack.site.transport_url(GATEWAY)
+        write_private(
+            self._config,
+            f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n{pace}{rules}",
+        )
+
+    def start(self) -> None:
+        """Start it, and wait until it has reported itself."""
+        before = self._last_seen()
+        agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self._config)])
+        self.host.run(f"setsid {agent} >> /var/log/usb-shim-agent.log 2>&1 < /dev/null & echo $! > {_PID}")
+        self._stack.wait(
+            lambda: self._last_seen() != before, f"the agent of {self.host.name} does not report itself"
+        )
+
+    def kill(self) -> None:
+        """SIGKILL, without warning."""
+        self.host.run(f"kill -KILL $(cat {_PID})")
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it has ended."""
+        self.host.run(f"pid=$(cat {_PID}); kill $pid; while [ -e /proc/$pid ]; do sleep 0.1; done")
+
+    def pid(self) -> int:
+        """Its process id in the host."""
+        return int(self.host.run(["cat", _PID]).stdout)
+
+    def wait_down(self) -> None:
+        """Until the service has noticed that it is gone."""
+        self._stack.wait(
+            lambda: self._stack.admin().hosts.get(self.host.name)["state"] == "down",
+            f"the agent of {self.host.name} is gone, and still counts",
+        )
+
+    def _last_seen(self) -> str | None:
+        hosts = {host["host"]: host["last_seen"] for host in self._stack.admin().hosts.list()}
+        return hosts.get(self.host.name)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server moves to another host, and back: libvirt's live migration between two lab hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.host import Host
+from lab.stack import Stack
+from tests.lab.test_survival import install_hook, remove_hook
+from tests.lab.world import World, until
+
+
+@pytest.fixture(scope="module")
+def second(stack: Stack) -> Iterator[Host]:
+    """A second host with the same sticks in the same ports; libvirt has our hook on both."""
+    agent = stack.start_second_host()
+    for host in (stack.host, agent.host):
+        install_hook(host)
+    yield agent.host
+    remove_hook(stack.host)
+    agent.host.stop()
+
+
+@pytest.fixture
+def elsewhere(world: World, second: Host) -> World:
+    """The second host and its devices."""
+    return World(world.stack, second, world.servers)
+
+
+def migrate(origin: World, target: World, server: str) -> None:
+    """What Nova does."""
+    origin.virsh(
+        *("migrate", "--live", "--p2p", "--persistent", "--undefinesource"),
+        *(server, f"qemu+tcp://{target.host.name}/system"),
+    )
+    origin.stack.record_server(origin.servers[server], target.host.name)
+
+
+def bindings(host: Host) -> int:
+    """How often the host's own driver has taken a stick."""
+    return host.run("dmesg").stdout.count("USB Mass Storage device detected")
+
+
+def test_there_and_back(world: World, elsewhere: World) -> None:
+    """The second host has an identical stick at the same bus and device number, and keeps it."""
+    mine = world.attach("LABSTICK01")
+    twin = elsewhere.device("LABSTICK01")
+    assert (mine["bus"], mine["device"]) == (twin["bus"], twin["device"])
+    before = bindings(elsewhere.host)
+    migrate(world, elsewhere, "one")
+    try:
+        world.wait_state("LABSTICK01", "waiting", "the server is on another host")
+        until(lambda: "ua-usb-" not in elsewhere.virsh("dumpxml", "one"), "the ghost stays")
+        assert elsewhere.held_by("LABSTICK01") == []
+        assert elsewhere.device("LABSTICK01")["state"] == "available"
+        assert bindings(elsewhere.host) == before
+        assert elsewhere.virsh("domstate", "one").strip() == "running"
+
+        elsewhere.attach("LABSTICK02")
+        assert elsewhere.held_by("LABSTICK02") == ["one"]
+        elsewhere.detach("LABSTICK02")
+    finally:
+        migrate(elsewhere, world, "one")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
+    assert len(world.hostdevs()["one"]) == 1
+    causes = [event["cause"] for event in world.usb.devices.events(mine["id"])]
+    assert causes[0] in ("migrated", "moved or saved")
+    assert "migrated" in causes
+
+
+def test_a_hook_that_fails_stops_the_migration_and_nothing_else(world: World, elsewhere: World) -> None:
+    world.attach("LABSTICK01")
+    elsewhere.shell("sed -i '2i raise SystemExit(3)' /etc/libvirt/hooks/qemu.d/50-usb-shim")
+    try:
+        with pytest.raises(Exception, match="Hook script execution failed"):
+            migrate(world, elsewhere, "one")
+    finally:
+        install_hook(elsewhere.host)
+    assert world.held_by("LABSTICK01") == ["one"]
+    assert world.device("LABSTICK01")["state"] == "attached"
+    assert elsewhere.host_driver(elsewhere.device("LABSTICK01")["port"]) == "usb-storage"
