@@ -77,7 +77,8 @@ class Device(base.APIDictWrapper):
         icon, kind = _CLASSES.get(getattr(self, "device_class", ""), _OTHER_CLASS)
         kind = html.escape(str(kind))
         sign = f'<span class="{icon} fa-fw" role="img" aria-label="{kind}" title="{kind}"></span>'
-        return mark_safe(f"{sign} {verbatim(self.name or self.usb_id)}")  # noqa: S308  it is escaped
+        # Horizon's tables lose a space between elements.
+        return mark_safe(f"{sign}&nbsp;{verbatim(self.name or self.usb_id)}")  # noqa: S308  it is escaped
 
     @property
     def shown_serial(self) -> SafeString | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib import auth
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
@@ -39,6 +40,8 @@ def explain(error: Exception) -> Any:
 
 def log_in_again(request: HttpRequest, following: str) -> HttpResponse:
     """The login page, also for a dialog, and after that the page ``following``."""
+    # Whoever is logged in would be told there that they lack a permission.
+    auth.logout(request)
     response = redirect_to_login(following, login_url=settings.LOGIN_URL)
     reason = _("Your session is no longer valid. Log in again.")
     functions.add_logout_reason(request, response, reason, "error")

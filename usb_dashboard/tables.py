@@ -51,11 +51,15 @@ class NameColumn(tables.Column):
         return device.shown_name
 
 
+def _location(device: Device) -> str | None:
+    return device.location or None
+
+
 class LocationColumn(tables.Column):
     """Bus and device number, as lsusb prints them."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("location", verbose_name=_("Bus and Device"), **kwargs)
+        super().__init__(_location, verbose_name=_("Bus and Device"), **kwargs)
 
 
 class SerialColumn(tables.Column):

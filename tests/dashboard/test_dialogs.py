@@ -297,6 +297,7 @@ class TroubleTest(DialogTest):
             self.refuse("GET", path, 401, "no")
             for response in (self.client.get(address, headers=AJAX), self.send(address, choice="a")):
                 assert response.status_code == 401
+                assert not response.wsgi_request.user.is_authenticated
                 assert response["logout"]
                 assert response["X-Horizon-Location"] == f"{settings.LOGIN_URL}?next={INSTANCES}"
                 assert "no longer valid" in response.cookies["logout_reason"].value

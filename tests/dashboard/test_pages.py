@@ -91,7 +91,9 @@ class TabTest(PageTest):
         row = self.row(text, "id-of-stick")
         for told in ("stick", "0781:5567", "Bus 001 Device 003", "4C530001", "Attached", "5\xa0minutes"):
             assert told in row, told
-        assert "Waiting: <span ng-non-bindable>unplugged</span>" in self.row(text, "id-of-reader")
+        row = self.row(text, "id-of-reader")
+        assert "Waiting: <span ng-non-bindable>unplugged</span>" in row
+        assert "Bus" not in row
         assert "id-of-free" not in text
         assert self.calls() == ["GET /v1/devices"]
 
