@@ -37,7 +37,7 @@ class Listener:
         self._outcome: Outcome | None = None
         self._changed = threading.Condition()
 
-    def devices(self, hypervisor: str, devices: list[Device]) -> None:
+    def devices(self, hypervisor: str, devices: list[Device], problems: list[str]) -> None:
         with self._changed:
             self.plugged = devices
             self._changed.notify_all()

@@ -58,8 +58,13 @@ class ConductorClient:
         self._client = oslo_messaging.get_rpc_client(bus, target, timeout=_ANSWER_SECONDS, retry=_RETRIES)
         self._host = host
 
-    def sync(self, hypervisor: str, version: str, devices: Iterable[Device]) -> list[Claim]:
-        """Tell all plugged devices, learn what is wanted of every known device of this host."""
+    def sync(
+        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str] = ()
+    ) -> list[Claim]:
+        """Tell all plugged devices, learn what is wanted of every known device of this host.
+
+        :param problems: what the operator of the host has to mend.
+        """
         claims = self._client.call(
             {},
             "sync",
@@ -67,6 +72,7 @@ class ConductorClient:
             hypervisor=hypervisor,
             version=version,
             devices=[dataclasses.asdict(device) for device in devices],
+            problems=list(problems),
         )
         return [Claim(**claim) for claim in claims]
 

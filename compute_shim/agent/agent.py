@@ -75,6 +75,7 @@ class Agent:
         self._interval = interval
         self._inbox: queue.SimpleQueue[_Note] = queue.SimpleQueue()
         self._devices: list[Device] | None = None
+        self._problems: list[str] = []
         self._domains: dict[str, Domain] | None = None
         self._claims: dict[str, Claim] | None = None
         self._refusals: dict[str, _Refusal] = {}
@@ -160,9 +161,12 @@ class Agent:
 
     def _read_devices(self) -> None:
         devices = self._survey.look((self._claims or {}).values())
-        if devices != self._devices:
-            self._courier.devices(self._driver.name(), devices)
-            self._devices = devices
+        problems = self._driver.problems()
+        if (devices, problems) != (self._devices, self._problems):
+            self._courier.devices(self._driver.name(), devices, problems)
+            for problem in problems if problems != self._problems else ():
+                LOG.warning("%s", problem)
+            self._devices, self._problems = devices, problems
 
     def _read_domains(self, uuids: Iterable[str]) -> None:
         if self._domains is None:

@@ -32,19 +32,22 @@ class Courier:
         self._interval = interval
         self._changed = threading.Condition()
         self._hypervisor = ""
+        self._problems: list[str] = []
         self._devices: list[Device] | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._told: dict[str, Outcome] = {}
         self._sync_wanted = False
         self._stopping = False
 
-    def devices(self, hypervisor: str, devices: list[Device]) -> None:
+    def devices(self, hypervisor: str, devices: list[Device], problems: list[str]) -> None:
         """These are plugged now.
 
         :param hypervisor: its name and version, for people.
+        :param problems: what the operator of this host has to mend.
         """
         with self._changed:
             self._hypervisor = hypervisor
+            self._problems = problems
             self._devices = devices
             self._sync_wanted = True
             self._changed.notify()
@@ -110,8 +113,8 @@ class Courier:
     def _sync(self, deliver: Callable[[list[Claim]], None]) -> None:
         with self._changed:
             self._sync_wanted = False
-            hypervisor, devices = self._hypervisor, self._devices
-        deliver(self._conductor.sync(hypervisor, VERSION, devices or []))
+            hypervisor, devices, problems = self._hypervisor, self._devices, self._problems
+        deliver(self._conductor.sync(hypervisor, VERSION, devices or [], problems))
 
     def _report(self) -> None:
         with self._changed:

@@ -12,6 +12,7 @@ from oslo_log import log
 from compute_shim import conf as configuration
 from compute_shim.agent import device_spec, service
 from compute_shim.cmd import signals
+from compute_shim.hypervisor.base import UnsafeHost
 from compute_shim.hypervisor.libvirt.host import Host
 
 
@@ -22,7 +23,7 @@ def main() -> int:
         conf = configuration.load()
         log.setup(conf, configuration.PROJECT)
         service.run(conf, Host(conf.libvirt.connection_uri), stop)
-    except (cfg.Error, device_spec.InvalidDeviceSpec) as error:
+    except (cfg.Error, device_spec.InvalidDeviceSpec, UnsafeHost) as error:
         print(f"usb-shim-agent: {error}", file=sys.stderr)
         return 1
     return 0

@@ -65,10 +65,22 @@ class Checks(upgradecheck.UpgradeCommands):
             complaints.append(f"Of another version than {rpc.VERSION}: {', '.join(foreign)}. Upgrade them.")
         return _warning(" ".join(complaints)) if complaints else _success()
 
+    def check_hosts(self) -> upgradecheck.Result:
+        """Nothing on the compute hosts waits for the operator."""
+        try:
+            known = queries.hosts(Database(self.conf))
+        except (cfg.Error, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError):
+            return _warning("The hosts are not known while the database cannot be used.")
+        complaints = [
+            f"{host.host}: {problem}" for host in known for problem in (host.problems or "").splitlines()
+        ]
+        return _warning(" ".join(complaints)) if complaints else _success()
+
     _upgrade_checks = (
         ("Database", check_database),
         ("Keystone", check_keystone),
         ("Agents", check_agents),
+        ("Hosts", check_hosts),
     )
 
 

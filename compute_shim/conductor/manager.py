@@ -24,7 +24,13 @@ class Manager:
 
     @oslo_messaging.expected_exceptions(ValueError)
     def sync(
-        self, context: dict[str, Any], host: str, hypervisor: str, version: str, devices: list[dict[str, Any]]
+        self,
+        context: dict[str, Any],
+        host: str,
+        hypervisor: str,
+        version: str,
+        devices: list[dict[str, Any]],
+        problems: list[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Take what an agent sees on its host; answer what is wanted of every known device there.
 
@@ -36,6 +42,7 @@ class Manager:
             records.text(hypervisor),
             records.text(version),
             records.devices(devices),
+            records.problems(problems),
         )
         return [dataclasses.asdict(claim) for claim in claims]
 

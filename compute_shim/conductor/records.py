@@ -87,6 +87,18 @@ def host(value: Any) -> str:
     return value
 
 
+def problems(values: Any) -> list[str]:
+    """What the operator of a host has to mend, as far as there is room for it."""
+    if not isinstance(values, list):
+        return []
+    kept: list[str] = []
+    for value in values:
+        kept.append(text(value, REASON_LENGTH))
+        if len("\n".join(kept)) > REASON_LENGTH:
+            return kept[:-1]
+    return kept
+
+
 def devices(values: Any) -> list[Device]:
     """The devices that an agent sees, each identity once."""
     found: dict[str, Device] = {}

@@ -93,4 +93,5 @@ class Host(Base):
     host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
     hypervisor: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
     version: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    problems: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     last_seen: orm.Mapped[datetime.datetime]

@@ -32,11 +32,17 @@ _ROWS_PER_HOST = 512
 
 @retried
 def sync_host(
-    db: Database, host: str, hypervisor: str, version: str, devices: Iterable[objects.Device]
+    db: Database,
+    host: str,
+    hypervisor: str,
+    version: str,
+    devices: Iterable[objects.Device],
+    problems: Iterable[str] = (),
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
     :param devices: no two of the same identity.
+    :param problems: what the operator of the host has to mend, a line each.
     :returns: what is wanted of every known device of the host
     """
     with db.writer() as session:
@@ -46,6 +52,7 @@ def sync_host(
             seen = models.Host(host=host)
             session.add(seen)
         seen.hypervisor, seen.version, seen.last_seen = hypervisor, version, timeutils.utcnow()
+        seen.problems = "\n".join(problems)
         session.flush()
         rows = {
             row.identity: row

@@ -22,6 +22,10 @@ class HypervisorBusy(HypervisorError):
     """The domain cannot be changed while the hypervisor moves or saves it; an event tells of the end."""
 
 
+class UnsafeHost(Exception):
+    """This host's devices are not safe from its servers; the text says what to change."""
+
+
 class HypervisorUnavailable(HypervisorError):
     """The hypervisor's daemon does not answer."""
 
@@ -91,6 +95,10 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     def name(self) -> str:
         """Hypervisor and version, for people."""
+
+    @abc.abstractmethod
+    def problems(self) -> list[str]:
+        """What the operator of this host has to mend, a sentence each; asks no daemon."""
 
     @abc.abstractmethod
     def domains(self) -> list[Domain]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from compute_shim.hypervisor.libvirt import hook
 from lab import nova_compute
 from lab.cloud import config, databases
 from lab.cloud.forks import Forks
@@ -23,6 +24,8 @@ _CAPABILITIES = (
     "export LIBVIRT_DEFAULT_URI=qemu:///system; "
     "until virsh domcapabilities --virttype qemu && virsh capabilities; do sleep 1; done"
 )
+
+_HOOK = "/etc/libvirt/hooks/qemu.d/50-usb-shim"
 
 NOVA_COMPUTE_LOG = SHARE / "nova-compute.log"
 AGENT_LOG = SHARE / "usb-shim-agent.log"
@@ -87,6 +90,8 @@ def _agent() -> str:
     command: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.USB_SHIM_AGENT]
     return "; ".join(
         [
+            # Before libvirtd starts, which looks for hooks then.
+            f"install -D -m 755 {_words(hook.__file__, _HOOK)}",
             # Both take long to start; the way to the first server leads over nova-compute.
             f"until grep -qs 'Starting compute node' {_words(NOVA_COMPUTE_LOG)}; do sleep 0.5; done",
             f"exec {_words(*command)} > {_words(SHARE / 'usb-shim-agent.out')} 2>&1",

@@ -35,6 +35,20 @@ def hooked(world: World, request: pytest.FixtureRequest) -> Iterator[bool]:
         remove_hook(world.host)
 
 
+def test_the_operator_is_told_of_a_hook_that_is_missing_or_asleep(world: World) -> None:
+    def problems() -> list[str]:
+        return list(world.admin.hosts.get(world.host.name)["problems"])
+
+    until(lambda: "is missing" in "".join(problems()), "nobody says that the hook is missing")
+    world.host.run(f"install -D -m 755 {hook.__file__} {_HOOKS}/50-usb-shim")
+    until(lambda: "may not have noticed" in "".join(problems()), "nobody says that libvirt does not know it")
+    world.host.run(_RELOAD)
+    world.virsh("destroy", "two")
+    world.virsh("start", "two")
+    until(lambda: problems() == [], "there is still something to mend")
+    remove_hook(world.host)
+
+
 def test_the_guest_resets_itself(world: World) -> None:
     world.attach("LABSTICK01")
     world.virsh("reset", "one")

@@ -41,5 +41,6 @@ def _view(call: Call, row: models.Host, counts: dict[str, int]) -> dict[str, Any
         "last_seen": utc(row.last_seen),
         "hypervisor": row.hypervisor,
         "version": row.version,
+        "problems": (row.problems or "").splitlines(),
         "devices": {state.value: counts.get(state, 0) for state in State},
     }

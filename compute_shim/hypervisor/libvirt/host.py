@@ -12,6 +12,7 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
+from compute_shim.hypervisor.libvirt import protection
 from compute_shim.hypervisor.libvirt.guest import Guest
 from compute_shim.objects import Device, Waiting
 
@@ -36,9 +37,13 @@ _ARRIVALS = (
 
 
 class Host(base.Driver):
-    """libvirt's QEMU driver on this host."""
+    """libvirt's QEMU driver on this host.
+
+    :raises compute_shim.hypervisor.base.UnsafeHost: at once, if libvirt's settings endanger its devices
+    """
 
     def __init__(self, uri: str) -> None:
+        protection.refuse_unsafe()
         self._uri = uri
         self._connection: libvirt.virConnect | None = None
         self._on_change: Callable[[str | None], None] = lambda uuid: None
@@ -58,6 +63,10 @@ class Host(base.Driver):
         with self._connected() as connection:
             version = connection.getVersion()
             return f"{connection.getType()} {version // 1000000}.{version // 1000 % 1000}.{version % 1000}"
+
+    def problems(self) -> list[str]:
+        problem = protection.hook_problem()
+        return [] if problem is None else [problem]
 
     def domains(self) -> list[base.Domain]:
         with self._connected() as connection:

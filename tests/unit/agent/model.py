@@ -73,6 +73,7 @@ class FakeDriver(Driver):
         self.refuse: str | None = None
         self.away = False
         self.busy = False
+        self.complaints: list[str] = []
         self.on_change: Callable[[str | None], None] = lambda uuid: None
 
     def listen(self, on_change: Callable[[str | None], None]) -> None:
@@ -81,6 +82,9 @@ class FakeDriver(Driver):
     def name(self) -> str:
         self._answer()
         return "fake 1.0"
+
+    def problems(self) -> list[str]:
+        return list(self.complaints)
 
     def domains(self) -> list[Domain]:
         self._answer()

@@ -53,8 +53,11 @@ class FakeConductor:
         self.outcomes: dict[str, Outcome] = {}
         self.reports = 0
 
-    def sync(self, hypervisor: str, version: str, devices: Iterable[Device]) -> list[Claim]:
+    def sync(
+        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str]
+    ) -> list[Claim]:
         self._answer()
+        self.problems = list(problems)
         self.seen.append(list(devices))
         return list(self.claims)
 
@@ -328,3 +331,13 @@ def test_a_server_that_is_being_moved_gets_its_device_afterwards(world: Callable
     assert it.conductor.outcomes["device-1"].reason == "the server is being moved or saved"
     it.driver.busy = False
     until(lambda: it.conductor.states() == {"device-1": "attached"})
+
+
+def test_what_the_operator_has_to_mend_is_told(world: Callable[..., World]) -> None:
+    it = world([], [device(1)], [])
+    it.driver.complaints = ["The hook is missing."]
+    it.start()
+    until(lambda: it.conductor.seen != [] and it.conductor.problems == ["The hook is missing."])
+    it.driver.complaints = []
+    it.agent.devices_changed()
+    until(lambda: it.conductor.problems == [])

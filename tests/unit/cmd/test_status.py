@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ class Installation:
     def write(self, text: str) -> None:
         self.file.write_text(text)
 
-    def agent(self, host: str, version: str = rpc.VERSION, age: int = 0) -> None:
+    def agent(
+        self, host: str, version: str = rpc.VERSION, age: int = 0, problems: Iterable[str] = ()
+    ) -> None:
         """An agent that was heard of so many seconds ago."""
-        queries.sync_host(self.db, host, "QEMU", version, [STICK])
+        queries.sync_host(self.db, host, "QEMU", version, [STICK], problems)
         with self.db.writer() as session:
             row = session.get(models.Host, host)
             assert row is not None
@@ -61,7 +64,7 @@ def test_all_is_well(
     migrations.upgrade(installation.db)
     installation.agent("compute1")
     assert installation.check(monkeypatch) == 0
-    assert capsys.readouterr().out.count("Success") == 3
+    assert capsys.readouterr().out.count("Success") == 4
 
 
 def test_nothing_is_configured(
@@ -100,6 +103,16 @@ def test_an_agent_is_down_and_one_is_old(
     out = capsys.readouterr().out
     assert "Not alive: compute1." in out
     assert "compute2 (0.9)" in out
+
+
+def test_a_host_has_something_to_mend(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrations.upgrade(installation.db)
+    installation.agent("compute1")
+    installation.agent("compute2", problems=["libvirt's hook is missing."])
+    assert installation.check(monkeypatch) == 1
+    assert "compute2: libvirt's hook is missing." in capsys.readouterr().out
 
 
 def test_no_such_file(
