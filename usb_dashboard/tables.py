@@ -116,7 +116,6 @@ class Detach(tables.LinkAction):
     name = "detach"
     verbose_name = _("Detach")
     classes = ("ajax-modal",)
-    action_type = "danger"
     policy_rules = (("usb-passthrough", "usb-passthrough:attachments:delete"),)
     #: Where the user is, and comes back to: see `usb_dashboard.panels.instances.views`.
     place = "panel"

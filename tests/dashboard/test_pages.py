@@ -7,6 +7,7 @@ import re
 from typing import Any
 from unittest import mock
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 from openstack_dashboard import api as horizon_api
@@ -190,7 +191,8 @@ class PanelTest(PageTest):
         self.plug(device("stick", server_id=server.id, state="attached", available=False))
         row = self.row(self.text(), "id-of-stick")
         page = reverse("horizon:project:instances:detail", args=(server.id,))
-        assert f'<a href="{page}"><span ng-non-bindable>{server.name}</span></a>' in row
+        assert self.link(page) in row
+        assert f"<span ng-non-bindable>{server.name}</span></a>" in row
         detach = reverse("horizon:project:usb:detach", args=(server.id,))
         assert self.link(f"{detach}?place=panel&device=id-of-stick") in row
         assert "attach_device" not in row
@@ -247,6 +249,10 @@ class PanelTest(PageTest):
     def test_the_service_is_away(self) -> None:
         self.refuse("GET", "devices", 503, "Out to lunch.")
         assert "Unable to retrieve the USB devices: Out to lunch." in self.text()
+
+    def test_the_token_is_no_longer_good(self) -> None:
+        self.refuse("GET", "devices", 401, "no")
+        self.assertRedirectsNoFollow(self.client.get(INDEX), f"{settings.LOGIN_URL}?next={INDEX}")
 
     def test_it_is_in_the_menu(self) -> None:
         self.plug()

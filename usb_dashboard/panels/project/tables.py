@@ -59,8 +59,12 @@ class DeviceRow(usb_tables.DeviceRow):
 def _server(device: Device) -> Any:
     if device.server_id is None:
         return None
-    page = reverse("horizon:project:instances:detail", args=(device.server_id,))
-    return mark_safe(f'<a href="{html.escape(page)}">{verbatim(device.server_name)}</a>')  # noqa: S308  escaped
+    page = html.escape(reverse("horizon:project:instances:detail", args=(device.server_id,)))
+    # The colour that Horizon's themes give links is hard to read.
+    style = "color: inherit; text-decoration: underline"
+    return mark_safe(  # noqa: S308  it is escaped
+        f'<a href="{page}" style="{style}">{verbatim(device.server_name)}</a>'
+    )
 
 
 class DevicesTable(usb_tables.DevicesTable):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from horizon import exceptions as horizon_exceptions
@@ -23,10 +24,19 @@ class IndexView(horizon_tables.DataTableView):
     table_class = tables.DevicesTable
     page_title = _("USB Devices")
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Whoever has no good token is sent to get one."""
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except errors.UNAUTHORIZED:
+            return errors.log_in_again(request, request.path)
+
     def get_data(self) -> list[Device]:
         """The devices, those first that can be attached."""
         try:
             return servers.with_names(self.request, api.device_list(self.request))
+        except errors.UNAUTHORIZED:
+            raise
         except errors.ERRORS as error:
             message = _("Unable to retrieve the USB devices: %s") % errors.explain(error)
             horizon_exceptions.handle(self.request, message, details="")
