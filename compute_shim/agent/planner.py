@@ -53,6 +53,7 @@ class _Host:
         self.claims = {claim.device_id: claim for claim in claims}
         self.domains = {domain.uuid: domain for domain in domains}
         self._devices = {device.identity: device for device in devices}
+        self._ports = {device.port: device for device in self._devices.values()}
         self._first_claim: dict[str, str] = {}
         for claim in sorted(self.claims.values(), key=lambda claim: claim.device_id):
             if claim.server_id is not None:
@@ -76,7 +77,7 @@ class _Host:
         if not domain.running:
             return State.WAITING, Waiting.SERVER_OFF
         if device is None:
-            return State.WAITING, Waiting.UNPLUGGED
+            return self._absence(claim)
         if device.blocked_reason is not None:
             return State.FAILED, device.blocked_reason
         if self._first_claim[claim.identity] != claim.device_id:
@@ -84,6 +85,18 @@ class _Host:
         if (device.bus, device.device) in self._strangers:
             return State.FAILED, "taken: an operator gave it to a domain by hand"
         return None
+
+    def _absence(self, claim: Claim) -> tuple[State, str]:
+        intruder = self._ports.get(claim.port)
+        if intruder is None:
+            return State.WAITING, Waiting.UNPLUGGED
+        # An identity is vid:pid:serial or vid:pid@port. The serial of a stranger is nobody's business.
+        expected, serial = claim.identity[:9], claim.identity[9:]
+        found = f"{intruder.vendor_id}:{intruder.product_id}"
+        if serial.startswith(":"):
+            expected += f" {serial[1:]}"
+            found += " with another serial number"
+        return State.FAILED, f"another device is in port {claim.port} (expected {expected}, found {found})"
 
     def belongs(self, domain: Domain, hostdev: Hostdev) -> bool:
         """Is this live hostdev what its claim wants, and is it really there?"""

@@ -83,6 +83,26 @@ def test_a_stick_that_is_pulled_out_and_plugged_in_elsewhere(world: World) -> No
     until(lambda: world.device("LABSTICK01")["port"] == before["port"], "the stick is not seen")
 
 
+def test_another_stick_in_the_port_is_not_taken_for_it(world: World) -> None:
+    world.attach("LABSTICK01")
+    world.host.unplug("stick1")
+    world.host.unplug("stick2")
+    world.host.plug("stick2", "1")
+    text = "expected 46f4:0001 LABSTICK01, found 46f4:0001 with another serial number"
+    world.wait_state("LABSTICK01", "failed", f"another device is in port 2-1 ({text})")
+    assert world.hostdevs()["one"] == []
+    world.host.plug("stick1", "2")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
+    assert world.held_by("LABSTICK02") == []
+    world.detach("LABSTICK01")
+    for name in ("stick1", "stick2"):
+        world.host.unplug(name)
+    for name in ("stick1", "stick2"):
+        world.host.plug(name)
+    until(lambda: world.device("LABSTICK02")["port"] == "2-2", "the sticks are not seen in their ports")
+
+
 def test_a_hub_with_what_is_behind_it(world: World) -> None:
     behind = [device for device in world.devices() if device["port"].startswith("1-7.")]
     assert len(behind) == 2

@@ -49,8 +49,9 @@ def test_it_reaches_the_goal(host: Host) -> None:
         item.device_id: item.server_id for item in claims if states[item.device_id].state == State.ATTACHED
     }
     assert all(hostdev.device_id is None for domain in after for hostdev in domain.config)
-    assert {outcome.reason for outcome in states.values()} <= {
-        None,
+    assert {str(outcome.reason).partition(" in port")[0] for outcome in states.values()} <= {
+        "another device is",
+        "None",
         "the server is on another host",
         "the server is off",
         "unplugged",
@@ -160,6 +161,21 @@ def test_a_ghost_is_taken_out() -> None:
     assert plan([claim(1, SERVER)], [], [running(ghost)]) == [
         Detach(SERVER, "device-1", live=True, config=False)
     ]
+
+
+@pytest.mark.parametrize(
+    ("identity", "text"),
+    [
+        ("46f4:0001:SERIAL1", "expected 46f4:0001 SERIAL1, found 0781:5567 with another serial number"),
+        ("46f4:0001@2-1", "expected 46f4:0001, found 0781:5567"),
+    ],
+)
+def test_another_device_in_the_port_is_not_taken_for_it(identity: str, text: str) -> None:
+    wanted = claim(1, SERVER, identity=identity)
+    intruder = device(2, vendor_id="0781", product_id="5567", port="2-1")
+    assert plan([wanted], [intruder], [running()]) == []
+    [outcome] = judge([wanted], [intruder], [running()], {})
+    assert (outcome.state, outcome.reason) == (State.FAILED, f"another device is in port 2-1 ({text})")
 
 
 def test_a_definition_never_keeps_a_device() -> None:
