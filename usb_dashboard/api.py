@@ -59,6 +59,11 @@ def device_forget(request: HttpRequest, device_id: str) -> None:
     usbclient(request).devices.delete(device_id)
 
 
+def event_list(request: HttpRequest, device_id: str) -> list[dict[str, Any]]:
+    """What happened to a device, as far as the user may know of it, the latest first."""
+    return usbclient(request).devices.events(device_id)
+
+
 def attachment_list(request: HttpRequest, server_id: str) -> list[Device]:
     """What a server has or is to have; fewer attributes than a device of `device_list`."""
     return [_attached(item) for item in usbclient(request).attachments.list(server_id)]

@@ -48,6 +48,12 @@ def verbatim(text: str | None) -> SafeString | None:
     return mark_safe(f"<span ng-non-bindable>{html.escape(text)}</span>")  # noqa: S308  it is escaped
 
 
+def shown_state(state: str, reason: str | None) -> SafeString:
+    """A state of a device (translated) and the reason for it, as HTML."""
+    name = html.escape(str(STATES[state]))
+    return mark_safe(f"{name}: {verbatim(reason)}" if reason else name)  # noqa: S308  it is escaped
+
+
 class Device(base.APIDictWrapper):
     """A device as the service sends it, with what the tables show of it."""
 
@@ -88,6 +94,4 @@ class Device(base.APIDictWrapper):
     @property
     def shown_state(self) -> SafeString:
         """The state (translated) and the reason for it, as HTML."""
-        state = html.escape(str(STATES[self.state]))
-        reason = verbatim(self.state_reason)
-        return mark_safe(f"{state}: {reason}" if reason else state)  # noqa: S308  it is escaped
+        return shown_state(self.state, self.state_reason)

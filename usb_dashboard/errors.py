@@ -38,6 +38,23 @@ def explain(error: Exception) -> Any:
     return str(error)
 
 
+class LoginView:
+    """Beside a view of Horizon's: whoever has no good token is sent to get one."""
+
+    request: HttpRequest
+
+    def after_login(self) -> str:
+        """The page to come back to."""
+        return self.request.path
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """What the view answers, or the login page."""
+        try:
+            return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        except UNAUTHORIZED:
+            return log_in_again(request, self.after_login())
+
+
 def log_in_again(request: HttpRequest, following: str) -> HttpResponse:
     """The login page, also for a dialog, and after that the page ``following``."""
     # Whoever is logged in would be told there that they lack a permission.

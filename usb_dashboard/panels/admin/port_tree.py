@@ -23,6 +23,11 @@ class Place:
     devices: list[Device] = dataclasses.field(default_factory=list)
     below: list[Place] = dataclasses.field(default_factory=list)
 
+    @property
+    def is_bus(self) -> bool:
+        """Whether it is a bus, not a port."""
+        return "-" not in self.path
+
 
 def build(devices: Iterable[Device]) -> list[Place]:
     """The buses that devices of one host are on, and all ports on the way to the devices."""

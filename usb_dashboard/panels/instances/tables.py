@@ -12,6 +12,7 @@ from keystoneauth1 import exceptions
 
 from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device
+from usb_dashboard.history import History
 from usb_dashboard.panels.instances import row_actions
 
 
@@ -70,7 +71,7 @@ class ServerDevicesTable(usb_tables.DevicesTable):
         row_class = DeviceRow
         status_columns = ("state",)
         table_actions = (Attach,)
-        row_actions = (Detach,)
+        row_actions = (Detach, History)
         multi_select = False
 
     def get_absolute_url(self) -> str:

@@ -18,18 +18,15 @@ from usb_dashboard.panels.instances import forms, tables
 _MANY = 8
 
 
-class Dialog(horizon_forms.ModalFormView):
+class Dialog(errors.LoginView, horizon_forms.ModalFormView):
     """One thing is chosen from a table of few or of many.
 
     What goes wrong is told in the dialog.
     """
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Whoever has no good token is sent to get one."""
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except errors.UNAUTHORIZED:
-            return errors.log_in_again(request, self.get_success_url())
+    def after_login(self) -> str:
+        """Where the user was."""
+        return self.get_success_url()
 
     def subject(self) -> str:
         """The id of what the dialog is about."""

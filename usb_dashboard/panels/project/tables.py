@@ -14,6 +14,7 @@ from horizon import tables
 
 from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.history import History
 from usb_dashboard.panels.instances import row_actions
 from usb_dashboard.panels.project import servers
 
@@ -86,5 +87,5 @@ class DevicesTable(usb_tables.DevicesTable):
         row_class = DeviceRow
         status_columns = ("state",)
         table_actions = (DevicesFilter,)
-        row_actions = (Attach, usb_tables.Detach)
+        row_actions = (Attach, usb_tables.Detach, History)
         multi_select = False

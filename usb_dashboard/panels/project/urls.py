@@ -3,11 +3,13 @@
 
 from django.urls import path
 
+from usb_dashboard import history
 from usb_dashboard.panels.instances import views as instances
 from usb_dashboard.panels.project import views
 
 urlpatterns = [
     path("", views.IndexView.as_view(), name="index"),
+    path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
     path("<str:server_id>/attach", instances.AttachView.as_view(), name="attach"),
     path("<str:server_id>/detach", instances.DetachView.as_view(), name="detach"),
     path("<str:device_id>/attach_device", views.AttachDeviceView.as_view(), name="attach_device"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from horizon import exceptions as horizon_exceptions
@@ -18,18 +17,11 @@ from usb_dashboard.panels.instances import views as instances
 from usb_dashboard.panels.project import servers, tables
 
 
-class IndexView(horizon_tables.DataTableView):
+class IndexView(errors.LoginView, horizon_tables.DataTableView):
     """What the project has and may have."""
 
     table_class = tables.DevicesTable
     page_title = _("USB Devices")
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Whoever has no good token is sent to get one."""
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except errors.UNAUTHORIZED:
-            return errors.log_in_again(request, request.path)
 
     def get_data(self) -> list[Device]:
         """The devices, those first that can be attached."""

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Admin > Compute > USB Devices: the real views and the real client, against a service that is played."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+from unittest import mock
+
+import requests
+from django.conf import settings
+from django.http import HttpRequest
+from django.test import override_settings
+from django.urls import reverse
+from openstack_dashboard.api import nova
+
+from tests.dashboard import played
+from tests.dashboard.played import AJAX, HOSTILE, REAL_POLICY, SERVICE, PlayedTest
+
+INDEX = reverse("horizon:admin:usb:index")
+PROJECT_PAGE = reverse("horizon:project:api_access:index")
+TABLE = "admin_usb_devices"
+SHOWN = "0781:5567 (compute1, 1-2)"
+
+
+def device(name: str, **values: Any) -> dict[str, Any]:
+    """A free stick, as the service tells an operator of it."""
+    return played.device(name, host="compute1", project_id=None) | values
+
+
+def host(name: str, state: str = "up") -> dict[str, Any]:
+    """As the service sends it."""
+    return {
+        "host": name,
+        "state": state,
+        "last_seen": "2026-01-01T00:00:00Z",
+        "hypervisor": "QEMU 7.2.0",
+        "version": "1.2.3",
+        "problems": [],
+        "devices": {"available": 2, "attached": 1, "waiting": 0},
+    }
+
+
+class AdminTest(PlayedTest):
+    """An operator, a catalog with the service, and the service itself."""
+
+    roles_of_user = ("admin",)
+
+    def setUp(self) -> None:
+        super().setUp()
+        patch = mock.patch.object(nova, "server_list", return_value=([], False))
+        self.server_list = patch.start()
+        self.addCleanup(patch.stop)
+        self.plug()
+
+    def plug(self, *devices: dict[str, Any], hosts: tuple[dict[str, Any], ...] = (host("compute1"),)) -> None:
+        """What the service knows of."""
+        super().plug(*devices)
+        self.service.get(f"{SERVICE}/v1/hosts", json={"hosts": list(hosts)})
+        for one in hosts:
+            self.service.get(f"{SERVICE}/v1/hosts/{one['host']}", json={"host": one})
+
+    def act(self, action: str, device_id: str) -> Any:
+        """Press the button of a row."""
+        return self.client.post(INDEX, {"action": f"{TABLE}__{action}__{device_id}"})
+
+    def actions(self, response: Any, device_id: str) -> set[str]:
+        """The buttons of a row."""
+        found = re.findall(rf'id="{TABLE}__row_{device_id}__action_(\w+)"', response.content.decode())
+        return set(found)
+
+
+class PanelTest(AdminTest):
+    def test_it_is_for_the_operator(self) -> None:
+        with REAL_POLICY:
+            self.assertContains(self.client.get(INDEX), f'href="{INDEX}"')
+
+
+class MemberTest(AdminTest):
+    roles_of_user = ("member", "reader")
+
+    def test_the_panel_is_not_for_members(self) -> None:
+        with REAL_POLICY:
+            self.assertNotContains(self.client.get(PROJECT_PAGE), f'href="{INDEX}"')
+            self.assertEqual(403, self.client.get(INDEX).status_code)
+        self.assertEqual([], self.calls())
+
+
+class IndexTest(AdminTest):
+    def rows(self, response: Any) -> list[dict[str, str]]:
+        """The cells of each row, by column."""
+        return [
+            {name: str(cell.value) for name, cell in row.cells.items()}
+            for row in response.context["table"].get_rows()
+        ]
+
+    def filtered(self, field: str, text: str) -> list[str]:
+        """The names of the devices that a filter leaves over."""
+        parameter = f"{TABLE}__filter_admin_usb_devices__q"
+        response = self.client.post(INDEX, {f"{parameter}_field": field, parameter: text}, follow=True)
+        return [row.datum.name for row in response.context["table"].get_rows()]
+
+    def test_a_device(self) -> None:
+        server = self.servers.first()
+        self.server_list.return_value = ([server], False)
+        taken = {"state": "attached", "server_id": server.id, "project_id": "p1", "available": False}
+        self.plug(device("stick", description="licences", **taken))
+        (row,) = self.rows(self.client.get(INDEX))
+        assert f'href="{reverse("horizon:admin:usb:host", args=("compute1",))}"' in row["host"]
+        assert "compute1" in row["host"] and "down" not in row["host"]
+        assert "stick" in row["name"]
+        assert row["usb_id"] == "0781:5567"
+        assert row["location"] == "Bus 001 Device 003"
+        assert row["port"] == "1-2"
+        assert "4C530001" in row["serial"]
+        assert "Attached" in row["state"]
+        assert f'href="{reverse("horizon:admin:instances:detail", args=(server.id,))}"' in row["server"]
+        assert server.name in row["server"]
+        assert f'href="{reverse("horizon:identity:projects:detail", args=("p1",))}"' in row["project"]
+        assert "licences" in row["description"]
+        assert row["enabled"] == "Yes"
+
+    def test_a_disabled_device_on_a_host_without_agent(self) -> None:
+        why = {"state": "unavailable", "state_reason": "disabled by the operator", "available": False}
+        self.plug(device("stick", enabled=False, **why), hosts=(host("compute1", "down"),))
+        (row,) = self.rows(self.client.get(INDEX))
+        assert "compute1 (agent down)" in row["host"]
+        assert "disabled by the operator" in row["state"]
+        assert row["enabled"] == "No"
+
+    def test_an_absent_device(self) -> None:
+        self.plug(device("stick", bus=None, device=None, state="unavailable", state_reason="unplugged"))
+        (row,) = self.rows(self.client.get(INDEX))
+        assert "unplugged" in row["state"]
+        assert "Bus" not in row["location"]
+
+    def test_the_hosts(self) -> None:
+        self.plug(hosts=(host("compute1"), host("compute2", "down")))
+        up, down = self.client.get(INDEX).context["hosts_table"].get_rows()
+        assert [str(cell.value) for cell in up][1:] == [
+            "Up",
+            up.cells["last_seen"].value,
+            "QEMU 7.2.0",
+            "1.2.3",
+            "Available: 2, Attached: 1",
+        ]
+        assert str(down.cells["state"].value) == "Down"
+
+    def test_three_calls_whatever_there_is(self) -> None:
+        self.plug(*(device(f"stick{n}", server_id=f"server{n}", state="attached") for n in range(20)))
+        self.client.get(INDEX)
+        assert sorted(self.calls()) == ["GET /v1/devices", "GET /v1/hosts"]
+        assert self.server_list.call_count == 1
+
+    def test_nova_is_not_asked_where_no_server_has_a_device(self) -> None:
+        self.plug(device("stick"))
+        self.client.get(INDEX)
+        self.server_list.assert_not_called()
+
+    def test_the_id_where_nova_tells_no_name(self) -> None:
+        self.server_list.side_effect = self.exceptions.nova
+        self.plug(device("stick", server_id="the-server", state="attached"))
+        response = self.client.get(INDEX)
+        assert "the-server" in self.rows(response)[0]["server"]
+        assert self.messages(response) == []
+
+    def test_a_hostile_device(self) -> None:
+        self.plug(device(HOSTILE, id="hostile", serial=HOSTILE, description=HOSTILE, state_reason=HOSTILE))
+        response = self.client.get(INDEX)
+        self.assert_shown_as_it_is(response.content.decode())
+        row = self.rows(response)[0]
+        assert html.escape(HOSTILE) in row["name"] and html.escape(HOSTILE) in row["serial"]
+        assert html.escape(HOSTILE) in row["description"]
+
+    def test_filter(self) -> None:
+        self.plug(
+            device("Cruzer", host="compute1", state="available"),
+            device("Reader", host="compute10", state="unavailable", description="in the cruiser"),
+        )
+        assert self.filtered("host", "Compute1") == ["Cruzer"]
+        assert self.filtered("state", "unavailable") == ["Reader"]
+        assert self.filtered("state", "Available") == ["Cruzer"]
+        assert self.filtered("text", "CRU") == ["Cruzer", "Reader"]
+        assert self.filtered("text", "cruiser") == ["Reader"]
+        assert self.filtered("text", "") == ["Cruzer", "Reader"]
+
+    def test_filter_by_the_state_in_the_language_of_the_operator(self) -> None:
+        self.plug(device("Cruzer"), device("Reader", state="waiting"))
+        self.client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de"
+        assert self.filtered("state", "verfügbar") == ["Cruzer"]
+
+    def test_the_service_is_down(self) -> None:
+        self.service.get(f"{SERVICE}/v1/devices", exc=requests.exceptions.ConnectTimeout)
+        response = self.client.get(INDEX)
+        assert response.status_code == 200
+        (message,) = self.messages(response)
+        assert message == (
+            "Unable to retrieve the USB devices: The USB service cannot be reached."
+            " Try again later, or ask the operator of this cloud."
+        )
+
+    def test_a_token_that_is_no_longer_good(self) -> None:
+        self.refuse("GET", "devices", 401, "The request you have made requires authentication.")
+        self.assertRedirectsNoFollow(self.client.get(INDEX), f"{settings.LOGIN_URL}?next={INDEX}")
+
+    def test_the_service_refuses(self) -> None:
+        self.refuse("GET", "devices", 403, "The policy does not allow you this.")
+        response = self.client.get(INDEX)
+        assert response.status_code == 200
+        assert "The policy does not allow you this." in self.messages(response)[0]
+
+    def test_a_row_follows_its_device(self) -> None:
+        self.plug(device("stick", state="attaching", server_id="the-server"))
+        query = {"action": "row_update", "table": TABLE, "obj_id": "id-of-stick"}
+        response = self.client.get(INDEX, query, headers=AJAX)
+        self.assertContains(response, "the-server")
+        assert sorted(self.calls()) == ["GET /v1/devices/id-of-stick", "GET /v1/hosts"]
+        assert self.server_list.call_args.args[1] == {"all_tenants": True, "uuid": "the-server"}
+
+
+class ActionsTest(AdminTest):
+    def offered(self, **values: Any) -> set[str]:
+        """The buttons of a device."""
+        self.plug(device("stick", **values))
+        return self.actions(self.client.get(INDEX), "id-of-stick")
+
+    def test_what_is_offered(self) -> None:
+        absent = {"bus": None, "device": None, "state": "unavailable"}
+        taken = {"state": "attached", "server_id": "the-server", "available": False}
+        assert self.offered() == {"describe", "disable", "history"}
+        assert self.offered(enabled=False, state="unavailable") == {"describe", "enable", "history"}
+        assert self.offered(**absent) == {"describe", "disable", "forget", "history"}
+        for values in (taken, absent | taken | {"state": "waiting"}):
+            assert self.offered(**values) == {"describe", "disable", "detach", "history"}
+
+    def test_each_needs_its_rule(self) -> None:
+        def without(*refused: str) -> Any:
+            names = {f"usb-passthrough:{rule}" for rule in refused}
+
+            def check(rules: Any, request: HttpRequest, target: Any = None) -> bool:
+                return names.isdisjoint(dict(rules).values())
+
+            return override_settings(POLICY_CHECK_FUNCTION=check)
+
+        absent = {"bus": None, "device": None, "state": "unavailable"}
+        with without("devices:update"):
+            assert self.offered(**absent) == {"forget", "history"}
+        with without("devices:delete"):
+            assert self.offered(**absent) == {"describe", "disable", "history"}
+        with without("attachments:delete"):
+            assert self.offered(state="attached", server_id="s") == {"describe", "disable", "history"}
+
+    def test_disable_and_enable(self) -> None:
+        for enabled, action, said in ((True, "disable", "Disabled"), (False, "enable", "Enabled")):
+            self.plug(device("stick", enabled=enabled))
+            change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+            response = self.act(action, "id-of-stick")
+            self.assertRedirectsNoFollow(response, INDEX)
+            assert change.last_request.json() == {"device": {"enabled": not enabled}}
+            assert self.messages(response)[-1] == f"{said} USB Device: {SHOWN}"
+
+    def test_only_what_takes_something_away_asks_for_confirmation(self) -> None:
+        """Horizon asks for the sake of every red button."""
+        self.plug(device("stick"), device("off", enabled=False))
+        page = self.client.get(INDEX).content.decode()
+        (disable,) = re.findall(r"<button[^>]*action_disable[^>]*>", page)
+        (enable,) = re.findall(r"<button[^>]*action_enable[^>]*>", page)
+        assert "btn-danger" in disable and "keeps it until it is detached" in disable
+        assert "btn-danger" not in enable
+
+    def test_forget(self) -> None:
+        self.plug(device("stick", bus=None, device=None, state="unavailable"))
+        gone = self.service.delete(f"{SERVICE}/v1/devices/id-of-stick", status_code=204)
+        response = self.act("forget", "id-of-stick")
+        assert gone.called_once
+        assert self.messages(response) == [f"Forgot USB Device: {SHOWN}"]
+
+    def test_detach_opens_the_dialog_with_the_device_chosen(self) -> None:
+        self.plug(device("stick", state="attached", server_id="the-server"))
+        dialog = (
+            f"{reverse('horizon:admin:usb:detach', args=('the-server',))}?place=panel&amp;device=id-of-stick"
+        )
+        self.assertContains(self.client.get(INDEX), f'href="{dialog}"')
+
+    def test_a_refusal_is_told_in_the_words_of_the_service(self) -> None:
+        why = "USB device id-of-stick is plugged in. Only one that is unplugged and free can be forgotten."
+        absent = {"bus": None, "device": None, "state": "unavailable"}
+        for action, method, path, values in (
+            ("enable", "PATCH", "devices/id-of-stick", {"enabled": False}),
+            ("disable", "PATCH", "devices/id-of-stick", {}),
+            ("forget", "DELETE", "devices/id-of-stick", absent),
+        ):
+            self.plug(device("stick", **values))
+            self.refuse(method, path, 409, why)
+            response = self.act(action, "id-of-stick")
+            self.assertRedirectsNoFollow(response, INDEX)
+            assert why in self.messages(response)[-1], action
+
+
+class DescribeTest(AdminTest):
+    URL = reverse("horizon:admin:usb:describe", args=("id-of-stick",))
+
+    def post(self, description: str) -> Any:
+        return self.client.post(self.URL, {"description": description}, headers=AJAX)
+
+    def test_the_dialog(self) -> None:
+        self.plug(device("stick", description="the old one"))
+        response = self.client.get(self.URL, headers=AJAX)
+        self.assertTemplateUsed(response, "usb/admin/_describe.html")
+        self.assertContains(response, 'value="the old one"')
+        self.assertContains(response, 'maxlength="255"')
+        self.assertContains(response, f'action="{self.URL}"')
+
+    def test_as_a_page(self) -> None:
+        self.plug(device("stick"))
+        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/describe.html")
+
+    def test_a_hostile_description(self) -> None:
+        self.plug(device("stick", description=HOSTILE))
+        response = self.client.get(self.URL, headers=AJAX)
+        self.assertContains(response, f'value="{html.escape(HOSTILE)}"')
+        self.assertContains(response, "ng-non-bindable")
+
+    def test_it_is_saved(self) -> None:
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        response = self.post("the licences")
+        assert change.last_request.json() == {"device": {"description": "the licences"}}
+        assert response["X-Horizon-Location"] == INDEX
+        assert self.calls() == ["PATCH /v1/devices/id-of-stick"]
+
+    def test_it_may_be_empty_but_not_endless(self) -> None:
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        self.assertFormErrors(self.post("x" * 256), 1)
+        assert not change.called
+        self.post("")
+        assert change.last_request.json() == {"device": {"description": ""}}
+
+    def test_an_error_stays_in_the_dialog(self) -> None:
+        self.refuse("PATCH", "devices/id-of-stick", 404, "USB device id-of-stick could not be found.")
+        response = self.post("the licences")
+        self.assertTemplateUsed(response, "usb/admin/_describe.html")
+        self.assertContains(response, "USB device id-of-stick could not be found.")
+        self.assertContains(response, 'value="the licences"')
+
+    def test_the_service_is_down(self) -> None:
+        self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
+        response = self.post("the licences")
+        self.assertContains(response, "The USB service cannot be reached.")
+
+    def test_the_device_is_gone(self) -> None:
+        self.refuse("GET", "devices/id-of-stick", 404, "USB device id-of-stick could not be found.")
+        response = self.client.get(self.URL)
+        self.assertRedirectsNoFollow(response, INDEX)
+        assert "could not be found" in self.messages(response)[0]
+
+
+class HostTest(AdminTest):
+    URL = reverse("horizon:admin:usb:host", args=("compute1",))
+
+    def test_the_ports(self) -> None:
+        self.plug(device("stick", port="1-2"), device("reader", port="1-7.1"))
+        response = self.client.get(self.URL)
+        text = html.unescape(re.sub(r"<[^>]*>|\s+", " ", response.content.decode()))
+        text = re.sub(r"\s+", " ", text)
+        assert re.search("Bus 1 1-2 stick .* 1-7 Hub 1-7.1 reader", text)
+        queries = {f"{call.method} {call.path}": call.qs for call in self.service.request_history}
+        assert queries == {"GET /v1/devices": {"host": ["compute1"]}, "GET /v1/hosts/compute1": {}}
+
+    def test_its_agent(self) -> None:
+        self.plug(hosts=(host("compute1", "down"),))
+        self.assertContains(self.client.get(self.URL), "Down")
+
+    def test_what_the_operator_has_to_mend_there(self) -> None:
+        self.plug(hosts=(host("compute1") | {"problems": ["libvirt's hook is missing."]},))
+        self.assertContains(self.client.get(self.URL), "libvirt&#x27;s hook is missing.")
+
+    def test_a_hostile_device(self) -> None:
+        self.plug(device(HOSTILE, id="hostile", serial=HOSTILE, state_reason=HOSTILE))
+        self.assert_shown_as_it_is(self.client.get(self.URL).content.decode())
+
+    def test_a_host_that_there_is_not(self) -> None:
+        self.refuse("GET", "hosts/compute1", 404, "No USB agent has ever shown up on a host named compute1.")
+        response = self.client.get(self.URL)
+        self.assertRedirectsNoFollow(response, INDEX)
+        assert "has ever shown up" in self.messages(response)[0]
+
+    def test_a_host_of_any_name(self) -> None:
+        address = reverse("horizon:admin:usb:host", args=("a/b <c>",))
+        self.plug()
+        self.service.get(f"{SERVICE}/v1/hosts/a%2Fb%20%3Cc%3E", json={"host": host("a/b <c>")})
+        self.assertContains(self.client.get(address), "a/b &lt;c&gt;")

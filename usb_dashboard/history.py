@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history of a device, in a dialog of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.defaultfilters import date
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from horizon import forms, tables, views
+from horizon.utils import filters
+from openstack_dashboard.api import base
+
+from usb_dashboard import api, errors
+from usb_dashboard.devices import Device, shown_state, verbatim
+
+
+class Event(base.APIDictWrapper):
+    """A change of a device's state, as the service sends it."""
+
+    @property
+    def shown_state(self) -> Any:
+        """The state that the device came to (translated) and the reason for it, as HTML."""
+        return shown_state(self.state, self.state_reason)
+
+
+def _time(moment: str) -> str:
+    return date(filters.parse_isotime(moment), "Y-m-d H:i:s e")
+
+
+class EventsTable(tables.DataTable):
+    """The latest first."""
+
+    created_at = tables.Column("created_at", verbose_name=_("Time"), filters=(_time,))
+    cause = tables.Column("cause", verbose_name=_("Cause"), filters=(verbatim,))
+    state = tables.Column("shown_state", verbose_name=_("State"))
+    server = tables.Column("server_id", verbose_name=_("Instance"))
+    user = tables.Column("user_id", verbose_name=_("User"))
+    request = tables.Column("request_id", verbose_name=_("Request"))
+
+    class Meta:
+        name = "usb_events"
+        verbose_name = _("History")
+        no_data_message = _("Nothing has happened to this USB device while your project had it.")
+        multi_select = False
+
+    def get_object_id(self, event: Event) -> str:
+        """Nothing is done with a row: an id that no two have by chance is enough."""
+        return str(id(event))
+
+
+class HistoryView(errors.LoginView, forms.ModalFormMixin, views.HorizonTemplateView):
+    """What happened to a device, in the time in which the user may know of it."""
+
+    template_name = "usb/history.html"
+    page_title = modal_header = _("History of USB Device")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """With the table, or why there is none."""
+        context = super().get_context_data(**kwargs) | {"modal_header": self.modal_header}
+        device_id = self.kwargs["device_id"]
+        try:
+            device = api.device_get(self.request, device_id)
+            events = [Event(event) for event in api.event_list(self.request, device_id)]
+        except errors.UNAUTHORIZED:
+            raise
+        except errors.ERRORS as error:
+            return context | {"problem": verbatim(str(errors.explain(error)))}
+        return context | {"device": device, "table": EventsTable(self.request, data=events)}
+
+
+class History(tables.LinkAction):
+    """Opens the dialog."""
+
+    name = "history"
+    verbose_name = _("History")
+    classes = ("ajax-modal",)
+    policy_rules = (("usb-passthrough", "usb-passthrough:events:list"),)
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        """Any device has one."""
+        return True
+
+    def get_link_url(self, device: Device) -> str:
+        """Of the dashboard that the table is in."""
+        dashboard = self.table.request.horizon["dashboard"].slug
+        return reverse(f"horizon:{dashboard}:usb:history", args=(device.id,))

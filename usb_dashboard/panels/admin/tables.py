@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of Admin > Compute > USB Devices."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+from django.http import HttpRequest
+from django.template.defaultfilters import capfirst, timesince, yesno
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+from horizon import exceptions as horizon_exceptions
+from horizon import messages, tables
+from horizon.utils import filters
+
+from usb_dashboard import api, errors
+from usb_dashboard import tables as usb_tables
+from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.history import History
+from usb_dashboard.panels.admin import listing
+
+_UPDATE = (("usb-passthrough", "usb-passthrough:devices:update"),)
+_DELETE = (("usb-passthrough", "usb-passthrough:devices:delete"),)
+
+
+class DevicesFilter(tables.FilterAction):
+    """By host, by state, or by any text."""
+
+    name = "filter_admin_usb_devices"
+    filter_type = "server"
+    filter_choices = (("text", _("Text contains")), ("host", _("Host =")), ("state", _("State =")))
+
+    def filter(self, table: tables.DataTable, devices: list[Device], wanted: str) -> list[Device]:
+        """The devices that fit, whatever the case of the letters."""
+        wanted = wanted.strip().casefold()
+        if not wanted:
+            return devices
+        fits = {"host": _is_on, "state": _is_in}.get(table.get_filter_field(), _bears)
+        return [device for device in devices if fits(device, wanted)]
+
+
+def _is_on(device: Device, host: str) -> bool:
+    return device.host.casefold() == host
+
+
+def _is_in(device: Device, state: str) -> bool:
+    return state in (device.state, str(usb_tables.STATES[device.state]).casefold())
+
+
+def _bears(device: Device, text: str) -> bool:
+    shown = ("name", "usb_id", "location", "port", "serial", "description", "server_name", "server_id")
+    return any(text in (getattr(device, field) or "").casefold() for field in (*shown, "project_id", "id"))
+
+
+class EditDescription(tables.LinkAction):
+    """Opens the dialog."""
+
+    name = "describe"
+    verbose_name = _("Edit Description")
+    url = "horizon:admin:usb:describe"
+    classes = ("ajax-modal",)
+    policy_rules = _UPDATE
+
+
+class Enable(tables.BatchAction):
+    """Let a device be attached again."""
+
+    name = "enable"
+    policy_rules = _UPDATE
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Enable USB Device", "Enable USB Devices", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Enabled USB Device", "Enabled USB Devices", count)
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        return not device.enabled
+
+    def action(self, request: HttpRequest, device_id: str) -> None:
+        try:
+            api.device_update(request, device_id, enabled=True)
+        except errors.ERRORS as error:
+            _tell(request, _("Unable to enable the USB device: %s"), error)
+
+
+class Disable(tables.BatchAction):
+    """Keep a device from being attached anew; a click asks for confirmation."""
+
+    name = "disable"
+    action_type = "danger"
+    policy_rules = _UPDATE
+    help_text = _(
+        "An instance that has the device keeps it until it is detached."
+        " The device is not attached to any instance anew until you enable it again."
+    )
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Disable USB Device", "Disable USB Devices", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Disabled USB Device", "Disabled USB Devices", count)
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        return device.enabled
+
+    def action(self, request: HttpRequest, device_id: str) -> None:
+        try:
+            api.device_update(request, device_id, enabled=False)
+        except errors.ERRORS as error:
+            _tell(request, _("Unable to disable the USB device: %s"), error)
+
+
+class Forget(tables.DeleteAction):
+    """Remove a device from the list that is unplugged and that no instance has."""
+
+    name = "forget"
+    policy_rules = _DELETE
+    help_text = _("If the device is plugged in again, it is a new one: enabled, and without description.")
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Forget USB Device", "Forget USB Devices", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Forgot USB Device", "Forgot USB Devices", count)
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        return device.bus is None and device.server_id is None
+
+    def delete(self, request: HttpRequest, device_id: str) -> None:
+        try:
+            api.device_forget(request, device_id)
+        except errors.ERRORS as error:
+            _tell(request, _("Unable to forget the USB device: %s"), error)
+
+
+def _tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
+    """Show what the service says, in place of the text that a batch action has for all failures."""
+    messages.error(request, message % errors.explain(error))
+    raise horizon_exceptions.HandledException(sys.exc_info())
+
+
+class DeviceRow(usb_tables.DeviceRow):
+    """A row that looks after a device that is being attached or detached."""
+
+    def get_data(self, request: HttpRequest, device_id: str) -> Device:
+        device = super().get_data(request, device_id)
+        return listing.complete(request, [device], listing.hosts(request))[0]
+
+
+def _host(device: Device) -> Any:
+    return device.host if device.host_up else _("%s (agent down)") % device.host
+
+
+def _host_url(of: Device | listing.Host) -> str:
+    return reverse("horizon:admin:usb:host", args=(of.host,))
+
+
+def _server_url(device: Device) -> str | None:
+    return device.server_id and reverse("horizon:admin:instances:detail", args=(device.server_id,))
+
+
+def _project_url(device: Device) -> str | None:
+    return device.project_id and reverse("horizon:identity:projects:detail", args=(device.project_id,))
+
+
+class DevicesTable(usb_tables.DevicesTable):
+    """The devices of all hosts."""
+
+    # Not all actions are links to dialogs.
+    needs_form_wrapper = True
+
+    host = tables.Column(_host, verbose_name=_("Host"), link=_host_url)
+    name = usb_tables.NameColumn()
+    usb_id = tables.Column("usb_id", verbose_name=_("Vendor:Product"))
+    location = usb_tables.LocationColumn()
+    port = tables.Column("port", verbose_name=_("Port"))
+    serial = usb_tables.SerialColumn()
+    state = usb_tables.StateColumn()
+    server = tables.Column("server_name", verbose_name=_("Instance"), link=_server_url)
+    project = tables.Column("project_id", verbose_name=_("Project"), link=_project_url)
+    description = tables.Column("description", verbose_name=_("Description"), filters=(verbatim,))
+    enabled = tables.Column("enabled", verbose_name=_("Enabled"), filters=(yesno, capfirst))
+
+    class Meta:
+        name = "admin_usb_devices"
+        verbose_name = _("USB Devices")
+        row_class = DeviceRow
+        status_columns = ("state",)
+        table_actions = (DevicesFilter,)
+        row_actions = (EditDescription, Enable, Disable, usb_tables.Detach, Forget, History)
+        multi_select = False
+
+    def get_object_display(self, device: Device) -> str:
+        """What messages call it: Horizon's own show no string of a device as it is."""
+        return f"{device.usb_id} ({device.host}, {device.port})"
+
+
+class PlugsTable(tables.DataTable):
+    """What the tree of a host's ports shows of each device."""
+
+    name = usb_tables.NameColumn()
+    state = usb_tables.StateColumn()
+
+    class Meta:
+        name = "admin_usb_plugs"
+        multi_select = False
+
+
+class HostsTable(tables.DataTable):
+    """Hosts and their agents."""
+
+    host = tables.Column("host", verbose_name=_("Host"), link=_host_url)
+    state = tables.Column(
+        "state",
+        verbose_name=_("Agent"),
+        status=True,
+        status_choices=(("up", True), ("down", False)),
+        display_choices=(("up", _("Up")), ("down", _("Down"))),
+    )
+    last_seen = tables.Column(
+        "last_seen", verbose_name=_("Time since last seen"), filters=(filters.parse_isotime, timesince)
+    )
+    hypervisor = tables.Column("hypervisor", verbose_name=_("Hypervisor"))
+    version = tables.Column("version", verbose_name=_("Version"))
+    devices = tables.Column(lambda host: _counts(host.devices), verbose_name=_("USB Devices"))
+
+    class Meta:
+        name = "admin_usb_hosts"
+        verbose_name = _("Hosts")
+        multi_select = False
+
+    def get_object_id(self, host: listing.Host) -> str:
+        return host.host
+
+
+def _counts(devices: dict[str, int]) -> str:
+    return ", ".join(f"{usb_tables.STATES[state]}: {count}" for state, count in devices.items() if count)

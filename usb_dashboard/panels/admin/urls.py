@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses below Admin > Compute > USB Devices."""
+
+from django.urls import path
+
+from usb_dashboard import history
+from usb_dashboard.panels.admin import views
+from usb_dashboard.panels.instances import views as instances
+
+urlpatterns = [
+    path("", views.IndexView.as_view(), name="index"),
+    path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
+    path("<str:server_id>/attach", instances.AdminAttachView.as_view(), name="attach"),
+    path("<str:server_id>/detach", instances.AdminDetachView.as_view(), name="detach"),
+    path("<str:device_id>/describe", views.DescribeView.as_view(), name="describe"),
+    path("hosts/<path:host>/", views.HostView.as_view(), name="host"),
+]
