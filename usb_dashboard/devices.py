@@ -87,6 +87,12 @@ class Device(base.APIDictWrapper):
         return mark_safe(f"{sign}&nbsp;{verbatim(self.name or self.usb_id)}")  # noqa: S308  it is escaped
 
     @property
+    def shown_description(self) -> SafeString | None:
+        """What the operator wrote about the device, as HTML."""
+        # The service sends none with what a server has.
+        return verbatim(getattr(self, "description", None))
+
+    @property
     def shown_serial(self) -> SafeString | None:
         """The serial number, as HTML."""
         return verbatim(self.serial)

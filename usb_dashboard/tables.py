@@ -41,14 +41,17 @@ _SETTLED = (
 
 
 class NameColumn(tables.Column):
-    """The icon of the device's class, and its name."""
+    """The icon of the device's class, its name, and what the operator wrote about it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("name", verbose_name=_("Name"), **kwargs)
 
     def get_data(self, device: Device) -> Any:
         """HTML."""
-        return device.shown_name
+        description = device.shown_description
+        if description is None:
+            return device.shown_name
+        return mark_safe(f"{device.shown_name}<div>{description}</div>")  # noqa: S308  both are escaped
 
 
 def _location(device: Device) -> str | None:

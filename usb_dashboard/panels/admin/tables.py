@@ -7,8 +7,9 @@ import sys
 from typing import Any, NoReturn
 
 from django.http import HttpRequest
-from django.template.defaultfilters import capfirst, timesince, yesno
+from django.template.defaultfilters import timesince
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from horizon import exceptions as horizon_exceptions
@@ -17,7 +18,7 @@ from horizon.utils import filters
 
 from usb_dashboard import api, errors
 from usb_dashboard import tables as usb_tables
-from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.devices import Device
 from usb_dashboard.history import History
 from usb_dashboard.panels.admin import listing
 
@@ -168,8 +169,13 @@ def _server_url(device: Device) -> str | None:
     return device.server_id and reverse("horizon:admin:instances:detail", args=(device.server_id,))
 
 
-def _project_url(device: Device) -> str | None:
-    return device.project_id and reverse("horizon:identity:projects:detail", args=(device.project_id,))
+class _NameColumn(usb_tables.NameColumn):
+    """And whether the device is disabled: one that a server has does not show it by its state."""
+
+    def get_data(self, device: Device) -> Any:
+        """HTML."""
+        shown = super().get_data(device)
+        return shown if device.enabled else format_html("{}<div>{}</div>", shown, _("Disabled"))
 
 
 class DevicesTable(usb_tables.DevicesTable):
@@ -179,16 +185,13 @@ class DevicesTable(usb_tables.DevicesTable):
     needs_form_wrapper = True
 
     host = tables.Column(_host, verbose_name=_("Host"), link=_host_url)
-    name = usb_tables.NameColumn()
+    name = _NameColumn()
     usb_id = tables.Column("usb_id", verbose_name=_("Vendor:Product"))
     location = usb_tables.LocationColumn()
     port = tables.Column("port", verbose_name=_("Port"))
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
     server = tables.Column("server_name", verbose_name=_("Instance"), link=_server_url)
-    project = tables.Column("project_id", verbose_name=_("Project"), link=_project_url)
-    description = tables.Column("description", verbose_name=_("Description"), filters=(verbatim,))
-    enabled = tables.Column("enabled", verbose_name=_("Enabled"), filters=(yesno, capfirst))
 
     class Meta:
         name = "admin_usb_devices"
