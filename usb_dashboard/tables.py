@@ -18,6 +18,7 @@ from usb_dashboard import api
 from usb_dashboard.devices import STATES, Device, verbatim
 
 __all__ = [
+    "ROW_ACTIONS",
     "STATES",
     "Detach",
     "DeviceRow",
@@ -29,6 +30,9 @@ __all__ = [
     "dialog_url",
     "verbatim",
 ]
+
+#: Of ``Meta.row_actions_dropdown_template``.
+ROW_ACTIONS = "usb/_row_actions.html"
 
 # A state that is not named here is on its way to another: the row then looks after itself.
 _SETTLED = (
@@ -89,9 +93,9 @@ class DeviceRow(tables.Row):
     ajax = True
 
     def load_cells(self, datum: Device | None = None) -> None:
-        """Horizon escapes the name twice in the attribute, and Angular evaluates it there."""
+        """The name, for Horizon's script, which makes HTML of the attribute; Angular evaluates it there."""
         super().load_cells(datum)
-        self.attrs["data-display"] = mark_safe(html.escape(self.datum.name))  # noqa: S308  it is escaped
+        self.attrs["data-display"] = mark_safe(html.escape(html.escape(self.datum.name)))  # noqa: S308
         self.attrs["ng-non-bindable"] = True
 
     def get_data(self, request: HttpRequest, device_id: str) -> Device:

@@ -244,7 +244,8 @@ def _usb_shim(site: Site) -> Sections:
     return {
         "DEFAULT": {"transport_url": site.transport_url()},
         "database": {"connection": site.database_url("usb_shim")},
-        "keystone_authtoken": _authtoken(site, "usb-shim"),
+        # Tests make tokens invalid, and look what comes of it at once.
+        "keystone_authtoken": {**_authtoken(site, "usb-shim"), "token_cache_time": -1},
         "nova": _user(site, "usb-shim"),
         # Nobody should have to wait for it in a lab.
         "conductor": {"deleted_server_interval": 15},

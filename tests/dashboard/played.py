@@ -124,6 +124,8 @@ class PlayedTest(helpers.TestCase):
         """The hostile name is there, escaped once, in a place that Angular leaves alone, and nowhere else."""
         shown = f"<span ng-non-bindable>{html.escape(HOSTILE)}</span>"
         assert shown in text
-        rest = text.replace(shown, "").replace(f'data-display="{html.escape(HOSTILE)}"', "")
+        # Horizon's script makes HTML of the attribute's value (horizon.tables.js, confirm).
+        for_script = f'data-display="{html.escape(html.escape(HOSTILE))}"'
+        rest = text.replace(shown, "").replace(for_script, "")
         for bad in ("AT&", "&lt;b", "<b>", "{$", "{%x"):
             assert bad not in rest, rest[max(0, rest.index(bad) - 200) : rest.index(bad) + 100]

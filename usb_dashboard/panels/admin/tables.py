@@ -198,6 +198,7 @@ class DevicesTable(usb_tables.DevicesTable):
         verbose_name = _("USB Devices")
         row_class = DeviceRow
         status_columns = ("state",)
+        row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)
         row_actions = (EditDescription, Enable, Disable, usb_tables.Detach, Forget, History)
         multi_select = False

@@ -70,6 +70,7 @@ class ServerDevicesTable(usb_tables.DevicesTable):
         no_data_message = _("This instance has no USB device, and none waits for it.")
         row_class = DeviceRow
         status_columns = ("state",)
+        row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (Attach,)
         row_actions = (Detach, History)
         multi_select = False

@@ -86,6 +86,7 @@ class DevicesTable(usb_tables.DevicesTable):
         no_data_message = _("No USB device is offered to this project.")
         row_class = DeviceRow
         status_columns = ("state",)
+        row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)
         row_actions = (Attach, usb_tables.Detach, History)
         multi_select = False
