@@ -124,7 +124,7 @@ class IndexTest(AdminTest):
         why = {"state": "unavailable", "state_reason": "disabled by the operator", "available": False}
         self.plug(device("stick", enabled=False, **why), hosts=(host("compute1", "down"),))
         (row,) = self.rows(self.client.get(INDEX))
-        assert "compute1 (agent down)" in row["host"]
+        assert "compute1</span></a> (agent down)" in row["host"]
         assert "disabled by the operator" in row["state"]
         assert "<div>Disabled</div>" in row["name"]
 

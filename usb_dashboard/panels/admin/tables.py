@@ -157,16 +157,19 @@ class DeviceRow(usb_tables.DeviceRow):
         return listing.complete(request, [device], listing.hosts(request))[0]
 
 
-def _host(device: Device) -> Any:
-    return device.host if device.host_up else _("%s (agent down)") % device.host
+def _host(of: Device | listing.Host) -> Any:
+    return usb_tables.link(reverse("horizon:admin:usb:host", args=(of.host,)), of.host)
 
 
-def _host_url(of: Device | listing.Host) -> str:
-    return reverse("horizon:admin:usb:host", args=(of.host,))
+def _host_of_device(device: Device) -> Any:
+    return _host(device) if device.host_up else format_html(_("{} (agent down)"), _host(device))
 
 
-def _server_url(device: Device) -> str | None:
-    return device.server_id and reverse("horizon:admin:instances:detail", args=(device.server_id,))
+def _server(device: Device) -> Any:
+    if device.server_id is None:
+        return None
+    page = reverse("horizon:admin:instances:detail", args=(device.server_id,))
+    return usb_tables.link(page, device.server_name)
 
 
 class _NameColumn(usb_tables.NameColumn):
@@ -184,14 +187,14 @@ class DevicesTable(usb_tables.DevicesTable):
     # Not all actions are links to dialogs.
     needs_form_wrapper = True
 
-    host = tables.Column(_host, verbose_name=_("Host"), link=_host_url)
+    host = tables.Column(_host_of_device, verbose_name=_("Host"))
     name = _NameColumn()
     usb_id = tables.Column("usb_id", verbose_name=_("Vendor:Product"))
     location = usb_tables.LocationColumn()
     port = tables.Column("port", verbose_name=_("Port"))
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column("server_name", verbose_name=_("Instance"), link=_server_url)
+    server = tables.Column(_server, verbose_name=_("Instance"))
 
     class Meta:
         name = "admin_usb_devices"
@@ -200,6 +203,7 @@ class DevicesTable(usb_tables.DevicesTable):
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)
+        table_actions_template = "usb/admin/_table_actions.html"
         row_actions = (EditDescription, Enable, Disable, usb_tables.Detach, Forget, History)
         multi_select = False
 
@@ -222,7 +226,7 @@ class PlugsTable(tables.DataTable):
 class HostsTable(tables.DataTable):
     """Hosts and their agents."""
 
-    host = tables.Column("host", verbose_name=_("Host"), link=_host_url)
+    host = tables.Column(_host, verbose_name=_("Host"))
     state = tables.Column(
         "state",
         verbose_name=_("Agent"),

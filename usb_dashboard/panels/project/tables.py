@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
 
 from usb_dashboard import tables as usb_tables
-from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.devices import Device
 from usb_dashboard.history import History
 from usb_dashboard.panels.instances import row_actions
 from usb_dashboard.panels.project import servers
@@ -60,12 +58,8 @@ class DeviceRow(usb_tables.DeviceRow):
 def _server(device: Device) -> Any:
     if device.server_id is None:
         return None
-    page = html.escape(reverse("horizon:project:instances:detail", args=(device.server_id,)))
-    # The colour that Horizon's themes give links is hard to read.
-    style = "color: inherit; text-decoration: underline"
-    return mark_safe(  # noqa: S308  it is escaped
-        f'<a href="{page}" style="{style}">{verbatim(device.server_name)}</a>'
-    )
+    page = reverse("horizon:project:instances:detail", args=(device.server_id,))
+    return usb_tables.link(page, device.server_name)
 
 
 class DevicesTable(usb_tables.DevicesTable):
