@@ -42,7 +42,7 @@ test-lab:
 	$(PYTEST) tests/lab
 
 test-cloud:
-	lab/bootstrap
+	lab/bootstrap chromium chromium-driver fonts-liberation
 	$(PYTEST) tests/cloud
 
 lint:

@@ -56,10 +56,14 @@ class HistoryView(errors.LoginView, forms.ModalFormMixin, views.HorizonTemplateV
 
     template_name = "usb/history.html"
     page_title = modal_header = _("History of USB Device")
+    modal_id = "usb_history_modal"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the table, or why there is none."""
-        context = super().get_context_data(**kwargs) | {"modal_header": self.modal_header}
+        context = super().get_context_data(**kwargs) | {
+            "modal_header": self.modal_header,
+            "modal_id": self.modal_id,
+        }
         device_id = self.kwargs["device_id"]
         try:
             device = api.device_get(self.request, device_id)

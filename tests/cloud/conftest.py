@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, VENV, Site
 from lab.host import Host
 from novaclient_usb import client
+from tests.cloud.browser import SCREENSHOTS, Browser
 
 _SERVER_SECONDS = 600
 # A guest boots on an emulated processor in an emulated processor, beside two others.
@@ -32,6 +34,11 @@ class Cloud:
 
     site: Site
     host: Host
+
+    @property
+    def horizon(self) -> str:
+        """The address of Horizon."""
+        return f"http://localhost:{self.site.ports['horizon']}"
 
     def nova(self, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``nova`` as a user of the cloud; both streams and the exit status are what the user sees."""
@@ -146,3 +153,41 @@ def _detach_all(cloud: Cloud) -> None:
             usb.attachments.delete(device["server_id"], device["id"])
         for device in held:
             usb.attachments.wait_detached(device["server_id"], device["id"])
+
+
+@pytest.fixture(scope="session")
+def browsers(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Browser]]:
+    """Each user's browser, logged in."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    users: dict[str, Browser] = {}
+    try:
+        for user in ("demo", "other", "admin"):
+            users[user] = Browser(cloud.horizon, tmp_path_factory.mktemp(f"chromium-{user}"))
+            users[user].log_in(user, cloud.site.passwords[user])
+        yield users
+    finally:
+        for browser in users.values():
+            browser.quit()
+
+
+@pytest.fixture
+def demo(browsers: dict[str, Browser], request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """The browser of an ordinary user."""
+    yield from _in_use(browsers["demo"], request)
+
+
+@pytest.fixture
+def other(browsers: dict[str, Browser], request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """The browser of a user of another project."""
+    yield from _in_use(browsers["other"], request)
+
+
+@pytest.fixture
+def admin(browsers: dict[str, Browser], request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """The browser of the operator."""
+    yield from _in_use(browsers["admin"], request)
+
+
+def _in_use(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browser]:
+    yield browser
+    browser.shot(f"end-of-{request.node.name}-{request.fixturename}")
