@@ -13,7 +13,7 @@ from compute_shim import conf as configuration
 from compute_shim.agent import device_spec, service
 from compute_shim.cmd import signals
 from compute_shim.hypervisor.base import UnsafeHost
-from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.hypervisor.libvirt.qemu import Qemu
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     try:
         conf = configuration.load()
         log.setup(conf, configuration.PROJECT)
-        service.run(conf, Host(conf.libvirt.connection_uri), stop)
+        service.run(conf, Qemu(conf.libvirt.connection_uri), stop)
     except (cfg.Error, device_spec.InvalidDeviceSpec, UnsafeHost) as error:
         print(f"usb-shim-agent: {error}", file=sys.stderr)
         return 1
