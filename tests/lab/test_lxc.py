@@ -174,9 +174,9 @@ def test_a_container_that_stops_starts_and_reboots(world: Containers) -> None:
     world.virsh("start", "box")
     world.wait_state("LABSTICK01", "attached")
     assert world.nodes("box") == [node(stick)]
-    before = world.virsh("domid", "box")
+    before = world.virsh("domid", "box").strip()
     world.shell(f"echo 'python3 -c \"import ctypes; ctypes.CDLL(None).reboot(0x1234567)\"' > {_ROOT}/box/do")
-    until(lambda: world.virsh("domid", "box") not in (before, "-"), "the container does not reboot")
+    until(lambda: world.virsh("domid", "box").strip() not in (before, "-"), "the container does not reboot")
     world.shell(f"rm -f {_ROOT}/box/do*")
     until(lambda: world.nodes("box") == [node(stick)], "the container lost its stick when it rebooted")
     world.wait_state("LABSTICK01", "attached")
