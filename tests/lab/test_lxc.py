@@ -16,8 +16,13 @@ from lab.stack import HOST, Stack
 from tests.lab.world import OTHER_PROJECT, PROJECT, World, until
 
 _ROOT = "/var/lib/lab-containers"
-# Runs what comes through one pipe, and answers through the other.
-_INIT = "mkfifo /do /done; while :; do sh < /do > /done 2>&1; done"
+# Runs what is put into /do, one after the other.
+_INIT = """
+while :; do
+  if [ -f /do ]; then mv /do /doing; sh /doing > /out 2>&1; mv /out /done; fi
+  sleep 0.1
+done
+"""
 
 # USBDEVFS_CLAIMINTERFACE (linux/usbdevice_fs.h) of interface 0; a descriptor begins with its length and type.
 _USE = """
@@ -52,15 +57,15 @@ class Containers(World):
         """What a command prints that the container itself runs."""
         code = base64.b64encode(command.encode()).decode()
         done = self.shell(
-            f"cd {_ROOT}/{server}; until [ -p done ]; do sleep 0.1; done;"
-            f" echo {code} | base64 -d > do; cat done"
+            f"cd {_ROOT}/{server}; echo {code} | base64 -d > asked; mv asked do;"
+            " until [ -f done ]; do sleep 0.1; done; cat done; rm done"
         )
         return done.stdout
 
     def use(self, server: str, node: str) -> str:
         """A program in the container claims the device and reads its descriptor, or is told why it cannot."""
         code = base64.b64encode(_USE.encode()).decode()
-        said = self.inside(server, f"echo {code} | base64 -d > /use.py; python3 -ISs /use.py {node}")
+        said = self.inside(server, f"echo {code} | base64 -d > /use.py; exec python3 -ISs /use.py {node}")
         return str(json.loads(said))
 
     def nodes(self, server: str) -> list[str]:
@@ -170,8 +175,9 @@ def test_a_container_that_stops_starts_and_reboots(world: Containers) -> None:
     world.wait_state("LABSTICK01", "attached")
     assert world.nodes("box") == [node(stick)]
     before = world.virsh("domid", "box").strip()
-    world.inside("box", "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x1234567)'")
+    world.shell(f"echo 'python3 -c \"import ctypes; ctypes.CDLL(None).reboot(0x1234567)\"' > {_ROOT}/box/do")
     until(lambda: world.virsh("domid", "box").strip() not in (before, "-"), "the container does not reboot")
+    world.shell(f"rm -f {_ROOT}/box/do*")
     until(lambda: world.nodes("box") == [node(stick)], "the container lost its stick when it rebooted")
     world.wait_state("LABSTICK01", "attached")
 
@@ -187,7 +193,7 @@ def test_a_container_starts_without_its_stick(world: Containers) -> None:
 def test_a_program_that_has_the_device_open_keeps_it_from_the_next_server(world: Containers) -> None:
     stick = world.attach("LABSTICK01", "box")
     server = world.servers["box"].uuid
-    world.inside("box", f"(exec 3<> {node(stick)}; exec sleep 600) > /dev/null 2>&1 & echo $! > /pid")
+    world.inside("box", f"(exec 3<> {node(stick)}; exec sleep 600) > /dev/null & echo $! > /pid")
     world.usb.attachments.delete(server, stick["id"])
     world.wait_state("LABSTICK01", "detaching", "a program in the server still has it open: end that program")
     with pytest.raises(exceptions.Conflict):
