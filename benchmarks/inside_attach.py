@@ -21,7 +21,7 @@ from compute_shim.agent import device_spec
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.survey import Survey
 from compute_shim.hypervisor.libvirt.config import hostdev_xml
-from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Claim, Device, Outcome, State
 
 DEVICE_ID = "benchmark"
@@ -66,7 +66,7 @@ class Listener:
 
 def main() -> None:
     uuid, port, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    host = Host("qemu:///system")
+    host = Qemu("qemu:///system")
     listener = Listener()
     agent = Agent(host, Survey(device_spec.parse(["{}"])), listener, NEVER)  # type: ignore[arg-type]
     threading.Thread(target=agent.run, daemon=True).start()

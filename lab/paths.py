@@ -20,6 +20,7 @@ PACKAGES = (
     "iproute2",
     "kmod",
     "libvirt-clients",
+    "libvirt-daemon-driver-lxc",
     "libvirt-daemon-system",
     "qemu-system-x86",
     "qemu-utils",

@@ -25,17 +25,19 @@ class Agent:
         self.host = host
         self._config = ETC / f"agent-{host.name}.conf"
 
-    def configure(self, device_spec: str | None) -> None:
+    def configure(self, device_spec: str | None, driver: str = "qemu") -> None:
         """Write the agent's configuration; one that runs does not read it.
 
         :param device_spec: None for no rule at all.
+        :param driver: of libvirt, qemu or lxc.
         """
         rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
         pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._stack.quick else ""
         transport_url = self._stack.site.transport_url(GATEWAY)
         write_private(
             self._config,
-            f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n{pace}{rules}",
+            f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n"
+            f"[libvirt]\nconnection_uri = {driver}:///system\n{pace}{rules}",
         )
 
     def start(self) -> None:

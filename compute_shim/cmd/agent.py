@@ -12,8 +12,8 @@ from oslo_log import log
 from compute_shim import conf as configuration
 from compute_shim.agent import device_spec, service
 from compute_shim.cmd import signals
-from compute_shim.hypervisor.base import UnsafeHost
-from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.hypervisor.base import UnsafeHost, UnsupportedHypervisor
+from compute_shim.hypervisor.libvirt.drivers import driver
 
 
 def main() -> int:
@@ -22,8 +22,8 @@ def main() -> int:
     try:
         conf = configuration.load()
         log.setup(conf, configuration.PROJECT)
-        service.run(conf, Host(conf.libvirt.connection_uri), stop)
-    except (cfg.Error, device_spec.InvalidDeviceSpec, UnsafeHost) as error:
+        service.run(conf, driver(conf.libvirt.connection_uri), stop)
+    except (cfg.Error, device_spec.InvalidDeviceSpec, UnsafeHost, UnsupportedHypervisor) as error:
         print(f"usb-shim-agent: {error}", file=sys.stderr)
         return 1
     return 0

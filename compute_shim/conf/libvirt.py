@@ -8,6 +8,7 @@ OPTS = [
     cfg.StrOpt(
         "connection_uri",
         default="qemu:///system",
-        help="URI of the libvirt daemon of this host, as nova-compute uses it.",
+        help="URI of the libvirt daemon of this host, as nova-compute uses it. It selects the driver:"
+        " qemu:///system or lxc:///system (doc/drivers.rst says what each can do).",
     ),
 ]

@@ -26,6 +26,10 @@ class UnsafeHost(Exception):
     """This host's devices are not safe from its servers; the text says what to change."""
 
 
+class UnsupportedHypervisor(Exception):
+    """There is no driver for what the configuration names; the text says which there are."""
+
+
 class HypervisorUnavailable(HypervisorError):
     """The hypervisor's daemon does not answer."""
 

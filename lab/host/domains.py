@@ -55,6 +55,28 @@ def guest(server: Server, image: GuestImage, memory_mib: int = 128) -> str:
     return _xml(domain)
 
 
+def container(server: Server, root: str) -> str:
+    """Return the XML of a container with a root directory of its own and the host's /usr.
+
+    It runs the shell script /init there.
+    """
+    domain = ET.Element("domain", type="lxc")
+    ET.SubElement(domain, "name").text = server.name
+    ET.SubElement(domain, "uuid").text = server.uuid
+    ET.SubElement(domain, "memory", unit="MiB").text = "64"
+    system = ET.SubElement(domain, "os")
+    ET.SubElement(system, "type").text = "exe"
+    ET.SubElement(system, "init").text = "/usr/bin/dash"
+    ET.SubElement(system, "initarg").text = "/init"
+    devices = ET.SubElement(domain, "devices")
+    for source, target in ((root, "/"), ("/usr", "/usr")):
+        filesystem = ET.SubElement(devices, "filesystem", type="mount")
+        ET.SubElement(filesystem, "source", dir=source)
+        ET.SubElement(filesystem, "target", dir=target)
+    ET.SubElement(devices, "console", type="pty")
+    return _xml(domain)
+
+
 def _domain(server: Server, memory_mib: int, machine: str, usb: str) -> ET.Element:
     domain = ET.Element("domain", type="qemu")
     ET.SubElement(domain, "name").text = server.name
@@ -87,9 +109,9 @@ def define(host: Host, xml: str) -> None:
     virsh(host, "define", "/dev/stdin", stdin=xml)
 
 
-def virsh(host: Host, *arguments: str, stdin: str = "") -> str:
+def virsh(host: Host, *arguments: str, stdin: str = "", driver: str = "qemu") -> str:
     """Run virsh against the lab host's libvirtd, and return what it prints. Raises HostError if it fails."""
-    argv = ["virsh", "--quiet", "--connect", host.libvirt_uri, *arguments]
+    argv = ["virsh", "--quiet", "--connect", host.driver_uri(driver), *arguments]
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True)
     if done.returncode:
         raise HostError(f"virsh {' '.join(arguments)} on {host.name}: {done.stderr.strip()}")

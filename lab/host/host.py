@@ -162,7 +162,11 @@ class Host:
     @property
     def libvirt_uri(self) -> str:
         """The URI of the libvirtd in the host, for a client on this machine."""
-        return f"qemu+tcp://127.0.0.1:{self._port('libvirt')}/system"
+        return self.driver_uri("qemu")
+
+    def driver_uri(self, driver: str) -> str:
+        """The same for one of its drivers: qemu or lxc."""
+        return f"{driver}+tcp://127.0.0.1:{self._port('libvirt')}/system"
 
     def run(
         self,

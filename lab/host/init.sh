@@ -56,11 +56,12 @@ done
 
 /lib/systemd/systemd-udevd --daemon
 modprobe xhci_pci
+modprobe fuse # for libvirt's LXC driver
 say "USB controllers found"
 
 # The machine's own domains, networks and state are no business of this host.
 rm -rf /etc/libvirt/qemu/*.xml /etc/libvirt/qemu/autostart/* /etc/libvirt/qemu/networks/autostart/* \
-  /var/lib/libvirt/qemu/* /var/log/libvirt/qemu/*
+  /var/lib/libvirt/qemu/* /var/log/libvirt/qemu/* /etc/libvirt/lxc/*.xml /etc/libvirt/lxc/autostart/*
 cat >> /etc/libvirt/qemu.conf << END
 user = "root"
 group = "root"

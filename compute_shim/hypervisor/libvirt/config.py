@@ -27,6 +27,14 @@ def hostdev_xml(device_id: str, device: Device) -> str:
     return ElementTree.tostring(hostdev, encoding="unicode")
 
 
+def address_xml(bus: int, device: int) -> str:
+    """A hostdev as libvirt finds it where it knows no alias: by its address on the host."""
+    hostdev = ElementTree.Element("hostdev", mode="subsystem", type="usb", managed="no")
+    source = ElementTree.SubElement(hostdev, "source")
+    ElementTree.SubElement(source, "address", bus=str(bus), device=str(device))
+    return ElementTree.tostring(hostdev, encoding="unicode")
+
+
 def is_active(domain_xml: str) -> bool:
     """Whether a domain's XML is that of a running one: only such a one has an id.
 

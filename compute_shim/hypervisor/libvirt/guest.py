@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of one libvirt domain."""
+"""The verbs of one libvirt domain of QEMU."""
 
 from __future__ import annotations
 
@@ -17,6 +17,20 @@ AFFECT_CONFIG = 2
 XML_INACTIVE = 2
 
 
+def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
+    """A domain with what it has and what its definition has. Lets `libvirt.libvirtError` rise.
+
+    :param domain: a `libvirt.virDomain`
+    :param live: what a running domain has, from its XML.
+    """
+    now = domain.XMLDesc(0)
+    running = config.is_active(now)
+    defined: tuple[Hostdev, ...] = ()
+    if domain.isPersistent():
+        defined = config.usb_hostdevs(domain.XMLDesc(XML_INACTIVE))
+    return Domain(domain.UUIDString(), domain.name(), running, live(now) if running else (), defined)
+
+
 class Guest:
     """A domain. Every method lets `libvirt.libvirtError` rise; `host.Host` translates it."""
 
@@ -29,13 +43,7 @@ class Guest:
 
         :param trusted: False for a hostdev that is empty, whatever it looks like.
         """
-        now = self._domain.XMLDesc(0)
-        running = config.is_active(now)
-        live = self._really(config.usb_hostdevs(now), trusted) if running else ()
-        defined: tuple[Hostdev, ...] = ()
-        if self._domain.isPersistent():
-            defined = config.usb_hostdevs(self._domain.XMLDesc(XML_INACTIVE))
-        return Domain(self._domain.UUIDString(), self._domain.name(), running, live, defined)
+        return describe(self._domain, lambda now: self._really(config.usb_hostdevs(now), trusted))
 
     def _really(
         self, hostdevs: tuple[Hostdev, ...], trusted: Callable[[Hostdev], bool]

@@ -7,6 +7,7 @@ let go of.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -26,15 +27,19 @@ def open_devices(
     """
     try:
         pid = int((run / f"{domain}.pid").read_text())
-        descriptors = os.listdir(f"{proc}/{pid}/fd")  # noqa: PTH208  names, without a Path for each
+        nodes = [_NODE.fullmatch(path) for path in open_paths(pid, proc)]
     except (OSError, ValueError):
         return None
-    found = set()
-    for descriptor in descriptors:
-        try:
-            node = _NODE.fullmatch(os.readlink(f"{proc}/{pid}/fd/{descriptor}"))  # noqa: PTH115
-        except OSError:
-            continue
-        if node:
-            found.add((int(node[1]), int(node[2])))
+    return {(int(node[1]), int(node[2])) for node in nodes if node}
+
+
+def open_paths(pid: int, proc: Path = Path("/proc")) -> list[str]:
+    """What a process has open.
+
+    :raises OSError: it has ended
+    """
+    found = []
+    for descriptor in os.listdir(f"{proc}/{pid}/fd"):  # noqa: PTH208  names, without a Path for each
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"{proc}/{pid}/fd/{descriptor}"))  # noqa: PTH115
     return found

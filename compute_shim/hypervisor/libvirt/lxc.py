@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libvirt's LXC driver."""
+
+from __future__ import annotations
+
+import functools
+
+import libvirt
+
+from compute_shim.hypervisor import base
+from compute_shim.hypervisor.libvirt import config, container, guest, marks
+from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.objects import Device
+
+
+class Lxc(Host):
+    """The servers are containers, which get the node of a device; the host keeps its own driver on it.
+
+    `marks` says which hostdevs are ours. Those of a definition cannot be marked, and none of ours is ever
+    written there.
+    """
+
+    def problems(self) -> list[str]:
+        return []
+
+    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            before = marks.read(domain.XMLDesc(0))
+            _mark(domain, {**before, device_id: (device.bus, device.device)})
+            try:
+                domain.attachDeviceFlags(config.hostdev_xml(device_id, device), guest.AFFECT_LIVE)
+            except libvirt.libvirtError:
+                _mark(domain, before)
+                raise
+            after = self._describe(domain)
+        if after is not None and not any(
+            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
+        ):
+            self.detach(uuid, device_id, live=True, config=False)
+            raise base.HypervisorError("the container did not get the device: it went away")
+        return after
+
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            if live:
+                _remove(domain, device_id)
+            return self._describe(domain)
+
+    def _look(self, domain: libvirt.virDomain) -> base.Domain:
+        def live(now: str) -> tuple[base.Hostdev, ...]:
+            has = functools.partial(container.has_node, domain.name())
+            return marks.applied(config.usb_hostdevs(now), marks.read(now), has)
+
+        return guest.describe(domain, live)
+
+
+def _remove(domain: libvirt.virDomain, device_id: str) -> None:
+    now = domain.XMLDesc(0)
+    ours = marks.read(now)
+    address = ours.pop(device_id, None)
+    if address is None:
+        return
+    with container.node_on_host(address) as plugged:
+        if any(hostdev.address == address for hostdev in config.usb_hostdevs(now)):
+            domain.detachDeviceFlags(config.address_xml(*address), guest.AFFECT_LIVE)
+    if plugged and container.is_open(address):
+        # The note stays, and with it the device with its server.
+        raise base.HypervisorError("a program in the server still has it open: end that program")
+    _mark(domain, ours)
+
+
+def _mark(domain: libvirt.virDomain, ours: marks.Marks) -> None:
+    domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+        marks.written(ours),
+        marks.PREFIX,
+        marks.NAMESPACE,
+        guest.AFFECT_LIVE,
+    )

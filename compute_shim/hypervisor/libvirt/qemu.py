@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libvirt's QEMU driver."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+
+from compute_shim.hypervisor import base
+from compute_shim.hypervisor.libvirt import protection
+from compute_shim.hypervisor.libvirt.guest import Guest
+from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.objects import Device, Waiting
+
+# A removal needs nothing from the guest and is done within a second even under emulation; QEMU or its
+# host being stuck is what takes longer.
+_REMOVAL_SECONDS = 10
+
+# QEMU opens what the saved domain had, and lets it go again when its state has been loaded; until then it
+# looks as if it were attached.
+_ARRIVALS = (
+    libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_RESTORED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT,
+)
+
+
+class Qemu(Host):
+    """The servers are QEMU's processes, which open the devices that they have.
+
+    :raises compute_shim.hypervisor.base.UnsafeHost: at once, if libvirt's settings endanger its devices
+    """
+
+    def __init__(self, uri: str) -> None:
+        protection.refuse_unsafe()
+        super().__init__(uri)
+        self._removed: dict[tuple[str, str], threading.Event] = {}
+        # Domains that arrived with hostdevs of their past, and what was attached since.
+        self._arrived: set[str] = set()
+        self._proven: set[tuple[str, str]] = set()
+
+    def problems(self) -> list[str]:
+        problem = protection.hook_problem()
+        return [] if problem is None else [problem]
+
+    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            guest = Guest(domain)
+            _refuse_if_busy(domain)
+            guest.attach(device_id, device)
+            self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
+            after = self._describe(domain)
+        # An attach of an absent device succeeds as well.
+        if after is not None and not any(
+            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
+        ):
+            self.detach(uuid, device_id, live=True, config=False)
+            raise base.HypervisorError("QEMU did not open the device: it went away, or refuses to work")
+        return after
+
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
+        # Two calls: one with both flags is all or nothing, and fails if either has no such hostdev.
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            guest = Guest(domain)
+            if live:
+                _refuse_if_busy(domain)
+                self._remove(guest, uuid, device_id)
+            if config:
+                with _absence_is_success():
+                    guest.undefine_hostdev(device_id)
+            return self._describe(domain)
+
+    def _remove(self, guest: Guest, uuid: str, device_id: str) -> None:
+        key = (uuid, f"{base.ALIAS_PREFIX}{device_id}")
+        removed = self._removed[key] = threading.Event()
+        try:
+            with _absence_is_success() as absent:
+                guest.request_removal(device_id)
+            if not absent and not removed.wait(_REMOVAL_SECONDS):
+                raise base.HypervisorError(f"not removed from the domain within {_REMOVAL_SECONDS} s")
+        finally:
+            del self._removed[key]
+
+    def _look(self, domain: libvirt.virDomain) -> base.Domain:
+        uuid = domain.UUIDString()
+        return Guest(domain).describe(
+            lambda hostdev: uuid not in self._arrived or (uuid, hostdev.alias) in self._proven
+        )
+
+    def _open(self) -> libvirt.virConnect:
+        connection = super()._open()
+        for event, callback in (
+            (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, self._device_changed),
+            (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device_removed),
+        ):
+            connection.domainEventRegisterAny(None, event, callback, None)
+        return connection
+
+    # As in `Host`, the callbacks run in the event thread.
+
+    def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
+        uuid = domain.UUIDString()
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+            self._proven.difference_update({key for key in tuple(self._proven) if key[0] == uuid})
+            if detail in _ARRIVALS:
+                self._arrived.add(uuid)
+            else:
+                self._arrived.discard(uuid)
+        super()._lifecycle(connection, domain, event, detail, opaque)
+
+    def _device_changed(self, connection: Any, domain: Any, alias: str, opaque: Any) -> None:
+        self._on_change(domain.UUIDString())
+
+    def _device_removed(self, connection: Any, domain: Any, alias: str, opaque: Any) -> None:
+        waiter = self._removed.get((domain.UUIDString(), alias))
+        if waiter is not None:
+            waiter.set()
+        self._on_change(domain.UUIDString())
+
+
+def _refuse_if_busy(domain: libvirt.virDomain) -> None:
+    """Raise `base.HypervisorBusy` while a domain is migrated or saved: a change would block till the end."""
+    try:
+        busy = domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+    except libvirt.libvirtError as error:
+        # "Migration statistics are available only on the source host", says the one that it comes to.
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+            raise
+        busy = True
+    if busy:
+        raise base.HypervisorBusy(Waiting.BUSY)
+
+
+@contextlib.contextmanager
+def _absence_is_success() -> Iterator[list[bool]]:
+    """Swallow the refusal that says there is no such hostdev, and put it into the list that it yields.
+
+    libvirt 9.0 says so with VIR_ERR_INTERNAL_ERROR for an alias and with VIR_ERR_DEVICE_MISSING else.
+    """
+    absent: list[bool] = []
+    try:
+        yield absent
+    except libvirt.libvirtError as error:
+        missing = error.get_error_code() == libvirt.VIR_ERR_DEVICE_MISSING
+        if not missing and "no device found with alias" not in str(error):
+            raise
+        absent.append(True)
