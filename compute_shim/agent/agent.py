@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 import queue
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from oslo_log import log
 
-from compute_shim.agent import executor, planner
+from compute_shim.agent import executor, planner, usb_reset
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.survey import Survey
 from compute_shim.hypervisor.base import Domain, Driver, HypervisorUnavailable
@@ -66,19 +66,31 @@ class Agent:
     """What a host has, what is wanted of it, and the thread that closes the difference.
 
     :param interval: seconds between two looks at everything.
+    :param reset_device: resets a device of the host, raises OSError.
     """
 
-    def __init__(self, driver: Driver, survey: Survey, courier: Courier, interval: float) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        survey: Survey,
+        courier: Courier,
+        interval: float,
+        reset_device: Callable[[Device], None] = usb_reset.reset,
+    ) -> None:
         self._driver = driver
         self._survey = survey
         self._courier = courier
         self._interval = interval
+        self._reset_device = reset_device
         self._inbox: queue.SimpleQueue[_Note] = queue.SimpleQueue()
         self._devices: list[Device] | None = None
         self._problems: list[str] = []
         self._domains: dict[str, Domain] | None = None
         self._claims: dict[str, Claim] | None = None
         self._refusals: dict[str, _Refusal] = {}
+        # What became of the reset of a device that was given back. Who starts anew resets it once more: the
+        # claim says that it is due until it is known to be free.
+        self._resets: dict[str, str] = {}
         driver.listen(self._domain_changed)
 
     def devices_changed(self) -> None:
@@ -157,6 +169,7 @@ class Agent:
             merged[claim.device_id] = old if old and old.generation > claim.generation else claim
             if old is None or old.generation < claim.generation:
                 self._refusals.pop(claim.device_id, None)
+                self._resets.pop(claim.device_id, None)
         self._claims = merged
 
     def _read_devices(self) -> None:
@@ -187,8 +200,11 @@ class Agent:
         done = executor.execute(actions, self._driver, self._survey.look_again)
         self._remember(actions, done.refusals)
         self._domains = _updated(self._domains, done.domains)
+        domains = self._domains.values()
+        for reset in planner.resets(claims, self._devices, domains, self._resets):
+            self._resets[reset.device_id] = executor.reset(reset, self._survey.look_again, self._reset_device)
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
-        self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
+        self._courier.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
 
     def _busy(self) -> bool:
         return any(refusal.reason == Waiting.BUSY for refusal in self._refusals.values())
