@@ -43,7 +43,7 @@ class Guest:
         """The hostdevs; one of ours whose device QEMU does not have open is empty."""
         if not any(hostdev.device_id for hostdev in hostdevs):
             return hostdevs
-        held = process.open_devices(self._domain.name())
+        held = process.held_devices(self._domain.name())
         return tuple(
             dataclasses.replace(hostdev, missing=True)
             if hostdev.device_id and not (trusted(hostdev) and (held is None or hostdev.address in held))
