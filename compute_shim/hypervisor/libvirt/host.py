@@ -12,7 +12,7 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import protection
+from compute_shim.hypervisor.libvirt import protection, refusals
 from compute_shim.hypervisor.libvirt.guest import Guest
 from compute_shim.objects import Device, Waiting
 
@@ -88,7 +88,7 @@ class Host(base.Driver):
             domain = connection.lookupByUUIDString(uuid)
             guest = Guest(domain)
             _refuse_if_busy(domain)
-            guest.attach(device_id, device)
+            _attach(guest, device_id, device)
             self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
             after = self._describe(domain)
         # An attach of an absent device succeeds as well.
@@ -152,7 +152,8 @@ class Host(base.Driver):
             if self._connection is None or not self._connection.isAlive():
                 self.close()
                 raise base.HypervisorUnavailable(f"libvirt at {self._uri}: {error}") from error
-            raise base.HypervisorError(str(error)) from error
+            LOG.warning("libvirt refused: %s", error)
+            raise base.HypervisorError(refusals.explained(str(error))) from error
 
     def _open(self) -> libvirt.virConnect:
         connection = libvirt.open(self._uri)
@@ -199,6 +200,16 @@ def _run_events() -> None:
             libvirt.virEventRunDefaultImpl()
         except libvirt.libvirtError:
             LOG.exception("libvirt's event loop failed; it goes on")
+
+
+def _attach(guest: Guest, device_id: str, device: Device) -> None:
+    """Attach; a refusal is explained by what the guest has."""
+    try:
+        guest.attach(device_id, device)
+    except libvirt.libvirtError as error:
+        reason = refusals.explained(str(error), guest.usb_controllers(), device.speed)
+        LOG.warning("libvirt refused: %s", error)
+        raise base.HypervisorError(reason) from error
 
 
 def _refuse_if_busy(domain: libvirt.virDomain) -> None:
