@@ -254,6 +254,41 @@ def test_a_refusal_is_reported_and_not_repeated_at_once(
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
 
 
+def test_what_a_server_refused_is_tried_again_when_the_server_has_changed(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another device left it, for one, and so a port is free."""
+    monkeypatch.setattr(agent_module, "_RETRY_SECONDS", NEVER)
+    monkeypatch.setattr(agent_module, "_LONGEST_PAUSE_SECONDS", NEVER)
+    by_hand = Hostdev("hostdev0", 1, 7)
+    it = world([claim(1, SERVER)], [device(1)], [running(by_hand)])
+    it.driver.refuse = "No free USB ports"
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "failed"})
+    it.driver.refuse = None
+    it.driver.state[SERVER] = running()
+    it.driver.on_change(SERVER)
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+
+
+def test_what_is_refused_again_and_again_is_tried_less_and_less_often(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    it.driver.refuse = "failed to open host usb device"
+    pauses = []
+    it.start()
+    for tries in range(1, 5):
+
+        def tried(tries: int = tries) -> bool:
+            it.driver.on_change(SERVER)
+            return len(it.driver.calls) >= tries
+
+        until(tried)
+        until(lambda: bool(it.agent._refusals))
+        pauses.append(it.agent._refusals["device-1"].pause)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > pauses[0]
+
+
 def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
     it.survey.look_again = lambda plugged: None  # type: ignore[method-assign]
