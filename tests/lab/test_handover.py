@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 
+from lab.host import domains
 from tests.lab.world import World
 
 
@@ -55,7 +56,7 @@ def test_a_server_that_is_killed_and_deleted(world: World) -> None:
         world.wait_state("LABSTICK01", "waiting", "the server is on another host")
         world.detach("LABSTICK01")
     finally:
-        world.shell(f"cat > /tmp/one.xml <<'END'\n{definition}\nEND\nvirsh define /tmp/one.xml")
+        domains.define(world.host, definition)
     assert resets(world) == before + 1
     assert history(world)[0] == ("available", "reset")
     world.attach("LABSTICK01", "two")

@@ -113,7 +113,7 @@ def test_whose_the_device_is_stays_a_secret(world: World) -> None:
     world.their_usb.attachments.create(world.servers["theirs"].uuid, world.device("LABSTICK01")["id"])
     until(lambda: world.held_by("LABSTICK01") == ["theirs"], "their server does not get the stick")
     libvirt = Libvirt(world.host.libvirt_uri)
-    with pytest.raises(HypervisorError, match="taken: another server on this host has it") as refusal:
+    with pytest.raises(HypervisorError, match="taken: another server on the same host has it") as refusal:
         libvirt.attach(world.servers["one"].uuid, "nobody", plugged(world, "LABSTICK01"))
     assert "theirs" not in str(refusal.value)
     libvirt.close()

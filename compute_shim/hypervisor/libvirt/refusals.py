@@ -57,7 +57,7 @@ def explained(text: str, controllers: Collection[str] = (), speed: str = "") -> 
     if "failed to open host usb device" in text:
         return "QEMU cannot use the device; pull it out and plug it in again"
     if "is in use by driver" in text:
-        return "taken: another server on this host has it, though nobody attached it here; ask the operator"
+        return "taken: another server on the same host has it; ask the operator to take it out there"
     if any(gone in text for gone in _GONE):
         return "the device went away before it could be attached"
     return _PRIVATE.sub("\N{HORIZONTAL ELLIPSIS}", text)

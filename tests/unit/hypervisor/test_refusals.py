@@ -70,7 +70,7 @@ GONE = "the device went away before it could be attached"
             "Requested operation is not valid: USB device 002:002 is in use by driver QEMU, domain secret",
             ["qemu-xhci"],
             "12",
-            "taken: another server on this host has it, though nobody attached it here; ask the operator",
+            "taken: another server on the same host has it; ask the operator to take it out there",
         ),
         ("internal error: Did not find USB device 46f4:0001 bus:2 device:99", ["qemu-xhci"], "12", GONE),
         ("Path '/dev/bus/usb/002/003' is not accessible: No such file or directory", [], "12", GONE),
