@@ -15,12 +15,21 @@ from compute_shim.hypervisor.libvirt.host import Host as Libvirt
 from compute_shim.objects import Device
 from lab.host import domains
 from lab.stack import HOST
+from tests.lab.gadget import gadget
 from tests.lab.world import PROJECT, World, until
 
 WAY_OUT = (
     "set hw:usb_model=qemu-xhci on the flavor or hw_usb_model=qemu-xhci on the image, and hw_input_bus=virtio"
     " on the image; then resize or rebuild the server"
 )
+# A USB input device with reports of 512 bytes: more than the 64 that fit a packet at 12 Mb/s (USB 2.0
+# specification, 5.7.3). Its report descriptor: one vendor-defined input.
+BIG_REPORTS = {
+    "protocol": b"0",
+    "subclass": b"0",
+    "report_length": b"512",
+    "report_desc": bytes.fromhex("0600ff0901a1010901150026ff00750896000281 02c0"),
+}
 PORTS_USED = "all USB ports of the server are in use; detach another USB device from it"
 
 
@@ -100,6 +109,24 @@ def test_a_controller_that_does_not_suit_the_speed(world: World) -> None:
         reason = f"the server's USB controller (ehci) does not suit a device of 12 Mb/s; {WAY_OUT}"
         wait_state(world, "1-6", "failed", reason)
         assert len(world.hostdevs()["odd"]) == 1
+
+
+def test_a_controller_that_is_too_slow(world: World) -> None:
+    """The one that Nova gives a server with a USB tablet. A stick works with it, only slowly."""
+    with odd_server(world, "piix3-uhci", "pc"):
+        attach(world, "2-1")
+        wait_state(world, "2-1", "attached")
+        with gadget(world.host, "", "", "BIG", "hid.0", BIG_REPORTS):
+            until(lambda: any(device["serial"] == "BIG" for device in world.devices()), "it is not listed")
+            device = world.device("BIG")
+            assert device["speed"] == "480"
+            attach(world, device["port"])
+            reason = f"the server's USB controller (piix3-uhci) does not suit a device of 480 Mb/s; {WAY_OUT}"
+            wait_state(world, device["port"], "failed", reason)
+            assert len(world.hostdevs()["odd"]) == 1
+            world.detach("BIG", "odd")
+        world.wait_state("BIG", "unavailable", "unplugged")
+        world.admin.devices.delete(device["id"])
 
 
 def plugged(world: World, serial: str) -> Device:
