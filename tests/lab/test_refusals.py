@@ -161,10 +161,12 @@ def test_a_device_that_is_gone_leaves_nothing_behind(world: World) -> None:
 def test_a_device_that_the_host_takes_back(world: World) -> None:
     """QEMU notices nothing, and goes on having it open."""
     world.attach("LABSTICK01")
+    world.stack.agent.stop()
     world.shell("echo 2-1:1.0 > /sys/bus/usb/drivers/usb-storage/bind")
     disk = world.disk("2-1")
     world.shell(f"mkdir -p /mnt/stick; mke2fs -q -F {disk} && mount {disk} /mnt/stick")
     try:
+        world.stack.agent.start()
         world.wait_state("LABSTICK01", "failed", "used by the host: mounted at /mnt/stick")
         assert world.hostdevs()["one"] == []
     finally:
