@@ -86,6 +86,7 @@ def test_a_server_without_a_usb_controller(world: World) -> None:
         ),
         ("q35", "qemu-xhci", ["2-1", "2-2", "2-3", "1-4"], PORTS_USED),
     ],
+    ids=["two", "four"],
 )
 def test_a_server_whose_ports_are_all_in_use(
     world: World, machine: str, usb: str, ports: list[str], reason: str
