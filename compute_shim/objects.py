@@ -82,6 +82,8 @@ class Claim:
     """What the database wants of one known device of a host.
 
     :param server_id: UUID of the server that has the device, None: no domain may hold it.
+    :param ending: a server gave the device back, and the agent has not said yet that it is free: it is to
+        be reset before that.
     :param generation: grows with every change of intent; of two claims on one device the one with the
         higher generation is true.
     """
@@ -91,6 +93,7 @@ class Claim:
     port: str
     generation: int
     server_id: str | None = None
+    ending: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +102,9 @@ class Outcome:
 
     :param generation: of the claim that it answers. An outcome of an older generation changes nothing.
     :param state: ATTACHED, WAITING or FAILED for a claim with a server. For one without: AVAILABLE when
-        no domain on the host holds the device any more, DETACHING while one still does.
-    :param reason: one sentence for people, where the state needs one.
+        no domain on the host holds the device any more and it was reset, DETACHING until then.
+    :param reason: one sentence for people, where the state needs one. With AVAILABLE it is what became of
+        the reset, for the device's history only.
     """
 
     device_id: str

@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 import queue
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from oslo_log import log
 
-from compute_shim.agent import executor, planner
+from compute_shim.agent import executor, planner, usb_reset
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.survey import Survey
 from compute_shim.hypervisor.base import Domain, Driver, HypervisorUnavailable
@@ -25,6 +25,9 @@ LOG = log.getLogger(__name__)
 
 # Seconds until the next try after the hypervisor did not answer, and before what it refused is tried again.
 _RETRY_SECONDS = 5
+# What is refused again and again is tried less and less often: with each try at a device that it cannot use,
+# QEMU 7.2 leaves a file open, and it has only so many.
+_LONGEST_PAUSE_SECONDS = 600
 # Until the next look at a server that could not be changed while it was moved or saved.
 _BUSY_SECONDS = 1
 
@@ -57,28 +60,43 @@ _Note = _ClaimsArrived | _DomainChanged | _DevicesChanged | _LookAtEverything | 
 
 @dataclasses.dataclass(frozen=True)
 class _Refusal:
+    """Why an action was refused, the time at which it is tried again, and the seconds between the two."""
+
     action: planner.Attach | planner.Detach
     reason: str
-    at: float
+    due: float
+    pause: float
 
 
 class Agent:
     """What a host has, what is wanted of it, and the thread that closes the difference.
 
     :param interval: seconds between two looks at everything.
+    :param reset_device: resets a device of the host, raises OSError.
     """
 
-    def __init__(self, driver: Driver, survey: Survey, courier: Courier, interval: float) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        survey: Survey,
+        courier: Courier,
+        interval: float,
+        reset_device: Callable[[Device], None] = usb_reset.reset,
+    ) -> None:
         self._driver = driver
         self._survey = survey
         self._courier = courier
         self._interval = interval
+        self._reset_device = reset_device
         self._inbox: queue.SimpleQueue[_Note] = queue.SimpleQueue()
         self._devices: list[Device] | None = None
         self._problems: list[str] = []
         self._domains: dict[str, Domain] | None = None
         self._claims: dict[str, Claim] | None = None
         self._refusals: dict[str, _Refusal] = {}
+        # What became of the reset of a device that was given back. Who starts anew resets it once more: the
+        # claim says that it is due until it is known to be free.
+        self._resets: dict[str, str] = {}
         driver.listen(self._domain_changed)
 
     def devices_changed(self) -> None:
@@ -142,7 +160,7 @@ class Agent:
         if everything or any(isinstance(note, _DevicesChanged) for note in notes):
             self._read_devices()
         if everything:
-            self._domains = {domain.uuid: domain for domain in self._driver.domains()}
+            self._see({domain.uuid: domain for domain in self._driver.domains()})
         else:
             self._read_domains({note.uuid for note in notes if isinstance(note, _DomainChanged)})
 
@@ -157,6 +175,7 @@ class Agent:
             merged[claim.device_id] = old if old and old.generation > claim.generation else claim
             if old is None or old.generation < claim.generation:
                 self._refusals.pop(claim.device_id, None)
+                self._resets.pop(claim.device_id, None)
         self._claims = merged
 
     def _read_devices(self) -> None:
@@ -172,7 +191,15 @@ class Agent:
         if self._domains is None:
             return
         found = {uuid: self._driver.domain(uuid) for uuid in uuids}
-        self._domains = _updated(self._domains, found)
+        self._see(_updated(self._domains, found))
+
+    def _see(self, domains: dict[str, Domain]) -> None:
+        """Take what is known of the domains; what one refused is tried again when it has changed."""
+        before, self._domains = self._domains or {}, domains
+        for device_id, refusal in tuple(self._refusals.items()):
+            server_id = refusal.action.server_id
+            if before.get(server_id) != domains.get(server_id):
+                self._refusals[device_id] = dataclasses.replace(refusal, due=0.0, pause=0.0)
 
     def _converge(self) -> None:
         # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
@@ -185,10 +212,13 @@ class Agent:
             if self._worth_trying(action)
         ]
         done = executor.execute(actions, self._driver, self._survey.look_again)
+        self._see(_updated(self._domains, done.domains))
         self._remember(actions, done.refusals)
-        self._domains = _updated(self._domains, done.domains)
+        domains = self._domains.values()
+        for reset in planner.resets(claims, self._devices, domains, self._resets):
+            self._resets[reset.device_id] = executor.reset(reset, self._survey.look_again, self._reset_device)
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
-        self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
+        self._courier.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
 
     def _busy(self) -> bool:
         return any(refusal.reason == Waiting.BUSY for refusal in self._refusals.values())
@@ -198,15 +228,17 @@ class Agent:
         refusal = self._refusals.get(action.device_id)
         if refusal is None or refusal.action != action or refusal.reason == Waiting.BUSY:
             return True
-        return time.monotonic() - refusal.at >= _RETRY_SECONDS
+        return time.monotonic() >= refusal.due
 
     def _remember(self, actions: list[planner.Attach | planner.Detach], refusals: dict[str, str]) -> None:
-        for action in actions:
-            self._refusals.pop(action.device_id, None)
+        before = {action.device_id: self._refusals.pop(action.device_id, None) for action in actions}
         for action in actions:
             if action.device_id in refusals:
+                last = before[action.device_id]
+                pause = 2 * last.pause if last and last.action == action else 0.0
+                pause = min(max(_RETRY_SECONDS, pause), _LONGEST_PAUSE_SECONDS)
                 reason = refusals[action.device_id]
-                self._refusals[action.device_id] = _Refusal(action, reason, time.monotonic())
+                self._refusals[action.device_id] = _Refusal(action, reason, time.monotonic() + pause, pause)
 
 
 def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) -> dict[str, Domain]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries out a plan on the hypervisor."""
+"""Carries out a plan on the hypervisor, and resets on the host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from oslo_log import log
 
-from compute_shim.agent.planner import Attach, Detach
+from compute_shim.agent.planner import Attach, Detach, Reset
 from compute_shim.hypervisor.base import Domain, Driver, HypervisorError, HypervisorUnavailable
 from compute_shim.objects import Device
 
@@ -65,3 +65,31 @@ def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Devic
     if device.blocked_reason is not None:
         raise HypervisorError(device.blocked_reason)
     return driver.attach(action.server_id, action.device_id, device)
+
+
+def reset(
+    action: Reset,
+    look_again: Callable[[Device], Device | None],
+    reset_device: Callable[[Device], None],
+) -> str:
+    """Reset a device that a server gave back; never one that the host uses.
+
+    A reset that fails does not keep the device: the next guest resets it again when it finds it, and a
+    device that is broken would fail there as well.
+
+    :param look_again: as for `execute`.
+    :param reset_device: raises OSError.
+    :returns: what became of it, for people
+    """
+    device = look_again(action.device)
+    if device is None:
+        return "not reset: it went away"
+    if device.blocked_reason is not None:
+        return f"not reset: {device.blocked_reason}"
+    try:
+        reset_device(device)
+    except OSError as error:
+        LOG.warning("Cannot reset device %s in port %s: %s", action.device_id, device.port, error)
+        return f"not reset: {error.strerror}"
+    LOG.info("Reset device %s in port %s", action.device_id, device.port)
+    return "reset"

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to do so that a host matches its claims: pure functions that touch nothing.
 
-`plan` compares what is wanted with what is, `judge` says afterwards what became of each claim. Both look
-at the same three things: the claims of the host, the devices plugged into it, and its domains.
+`plan` compares what is wanted with what is, `resets` says what has to be reset once that is done, and
+`judge` what became of each claim. All look at the same three things: the claims of the host, the devices
+plugged into it, and its domains.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, Device, Outcome, State, Waiting
@@ -46,6 +47,14 @@ class Attach:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Reset:
+    """Reset a device between two owners."""
+
+    device_id: str
+    device: Device
+
+
 class _Host:
     """The three things, indexed."""
 
@@ -58,11 +67,17 @@ class _Host:
         for claim in sorted(self.claims.values(), key=lambda claim: claim.device_id):
             if claim.server_id is not None:
                 self._first_claim.setdefault(claim.identity, claim.device_id)
+        live = [hostdev for domain in self.domains.values() for hostdev in domain.live]
+        self._held = {hostdev.address for hostdev in live if not hostdev.missing}
         self._strangers = {
-            (hostdev.bus, hostdev.device)
+            hostdev.address for hostdev in live if hostdev.device_id is None and not hostdev.missing
+        }
+        # Our devices that are in some domain, or in its definition.
+        self.present = {
+            hostdev.device_id
             for domain in self.domains.values()
-            for hostdev in domain.live
-            if hostdev.device_id is None and not hostdev.missing
+            for hostdev in domain.live + domain.config
+            if hostdev.device_id is not None
         }
 
     def device_of(self, claim: Claim) -> Device | None:
@@ -97,6 +112,13 @@ class _Host:
             expected += f" {serial[1:]}"
             found += " with another serial number"
         return State.FAILED, f"another device is in port {claim.port} (expected {expected}, found {found})"
+
+    def to_reset(self, claim: Claim) -> Device | None:
+        """The device that a server gave back, once no domain has it. One that is unplugged needs no reset."""
+        device = self.device_of(claim)
+        if not claim.ending or device is None or claim.device_id in self.present:
+            return None
+        return None if (device.bus, device.device) in self._held else device
 
     def belongs(self, domain: Domain, hostdev: Hostdev) -> bool:
         """Is this live hostdev what its claim wants, and is it really there?"""
@@ -141,31 +163,49 @@ def plan(
     return detaches + attaches
 
 
+def resets(
+    claims: Iterable[Claim], devices: Iterable[Device], domains: Iterable[Domain], done: Collection[str]
+) -> list[Reset]:
+    """What has to be reset before it can be given to another server, seen after the plan was carried out.
+
+    :param done: ids of the devices that were, since the server gave them back.
+    """
+    host = _Host(claims, devices, domains)
+    return [
+        Reset(claim.device_id, device)
+        for claim in host.claims.values()
+        if claim.device_id not in done and (device := host.to_reset(claim)) is not None
+    ]
+
+
 def judge(
     claims: Iterable[Claim],
     devices: Iterable[Device],
     domains: Iterable[Domain],
     refusals: Mapping[str, str],
+    resets: Mapping[str, str],
 ) -> list[Outcome]:
     """What became of each claim, seen after the plan was carried out.
 
     :param refusals: device id -> why the hypervisor refused.
+    :param resets: device id -> what became of its reset.
     """
     host = _Host(claims, devices, domains)
-    present: set[str] = set()
-    fulfilled: set[str] = set()
-    for domain in host.domains.values():
-        present |= {hostdev.device_id for hostdev in domain.live + domain.config if hostdev.device_id}
-        fulfilled |= {
-            hostdev.device_id
-            for hostdev in domain.live
-            if hostdev.device_id and host.belongs(domain, hostdev)
-        }
+    fulfilled = {
+        hostdev.device_id
+        for domain in host.domains.values()
+        for hostdev in domain.live
+        if hostdev.device_id and host.belongs(domain, hostdev)
+    }
 
     def state_of(claim: Claim) -> tuple[State, str | None]:
         refusal = refusals.get(claim.device_id)
         if claim.server_id is None:
-            return (State.DETACHING, refusal) if claim.device_id in present else (State.AVAILABLE, None)
+            if claim.device_id in host.present:
+                return State.DETACHING, refusal
+            if claim.device_id not in resets and host.to_reset(claim) is not None:
+                return State.DETACHING, None
+            return State.AVAILABLE, resets.get(claim.device_id)
         if claim.device_id in fulfilled:
             return State.ATTACHED, None
         if refusal == Waiting.BUSY:

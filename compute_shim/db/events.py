@@ -63,12 +63,14 @@ def record(
     before: Moment | None,
     cause: str | None = None,
     actor: Actor | None = None,
+    note: str | None = None,
 ) -> None:
     """Add what has changed since to the history of a device, if anything has.
 
     :param row: a device that has its id already.
     :param before: None for a device that nobody knew.
     :param cause: of a change that an agent told of, it is worked out.
+    :param note: what the state itself does not say.
     """
     now = Moment.of(row)
     if now == before:
@@ -78,7 +80,7 @@ def record(
             device_id=row.id,
             cause=cause or _cause(before, now),
             state=now.state,
-            state_reason=now.reason,
+            state_reason="; ".join(filter(None, (now.reason, note)))[: models.REASON_LENGTH] or None,
             # Of a device that was given back: who had it.
             instance_uuid=now.server_id or (before and before.server_id),
             project_id=now.project_id or (before and before.project_id),

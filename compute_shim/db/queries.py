@@ -101,10 +101,12 @@ def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -
         ).all()
         for row in rows:
             before = events.Moment.of(row)
-            if states.judge(row, by_id[row.id]):
-                events.record(session, row, before)
+            outcome = by_id[row.id]
+            if states.judge(row, outcome):
+                note = outcome.reason if outcome.state == State.AVAILABLE else None
+                events.record(session, row, before, note=note)
             else:
-                LOG.debug("Not an answer to the claim on device %s: %r", row.id, by_id[row.id])
+                LOG.debug("Not an answer to the claim on device %s: %r", row.id, outcome)
 
 
 # Claims. Each is decided by one UPDATE that names what must be true before it.

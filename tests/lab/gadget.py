@@ -7,47 +7,59 @@ Documentation/usb/gadget_configfs.rst of Linux; dummy_hcd is a host controller a
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from lab.host import Host
 
 _DIRECTORY = "/sys/kernel/config/usb_gadget/hostile"
 
+# The function of the gadget is $1.
 _PLUG = f"""
 set -e
 modprobe dummy_hcd is_super_speed=0
 modprobe libcomposite
 mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
-mkdir -p {_DIRECTORY}/configs/c.1 {_DIRECTORY}/functions/acm.0 {_DIRECTORY}/strings/0x409
+mkdir -p {_DIRECTORY}/configs/c.1 {_DIRECTORY}/functions/$1 {_DIRECTORY}/strings/0x409
 cd {_DIRECTORY}
 echo 0xdead > idVendor
 echo 0xbeef > idProduct
 %s
-ln -s functions/acm.0 configs/c.1/
+ln -s functions/$1 configs/c.1/
 ls /sys/class/udc | head -n 1 > UDC
 """
 
 _UNPLUG = f"""
 cd {_DIRECTORY}
 echo > UDC
-rm configs/c.1/acm.0
-rmdir configs/c.1 functions/acm.0 strings/0x409
+rm configs/c.1/$1
+rmdir configs/c.1 functions/$1 strings/0x409
 cd ..
 rmdir {_DIRECTORY}
 """
 
 
 @contextmanager
-def gadget(host: Host, manufacturer: str, product: str, serial: str) -> Iterator[None]:
-    """A device dead:beef with these strings is plugged in meanwhile."""
+def gadget(
+    host: Host,
+    manufacturer: str,
+    product: str,
+    serial: str,
+    function: str = "acm.0",
+    attributes: Mapping[str, bytes] = MappingProxyType({}),
+) -> Iterator[None]:
+    """A device dead:beef with these strings is plugged in meanwhile.
+
+    :param function: what it is: the name of a driver of gadgets and a number.
+    :param attributes: of the function, as its driver wants them written.
+    """
     strings = {"manufacturer": manufacturer, "product": product, "serialnumber": serial}
-    lines = [
-        f"echo {base64.b64encode(text.encode()).decode()} | base64 -d > strings/0x409/{name}"
-        for name, text in strings.items()
-    ]
-    host.run(_PLUG % "\n".join(lines))
+    files = {f"strings/0x409/{name}": text.encode() for name, text in strings.items()}
+    files |= {f"functions/{function}/{name}": value for name, value in attributes.items()}
+    lines = [f"echo {base64.b64encode(value).decode()} | base64 -d > {name}" for name, value in files.items()]
+    host.run(f"set -- {function}\n" + _PLUG % "\n".join(lines))
     try:
         yield
     finally:
-        host.run(_UNPLUG)
+        host.run(f"set -- {function}\n" + _UNPLUG)

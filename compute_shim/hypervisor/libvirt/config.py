@@ -50,6 +50,12 @@ def usb_hostdevs(domain_xml: str) -> tuple[Hostdev, ...]:
     return tuple(_hostdev(element) for element in domain.iterfind("devices/hostdev[@type='usb']"))
 
 
+def usb_controllers(domain_xml: str) -> tuple[str, ...]:
+    """The models of a domain's USB controllers, in libvirt's words."""
+    domain = ElementTree.fromstring(domain_xml)  # noqa: S314
+    return tuple(element.get("model", "") for element in domain.iterfind("devices/controller[@type='usb']"))
+
+
 def _hostdev(element: ElementTree.Element) -> Hostdev:
     alias = element.find("alias")
     source = element.find("source")

@@ -48,16 +48,20 @@ class Guest:
     def _really(
         self, hostdevs: tuple[Hostdev, ...], trusted: Callable[[Hostdev], bool]
     ) -> tuple[Hostdev, ...]:
-        """The hostdevs; one of ours whose device QEMU does not have open is empty."""
+        """The hostdevs; one of ours whose device QEMU does not have for itself is empty."""
         if not any(hostdev.device_id for hostdev in hostdevs):
             return hostdevs
-        held = process.open_devices(self._domain.name())
+        held = process.held_devices(self._domain.name())
         return tuple(
             dataclasses.replace(hostdev, missing=True)
             if hostdev.device_id and not (trusted(hostdev) and (held is None or hostdev.address in held))
             else hostdev
             for hostdev in hostdevs
         )
+
+    def usb_controllers(self) -> tuple[str, ...]:
+        """The models of its USB controllers."""
+        return config.usb_controllers(self._domain.XMLDesc(0))
 
     def attach(self, device_id: str, device: Device) -> None:
         """Plug the device into the running domain; the definition stays as it is."""

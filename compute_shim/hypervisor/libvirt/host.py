@@ -13,6 +13,7 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
+from compute_shim.hypervisor.libvirt import refusals
 
 LOG = log.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class Host(base.Driver):
             if self._connection is None or not self._connection.isAlive():
                 self.close()
                 raise base.HypervisorUnavailable(f"libvirt at {self._uri}: {error}") from error
-            raise base.HypervisorError(str(error)) from error
+            LOG.warning("libvirt refused: %s", error)
+            raise base.HypervisorError(refusals.explained(str(error))) from error
 
     def _open(self) -> libvirt.virConnect:
         connection = libvirt.open(self._uri)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the process of a domain really has open.
+"""What the process of a domain really has.
 
 Neither libvirt's XML nor QEMU's own list tells: after a resume both go on showing a device that QEMU has
-let go of.
+let go of. And a driver of the host can be bound to a device that QEMU still has open, by hand or because its
+module was loaded; then the host uses it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,27 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 # Node of a USB device: bus and device number in three digits each
 # (Documentation/driver-api/usb/usb.rst of Linux, "/dev/bus/usb").
 _NODE = re.compile(r"/dev/bus/usb/([0-9]{3})/([0-9]{3})")
+# Major number of these nodes (Documentation/admin-guide/devices.txt of Linux); the minor counts all devices
+# of the first bus, then those of the second (drivers/usb/core/devio.c: USB_DEVICE_DEV).
+_MAJOR = 189
+_DEVICES_ON_A_BUS = 128
+# When the guest changes the configuration, the host's drivers are bound until QEMU takes them off.
+_MOMENT_SECONDS = 0.2
 
 
-def open_devices(
-    domain: str, run: Path = Path("/run/libvirt/qemu"), proc: Path = Path("/proc")
+def held_devices(
+    domain: str,
+    run: Path = Path("/run/libvirt/qemu"),
+    proc: Path = Path("/proc"),
+    sys: Path = Path("/sys"),
 ) -> set[tuple[int, int]] | None:
-    """(bus, device) of each USB device that a domain's process has open; None if that cannot be told.
+    """(bus, device) of each USB device that a domain's process has for itself; None if that cannot be told.
 
     :param domain: its name.
     :param run: where libvirt keeps the process id of each domain (libvirt, src/qemu/qemu_conf.c: stateDir).
@@ -30,7 +41,8 @@ def open_devices(
         nodes = [_NODE.fullmatch(path) for path in open_paths(pid, proc)]
     except (OSError, ValueError):
         return None
-    return {(int(node[1]), int(node[2])) for node in nodes if node}
+    found = {(int(node[1]), int(node[2])) for node in nodes if node}
+    return {address for address in found if not _stays_with_the_host(sys, *address)}
 
 
 def open_paths(pid: int, proc: Path = Path("/proc")) -> list[str]:
@@ -43,3 +55,18 @@ def open_paths(pid: int, proc: Path = Path("/proc")) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(os.readlink(f"{proc}/{pid}/fd/{descriptor}"))  # noqa: PTH115
     return found
+
+
+def _stays_with_the_host(sys: Path, bus: int, device: int) -> bool:
+    """Is a driver of the host bound to the device, for longer than a moment?"""
+    if not _has_host_driver(sys, bus, device):
+        return False
+    time.sleep(_MOMENT_SECONDS)
+    return _has_host_driver(sys, bus, device)
+
+
+def _has_host_driver(sys: Path, bus: int, device: int) -> bool:
+    """What a process has taken is bound to usbfs; what it has only opened, to nothing."""
+    minor = (bus - 1) * _DEVICES_ON_A_BUS + device - 1
+    drivers = Path(f"{sys}/dev/char/{_MAJOR}:{minor}").glob("*:*/driver")
+    return any(driver.readlink().name != "usbfs" for driver in drivers)

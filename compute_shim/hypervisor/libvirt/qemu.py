@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import libvirt
+from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import protection
+from compute_shim.hypervisor.libvirt import protection, refusals
 from compute_shim.hypervisor.libvirt.guest import Guest
 from compute_shim.hypervisor.libvirt.host import Host
 from compute_shim.objects import Device, Waiting
+
+LOG = log.getLogger(__name__)
 
 # A removal needs nothing from the guest and is done within a second even under emulation; QEMU or its
 # host being stuck is what takes longer.
@@ -52,7 +55,7 @@ class Qemu(Host):
             domain = connection.lookupByUUIDString(uuid)
             guest = Guest(domain)
             _refuse_if_busy(domain)
-            guest.attach(device_id, device)
+            _attach(guest, device_id, device)
             self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
             after = self._describe(domain)
         # An attach of an absent device succeeds as well.
@@ -122,6 +125,16 @@ class Qemu(Host):
         if waiter is not None:
             waiter.set()
         self._on_change(domain.UUIDString())
+
+
+def _attach(guest: Guest, device_id: str, device: Device) -> None:
+    """Attach; a refusal is explained by what the guest has."""
+    try:
+        guest.attach(device_id, device)
+    except libvirt.libvirtError as error:
+        reason = refusals.explained(str(error), guest.usb_controllers(), device.speed)
+        LOG.warning("libvirt refused: %s", error)
+        raise base.HypervisorError(reason) from error
 
 
 def _refuse_if_busy(domain: libvirt.virDomain) -> None:

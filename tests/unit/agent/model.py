@@ -71,6 +71,7 @@ class FakeDriver(Driver):
         self.addresses = {(device.bus, device.device) for device in devices}
         self.calls: list[tuple] = []
         self.refuse: str | None = None
+        self.refuse_detach: str | None = None
         self.away = False
         self.busy = False
         self.complaints: list[str] = []
@@ -114,6 +115,8 @@ class FakeDriver(Driver):
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
         self._answer()
         self.calls.append(("detach", uuid, device_id, live, config))
+        if self.refuse_detach is not None:
+            raise HypervisorError(self.refuse_detach)
         domain = self.state[uuid]
 
         def without(hostdevs: tuple[Hostdev, ...]) -> tuple[Hostdev, ...]:
@@ -156,10 +159,11 @@ def _hostdevs(draw: st.DrawFn, taken: set[int]) -> tuple[Hostdev, ...]:
 @st.composite
 def hosts(draw: st.DrawFn) -> tuple[list[Claim], list[Device], list[Domain]]:
     """Any claims, any devices, any domains."""
-    claims = [
-        claim(number, draw(st.none() | _servers), identity=f"identity-{draw(st.integers(0, 4))}")
-        for number in draw(st.lists(st.integers(0, 4), unique=True))
-    ]
+    claims = []
+    for number in draw(st.lists(st.integers(0, 4), unique=True)):
+        server = draw(st.none() | _servers)
+        ending = server is None and draw(st.booleans())
+        claims.append(claim(number, server, identity=f"identity-{draw(st.integers(0, 4))}", ending=ending))
     addresses = draw(st.permutations(range(1, 10)))
     devices = [
         device(

@@ -82,7 +82,15 @@ class World:
         self.survey = FakeSurvey(devices)
         self.conductor = FakeConductor(claims)
         self.courier = Courier(self.conductor, NEVER)  # type: ignore[arg-type]
-        self.agent = Agent(self.driver, self.survey, self.courier, NEVER)  # type: ignore[arg-type]
+        self.resets: list[tuple[Device, bool]] = []
+        self.reset_error: OSError | None = None
+        self.agent = Agent(
+            self.driver,
+            self.survey,  # type: ignore[arg-type]
+            self.courier,
+            NEVER,
+            self.reset,
+        )
         self.endpoint = Endpoint(self.agent)
         self.threads = [
             threading.Thread(target=self.agent.run),
@@ -103,6 +111,13 @@ class World:
         for thread in self.threads:
             thread.join(20)
             assert not thread.is_alive()
+
+    def reset(self, plugged: Device) -> None:
+        """What the kernel does; notes whether a domain had the device."""
+        held = any(hostdev.holds(plugged) for domain in self.driver.state.values() for hostdev in domain.live)
+        self.resets.append((plugged, held))
+        if self.reset_error is not None:
+            raise self.reset_error
 
     def held(self, server: str = SERVER) -> tuple[Hostdev, ...]:
         return self.driver.state[server].live
@@ -239,6 +254,41 @@ def test_a_refusal_is_reported_and_not_repeated_at_once(
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
 
 
+def test_what_a_server_refused_is_tried_again_when_the_server_has_changed(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another device left it, for one, and so a port is free."""
+    monkeypatch.setattr(agent_module, "_RETRY_SECONDS", NEVER)
+    monkeypatch.setattr(agent_module, "_LONGEST_PAUSE_SECONDS", NEVER)
+    by_hand = Hostdev("hostdev0", 1, 7)
+    it = world([claim(1, SERVER)], [device(1)], [running(by_hand)])
+    it.driver.refuse = "No free USB ports"
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "failed"})
+    it.driver.refuse = None
+    it.driver.state[SERVER] = running()
+    it.driver.on_change(SERVER)
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+
+
+def test_what_is_refused_again_and_again_is_tried_less_and_less_often(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    it.driver.refuse = "failed to open host usb device"
+    pauses = []
+    it.start()
+    for tries in range(1, 5):
+
+        def tried(tries: int = tries) -> bool:
+            it.driver.on_change(SERVER)
+            return len(it.driver.calls) >= tries
+
+        until(tried)
+        until(lambda: bool(it.agent._refusals))
+        pauses.append(it.agent._refusals["device-1"].pause)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > pauses[0]
+
+
 def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
     it.survey.look_again = lambda plugged: None  # type: ignore[method-assign]
@@ -341,3 +391,72 @@ def test_what_the_operator_has_to_mend_is_told(world: Callable[..., World]) -> N
     it.driver.complaints = []
     it.agent.devices_changed()
     until(lambda: it.conductor.problems == [])
+
+
+def test_a_device_is_reset_once_between_two_servers(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running(), running(uuid=OTHER)]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, ending=True)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available", "reset"))
+    # The database knows it by now, and says so; or an answer that was on its way says that it does not.
+    for ending in (False, True):
+        it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, ending=ending)))
+    it.endpoint.claim_changed({}, vars(claim(1, OTHER, generation=3)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 3, "attached"))
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=4, ending=True)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 4, "available", "reset"))
+    assert it.resets == [(device(1), False), (device(1), False)]
+
+
+def test_an_agent_killed_between_detach_and_reset_leaves_the_reset_to_the_next(
+    world: Callable[..., World],
+) -> None:
+    it = world([claim(1, None, generation=2, ending=True)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 2, "available", "reset")})
+    assert it.resets == [(device(1), False)]
+
+
+def test_a_device_that_only_lost_its_server_for_a_while_is_not_reset(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [Domain(SERVER, "instance-1", False)]).start()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    it.driver.state[SERVER] = running()
+    it.driver.on_change(SERVER)
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.resets == []
+
+
+def test_a_device_that_cannot_be_taken_out_is_not_reset(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.driver.refuse_detach = "not removed"
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, ending=True)))
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "detaching", "not removed"))
+    assert it.resets == []
+    it.driver.refuse_detach = None
+    it.driver.on_change(SERVER)
+    time.sleep(0.1)
+    it.driver.on_change(SERVER)
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available", "reset"))
+
+
+@pytest.mark.parametrize(
+    ("now", "error", "note"),
+    [
+        (device(1), OSError(5, "Input/output error"), "not reset: Input/output error"),
+        (None, None, "not reset: it went away"),
+        (
+            device(1, blocked_reason="used by the host: swap space"),
+            None,
+            "not reset: used by the host: swap space",
+        ),
+    ],
+)
+def test_a_reset_that_fails_does_not_keep_the_device(
+    world: Callable[..., World], now: Device | None, error: OSError | None, note: str
+) -> None:
+    it = world([claim(1, None, ending=True)], [device(1)], [running()])
+    it.survey.look_again = lambda plugged: now  # type: ignore[method-assign]
+    it.reset_error = error
+    it.start()
+    until(lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "available", note)})
+    assert len(it.resets) == (error is not None)

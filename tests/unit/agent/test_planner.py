@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from compute_shim.agent import executor
-from compute_shim.agent.planner import Attach, Detach, judge, plan
+from compute_shim.agent.planner import Attach, Detach, Reset, judge, plan, resets
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, Device, Outcome, State, Waiting
 from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
@@ -42,7 +42,7 @@ def test_it_reaches_the_goal(host: Host) -> None:
     """Every claim that can be fulfilled is; nothing else of ours is anywhere."""
     claims, devices, domains = host
     after = carry_out(claims, devices, domains)
-    states = {outcome.device_id: outcome for outcome in judge(claims, devices, after, {})}
+    states = {outcome.device_id: outcome for outcome in judge(claims, devices, after, {}, {})}
     in_guest = {hostdev.device_id: domain.uuid for domain in after for hostdev in domain.live}
     in_guest.pop(None, None)
     assert in_guest == {
@@ -75,9 +75,9 @@ def test_an_obstacle_is_told_only_where_there_is_one(host: Host) -> None:
         if hostdev.device_id is None and not hostdev.missing
     }
     wanted = [item for item in claims if item.server_id is not None]
-    for outcome, item in zip(judge(claims, devices, after, {}), claims, strict=True):
+    for outcome, item in zip(judge(claims, devices, after, {}, {}), claims, strict=True):
         if item.server_id is None:
-            assert outcome.state == State.AVAILABLE
+            assert outcome.state == State.AVAILABLE or item.ending
             continue
         found = by_identity.get(item.identity)
         rivals = [rival for rival in wanted if rival.identity == item.identity]
@@ -122,7 +122,7 @@ def test_what_is_right_already_is_left_alone(host: Host) -> None:
     claims, devices, domains = host
     attached = {
         outcome.device_id
-        for outcome in judge(claims, devices, domains, {})
+        for outcome in judge(claims, devices, domains, {}, {})
         if outcome.state == State.ATTACHED
     }
     touched = {
@@ -138,6 +138,33 @@ def test_what_is_right_already_is_left_alone(host: Host) -> None:
         if hostdev.device_id in attached and servers[hostdev.device_id] != domain.uuid
     }
     assert not (attached - stray) & touched
+
+
+@given(hosts())
+def test_only_what_was_given_back_and_no_domain_has_is_reset(host: Host) -> None:
+    """At any moment, and once."""
+    claims, devices, domains = host
+    for moment in (domains, carry_out(claims, devices, domains)):
+        actions = resets(claims, devices, moment, ())
+        assert {action.device_id for action in actions} <= {item.device_id for item in claims if item.ending}
+        hostdevs = [hostdev for domain in moment for hostdev in domain.live]
+        held = {hostdev.address for hostdev in hostdevs if not hostdev.missing}
+        assert not held & {(action.device.bus, action.device.device) for action in actions}
+        assert not {hostdev.device_id for hostdev in hostdevs} & {action.device_id for action in actions}
+        assert resets(claims, devices, moment, {action.device_id for action in actions}) == []
+
+
+@given(hosts())
+def test_what_was_given_back_is_free_after_its_reset_and_not_before(host: Host) -> None:
+    claims, devices, domains = host
+    after = carry_out(claims, devices, domains)
+    due = {action.device_id: "reset" for action in resets(claims, devices, after, ())}
+    for done in ({}, due):
+        for outcome, item in zip(judge(claims, devices, after, {}, done), claims, strict=True):
+            if item.server_id is None:
+                waits = item.device_id in due and not done
+                assert outcome.state == (State.DETACHING if waits else State.AVAILABLE)
+                assert outcome.reason == done.get(item.device_id)
 
 
 def running(*live: Hostdev, uuid: str = SERVER, config: tuple[Hostdev, ...] = ()) -> Domain:
@@ -174,7 +201,7 @@ def test_another_device_in_the_port_is_not_taken_for_it(identity: str, text: str
     wanted = claim(1, SERVER, identity=identity)
     intruder = device(2, vendor_id="0781", product_id="5567", port="2-1")
     assert plan([wanted], [intruder], [running()]) == []
-    [outcome] = judge([wanted], [intruder], [running()], {})
+    [outcome] = judge([wanted], [intruder], [running()], {}, {})
     assert (outcome.state, outcome.reason) == (State.FAILED, f"another device is in port 2-1 ({text})")
 
 
@@ -190,6 +217,19 @@ def test_a_device_moves_out_before_it_moves_in() -> None:
         Detach(SERVER, "device-1", live=True, config=False),
         Attach(OTHER, "device-1", device(1)),
     ]
+
+
+def test_a_device_is_reset_once_it_is_out_of_the_domain() -> None:
+    ending = [claim(1, None, ending=True)]
+    assert resets(ending, [device(1)], [running(ours(1))], ()) == []
+    assert resets(ending, [device(1)], [running()], ()) == [Reset("device-1", device(1))]
+    assert resets([claim(1, None)], [device(1)], [running()], ()) == []
+
+
+def test_a_device_that_was_given_back_and_pulled_out_needs_no_reset() -> None:
+    ending = [claim(1, None, ending=True)]
+    assert resets(ending, [], [running()], ()) == []
+    assert judge(ending, [], [running()], {}, {}) == [Outcome("device-1", 1, State.AVAILABLE)]
 
 
 @pytest.mark.parametrize(
@@ -223,13 +263,13 @@ def test_what_became_of_a_claim(
     claims: list[Claim], devices: list[Device], domains: list[Domain], state: State, reason: str | None
 ) -> None:
     refusals = {"device-1": reason} if reason in ("No free USB ports", Waiting.BUSY) else {}
-    assert judge(claims, devices, domains, refusals) == [Outcome("device-1", 1, state, reason)]
+    assert judge(claims, devices, domains, refusals, {}) == [Outcome("device-1", 1, state, reason)]
 
 
 def test_a_device_that_an_operator_gave_away_by_hand_is_left_there() -> None:
     by_hand = Hostdev("hostdev0", device(1).bus, device(1).device)
     domains = [running(), Domain(OTHER, "instance-2", True, (by_hand,))]
     assert plan([claim(1, SERVER)], [device(1)], domains) == []
-    [outcome] = judge([claim(1, SERVER)], [device(1)], domains, {})
+    [outcome] = judge([claim(1, SERVER)], [device(1)], domains, {}, {})
     assert outcome.state == State.FAILED
     assert outcome.reason == "taken: an operator gave it to a domain by hand"

@@ -158,6 +158,7 @@ class OneDevice(RuleBasedStateMachine):
         claim = states.claim_of(row)
         assert claim.generation == row.generation
         assert claim.server_id == (None if row.state == State.DETACHING else row.instance_uuid)
+        assert claim.ending == (row.state == State.DETACHING)
 
 
 def _values(row: models.Device) -> dict[str, Any]:

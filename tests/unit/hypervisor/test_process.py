@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process has open, from a tree like /proc."""
+"""What a process has, from trees like /proc and /sys."""
 
 from __future__ import annotations
 
@@ -23,21 +23,45 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def open_devices(root: Path, domain: str) -> set[tuple[int, int]] | None:
-    return process.open_devices(domain, root / "run", root / "proc")
+def held_devices(root: Path, domain: str) -> set[tuple[int, int]] | None:
+    return process.held_devices(domain, root / "run", root / "proc", root / "sys")
+
+
+def bind(root: Path, minor: int, driver: str) -> Path:
+    """A driver for the interface of a device; returns the link."""
+    interface = root / f"sys/dev/char/189:{minor}/2-1:1.0"
+    interface.mkdir(parents=True)
+    target = root / "sys/bus/usb/drivers" / driver
+    target.mkdir(parents=True)
+    (interface / "driver").symlink_to(target)
+    return interface / "driver"
 
 
 def test_the_devices_that_are_open(root: Path) -> None:
-    assert open_devices(root, "instance-1") == {(2, 13), (1, 3)}
+    assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
+
+
+def test_what_a_driver_of_the_host_has_is_not_held(root: Path) -> None:
+    bind(root, 140, "usb-storage")
+    bind(root, 2, "usbfs")
+    assert held_devices(root, "instance-1") == {(1, 3)}
+
+
+def test_a_driver_that_is_bound_for_a_moment_changes_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = bind(root, 140, "usb-storage")
+    monkeypatch.setattr(process.time, "sleep", lambda seconds: link.unlink())
+    assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
 
 
 def test_none_is_open(root: Path) -> None:
     for descriptor in ("1", "3"):
         (root / "proc/42/fd" / descriptor).unlink()
-    assert open_devices(root, "instance-1") == set()
+    assert held_devices(root, "instance-1") == set()
 
 
 def test_a_process_that_is_not_known_or_gone(root: Path) -> None:
     (root / "run/instance-2.pid").write_text("43")
     (root / "run/instance-3.pid").write_text("")
-    assert [open_devices(root, name) for name in ("instance-2", "instance-3", "instance-4")] == [None] * 3
+    assert [held_devices(root, name) for name in ("instance-2", "instance-3", "instance-4")] == [None] * 3

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resets a USB device of this host, so that its next owner finds it as if it had just been plugged in.
+
+The kernel gives it back its address and its configuration, and the host's drivers stay bound, or are bound
+anew. What the device stores, its firmware included, is not touched by that.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from compute_shim.objects import Device
+
+# linux/usbdevice_fs.h: _IO('U', 20)
+_USBDEVFS_RESET = 0x5514
+
+
+def reset(device: Device, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> None:
+    """Reset the device that is at the address ``device.bus, device.device`` now.
+
+    :raises OSError: it is gone (ENODEV, ENOENT), a process holds it (EBUSY), or it does not come back
+    """
+    if _is_held(sys / "bus/usb/devices", device.port):
+        raise OSError(errno.EBUSY, "a process of the host holds it")
+    # linux, drivers/usb/core/devio.c: who may not write may not reset.
+    descriptor = os.open(dev / f"bus/usb/{device.bus:03}/{device.device:03}", os.O_RDWR)
+    try:
+        fcntl.ioctl(descriptor, _USBDEVFS_RESET)
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(devices: Path, port: str) -> bool:
+    """Has a process, QEMU for one, claimed an interface: then its driver is usbfs."""
+    links = (interface / "driver" for interface in devices.glob(f"{port}:*"))
+    return any(link.is_symlink() and link.readlink().name == "usbfs" for link in links)

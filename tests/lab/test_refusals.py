@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people read when libvirt or QEMU refuses, with servers made to be refused; nothing is left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from compute_shim.hypervisor.base import HypervisorError
+from compute_shim.hypervisor.libvirt.qemu import Qemu
+from compute_shim.objects import Device
+from lab.host import domains
+from lab.stack import HOST
+from tests.lab.gadget import gadget
+from tests.lab.world import PROJECT, World, until
+
+WAY_OUT = (
+    "set hw:usb_model=qemu-xhci on the flavor or hw_usb_model=qemu-xhci on the image, and hw_input_bus=virtio"
+    " on the image; then resize or rebuild the server"
+)
+# A USB input device with reports of 512 bytes: more than the 64 that fit a packet at 12 Mb/s (USB 2.0
+# specification, 5.7.3). Its report descriptor: one vendor-defined input.
+BIG_REPORTS = {
+    "protocol": b"0",
+    "subclass": b"0",
+    "report_length": b"512",
+    "report_desc": bytes.fromhex("0600ff0901a1010901150026ff00750896000281 02c0"),
+}
+PORTS_USED = "all USB ports of the server are in use; detach another USB device from it"
+
+
+@contextmanager
+def odd_server(world: World, usb: str, machine: str = "q35") -> Iterator[None]:
+    """A server "odd" with another USB controller, or none, meanwhile."""
+    server = world.servers["odd"] = domains.Server("odd", project_id=PROJECT)
+    domains.define(world.host, domains.bare(server, machine, usb))
+    world.virsh("start", "odd")
+    world.stack.record_server(server, HOST)
+    try:
+        yield
+    finally:
+        for attachment in world.admin.attachments.list(server.uuid):
+            world.admin.attachments.delete(server.uuid, attachment["device_id"])
+            world.admin.attachments.wait_detached(server.uuid, attachment["device_id"])
+        world.virsh("destroy", "odd")
+        world.virsh("undefine", "odd")
+        del world.servers["odd"]
+
+
+def in_port(world: World, port: str) -> dict[str, Any]:
+    [found] = [device for device in world.devices() if device["port"] == port]
+    return found
+
+
+def attach(world: World, port: str) -> None:
+    """Ask that the odd server gets the device in a port."""
+    world.usb.attachments.create(world.servers["odd"].uuid, in_port(world, port)["id"])
+
+
+def wait_state(world: World, port: str, state: str, reason: str | None = None) -> None:
+    until(
+        lambda: (in_port(world, port)["state"], in_port(world, port)["state_reason"]) == (state, reason),
+        f"the device in port {port} is not {state} ({reason})",
+    )
+
+
+def test_a_server_without_a_usb_controller(world: World) -> None:
+    with odd_server(world, "none"):
+        attach(world, "2-1")
+        wait_state(world, "2-1", "failed", f"the server has no USB controller; {WAY_OUT}")
+        assert world.hostdevs()["odd"] == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "usb", "ports", "reason"),
+    [
+        (
+            "pc",
+            "piix3-uhci",
+            ["2-1", "2-2"],
+            f"{PORTS_USED}, or give it a controller with 4 ports: {WAY_OUT}",
+        ),
+        ("q35", "qemu-xhci", ["2-1", "2-2", "2-3", "1-4"], PORTS_USED),
+    ],
+    ids=["two", "four"],
+)
+def test_a_server_whose_ports_are_all_in_use(
+    world: World, machine: str, usb: str, ports: list[str], reason: str
+) -> None:
+    with odd_server(world, usb, machine):
+        for port in ports:
+            attach(world, port)
+            wait_state(world, port, "attached")
+        attach(world, "1-6")
+        wait_state(world, "1-6", "failed", reason)
+        assert len(world.hostdevs()["odd"]) == len(ports)
+        world.detach("LABSTICK01", "odd")
+        wait_state(world, "1-6", "attached")
+
+
+def test_a_controller_that_does_not_suit_the_speed(world: World) -> None:
+    with odd_server(world, "ehci"):
+        attach(world, "2-1")
+        wait_state(world, "2-1", "attached")
+        attach(world, "1-6")
+        reason = f"the server's USB controller (ehci) does not suit a device of 12 Mb/s; {WAY_OUT}"
+        wait_state(world, "1-6", "failed", reason)
+        assert len(world.hostdevs()["odd"]) == 1
+
+
+def test_a_controller_that_is_too_slow(world: World) -> None:
+    """The one that Nova gives a server with a USB tablet. A stick works with it, only slowly."""
+    with odd_server(world, "piix3-uhci", "pc"):
+        attach(world, "2-1")
+        wait_state(world, "2-1", "attached")
+        with gadget(world.host, "", "", "BIG", "hid.0", BIG_REPORTS):
+            until(lambda: any(device["serial"] == "BIG" for device in world.devices()), "it is not listed")
+            device = world.device("BIG")
+            assert device["speed"] == "480"
+            attach(world, device["port"])
+            reason = f"the server's USB controller (piix3-uhci) does not suit a device of 480 Mb/s; {WAY_OUT}"
+            wait_state(world, device["port"], "failed", reason)
+            assert len(world.hostdevs()["odd"]) == 1
+            world.detach("BIG", "odd")
+        world.wait_state("BIG", "unavailable", "unplugged")
+        world.admin.devices.delete(device["id"])
+
+
+def plugged(world: World, serial: str) -> Device:
+    """A stick, as the agent would hand it to the driver."""
+    shown = world.device(serial)
+    fields = {field.name for field in dataclasses.fields(Device)} & set(shown)
+    return Device(identity=serial, **{name: shown[name] for name in fields})
+
+
+def test_whose_the_device_is_stays_a_secret(world: World) -> None:
+    world.their_usb.attachments.create(world.servers["theirs"].uuid, world.device("LABSTICK01")["id"])
+    until(lambda: world.held_by("LABSTICK01") == ["theirs"], "their server does not get the stick")
+    libvirt = Qemu(world.host.libvirt_uri)
+    with pytest.raises(HypervisorError, match="taken: another server on the same host has it") as refusal:
+        libvirt.attach(world.servers["one"].uuid, "nobody", plugged(world, "LABSTICK01"))
+    assert "theirs" not in str(refusal.value)
+    libvirt.close()
+    assert world.hostdevs()["one"] == []
+    assert world.held_by("LABSTICK01") == ["theirs"]
+
+
+def test_a_device_that_is_gone_leaves_nothing_behind(world: World) -> None:
+    """libvirt says that it attached it."""
+    libvirt = Qemu(world.host.libvirt_uri)
+    gone = dataclasses.replace(plugged(world, "LABSTICK01"), device=99)
+    with pytest.raises(HypervisorError, match="QEMU did not open the device"):
+        libvirt.attach(world.servers["one"].uuid, "nobody", gone)
+    libvirt.close()
+    assert world.hostdevs()["one"] == []
+
+
+def test_a_device_that_the_host_takes_back(world: World) -> None:
+    """QEMU notices nothing, and goes on having it open."""
+    world.attach("LABSTICK01")
+    world.stack.agent.stop()
+    world.shell("echo 2-1:1.0 > /sys/bus/usb/drivers/usb-storage/bind")
+    disk = world.disk("2-1")
+    world.shell(f"mkdir -p /mnt/stick; mke2fs -q -F {disk} && mount {disk} /mnt/stick")
+    try:
+        world.stack.agent.start()
+        world.wait_state("LABSTICK01", "failed", "used by the host: mounted at /mnt/stick")
+        assert world.hostdevs()["one"] == []
+    finally:
+        world.shell("umount /mnt/stick")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
+
+    world.shell("echo 2-1:1.0 > /sys/bus/usb/drivers/usb-storage/bind")
+    has_driver = "ls /sys/bus/usb/devices/2-1:1.0/driver"
+    until(lambda: world.host.run(has_driver, check=False).returncode, "the host keeps the server's stick")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
