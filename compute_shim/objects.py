@@ -84,6 +84,8 @@ class Claim:
     :param server_id: UUID of the server that has the device, None: no domain may hold it.
     :param generation: grows with every change of intent; of two claims on one device the one with the
         higher generation is true.
+    :param state: what the database says became of it, for an agent that has said something else.
+    :param reason: of the state.
     """
 
     device_id: str
@@ -91,6 +93,8 @@ class Claim:
     port: str
     generation: int
     server_id: str | None = None
+    state: str | None = None
+    reason: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
