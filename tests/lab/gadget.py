@@ -21,8 +21,6 @@ modprobe libcomposite
 mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 mkdir -p {_DIRECTORY}/configs/c.1 {_DIRECTORY}/functions/acm.0 {_DIRECTORY}/strings/0x409
 cd {_DIRECTORY}
-echo 0xdead > idVendor
-echo 0xbeef > idProduct
 %s
 ln -s functions/acm.0 configs/c.1/
 ls /sys/class/udc | head -n 1 > UDC
@@ -39,10 +37,14 @@ rmdir {_DIRECTORY}
 
 
 @contextmanager
-def gadget(host: Host, manufacturer: str, product: str, serial: str) -> Iterator[None]:
-    """A device dead:beef with these strings is plugged in meanwhile."""
+def gadget(
+    host: Host, manufacturer: str, product: str, serial: str, usb_id: str = "dead:beef"
+) -> Iterator[None]:
+    """A device with this vendor and product number, and these strings, is plugged in meanwhile."""
+    vendor_id, product_id = usb_id.split(":")
     strings = {"manufacturer": manufacturer, "product": product, "serialnumber": serial}
-    lines = [
+    lines = [f"echo 0x{vendor_id} > idVendor", f"echo 0x{product_id} > idProduct"]
+    lines += [
         f"echo {base64.b64encode(text.encode()).decode()} | base64 -d > strings/0x409/{name}"
         for name, text in strings.items()
     ]
