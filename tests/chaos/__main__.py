@@ -37,14 +37,13 @@ class Disagreement(Exception):
 
 
 class Run:
-    """One run: its history, what it counted, and how long it took to agree."""
+    """One run: it tells what happens, counts it, and knows how long it took to agree."""
 
     def __init__(self, stack: Stack, dice: random.Random) -> None:
         self.stack = stack
         self.dice = dice
         self.steps = Steps(stack, dice)
         self.began = time.monotonic()
-        self.history: list[str] = []
         self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self.settled: list[float] = []
 
@@ -61,12 +60,11 @@ class Run:
 
     def _step(self) -> None:
         kind, deed = self.steps.choose()
-        self._note(f"{kind} ...")
         try:
             ended = deed()
         except (HostError, AssertionError) as error:
             raise Disagreement(f"{kind}: {error}") from error
-        self.history[-1] = self.history[-1].removesuffix("...") + ended
+        self._tell(f"{kind}: {ended}")
         self.counts[kind, REFUSED if ended.startswith(REFUSED) else "done"] += 1
         wrong = list(oracle.shared(oracle.open_devices(self.stack, self.steps.servers)))
         if wrong:
@@ -74,7 +72,7 @@ class Run:
 
     def _wait_for_agreement(self) -> None:
         quiet = time.monotonic()
-        self._note("quiet")
+        self._tell("quiet")
         while True:
             try:
                 wrong = list(self._wrong())
@@ -83,7 +81,7 @@ class Run:
             waited = time.monotonic() - quiet
             if not wrong:
                 self.settled.append(waited)
-                self._note(f"all agree after {waited:.1f} s")
+                self._tell(f"all agree after {waited:.1f} s")
                 return
             if waited > _PATIENCE:
                 raise Disagreement("\n".join(wrong))
@@ -94,8 +92,8 @@ class Run:
         view = oracle.look(self.stack, steps.servers)
         return list(oracle.disagreements(view, steps.claims, steps.servers, steps.running))
 
-    def _note(self, what: str) -> None:
-        self.history.append(f"{time.monotonic() - self.began:7.1f} s  {what}")
+    def _tell(self, what: str) -> None:
+        print(f"{time.monotonic() - self.began:7.1f} s  {what}", flush=True)
 
     def table(self) -> str:
         """How often each kind of step was done and refused."""
@@ -140,7 +138,6 @@ def main() -> int:
             while time.monotonic() - run.began < chaos.SECONDS:
                 run.round()
         except Disagreement as disagreement:
-            print("\n".join(run.history))
             print(f"CHAOS_SEED={chaos.SEED}: not as it has to be:\n{disagreement}")
             _keep_logs(stack)
             return 1

@@ -4,24 +4,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import threading
 from collections.abc import Callable
 
 from keystoneauth1 import exceptions
 
-from lab.host import domains
+from lab.host import domains, usb
 from lab.stack import Stack
 from tests.chaos import oracle
 from tests.lab.world import OTHER_PROJECT, PROJECT
 
 # What may go into another port: the ones that are known by their serial. Nobody is at home in the others.
-_TRAVELLERS = ("stick1", "stick2")
+_TRAVELLERS = {"stick1": "1", "stick2": "2"}
 _FREE_PORTS = ("8", "9", "10")
-_STAYERS = ("stick3", "keyboard", "serial1", "reader", "hub1")
 _REFUSALS = (exceptions.Conflict, exceptions.NotFound, exceptions.ServiceUnavailable)
 
-DONE, REFUSED = "done", "refused"
+REFUSED = "refused"
 
 
 class Steps:
@@ -29,6 +29,7 @@ class Steps:
 
     :ivar claims: device id -> the server that has it, as the API answered.
     :ivar state: of each server: running, paused, off or saved.
+    :ivar ports: the port of each device, None while it is pulled out.
     :ivar down: what of ours, of libvirt and of the message bus was killed and not started again.
     """
 
@@ -45,6 +46,18 @@ class Steps:
         self.claims: dict[str, str | None] = dict.fromkeys(self.devices)
         self.state = dict.fromkeys(self.servers, "running")
         self.down: list[str] = []
+        # What is behind the hub comes and goes with it.
+        self._homes = {device.name: device.port for device in usb.DEVICES.values() if device.hub is None}
+        self.ports: dict[str, str | None] = dict(self._homes)
+        self._server_steps = (
+            ("guest reset", ("running",), self._reset),
+            ("hard reboot", ("running", "paused", "off"), self._hard_reboot),
+            ("stop", ("running", "paused"), self._stop),
+            ("start", ("off", "saved"), self._start_server),
+            ("pause", ("running",), self._pause),
+            ("unpause", ("paused",), self._unpause),
+            ("managed save", ("running",), self._save),
+        )
         self._kill = {
             "agent": stack.agent.kill,
             "conductor": stack.kill_conductor,
@@ -66,37 +79,30 @@ class Steps:
         return {name for name, state in self.state.items() if state in ("running", "paused")}
 
     def choose(self) -> tuple[str, Callable[[], str]]:
-        """Something that can happen now: its kind, and the deed, which returns how it ended."""
-        possible: list[tuple[str, int, Callable[[], str]]] = [
-            ("plug", 3, self._plug),
-            ("unplug", 2, self._unplug),
+        """Something that can happen now: its kind, and the deed, which returns what it befell."""
+        api, libvirtd = "API" not in self.down, "libvirtd" not in self.down
+        possible: list[tuple[str, int, bool, Callable[[], str]]] = [
+            ("plug", 3, None in self.ports.values(), self._plug),
+            ("unplug", 2, any(self.ports.values()), self._unplug),
+            ("attach", 6, api, self._attach),
+            ("detach", 3, api and any(self.claims.values()), self._detach),
+            ("restart", 2, bool(self.down), lambda: self._restart(self.dice.choice(self.down))),
         ]
-        if "API" not in self.down:
-            possible += [("attach", 6, self._attach), ("detach", 3, self._detach)]
-        if "libvirtd" not in self.down:
-            possible += [
-                (kind, 1, deed)
-                for kind, states, deed in (
-                    ("guest reset", ("running",), self._reset),
-                    ("hard reboot", ("running", "paused", "off"), self._hard_reboot),
-                    ("stop", ("running", "paused"), self._stop),
-                    ("start", ("off", "saved"), self._start_server),
-                    ("pause", ("running",), self._pause),
-                    ("unpause", ("paused",), self._unpause),
-                    ("managed save", ("running",), self._save),
-                )
-                for deed in [lambda states=states, deed=deed: deed(self._server(states))]
-                if any(state in states for state in self.state.values())
-            ]
         possible += [
-            (f"kill {name}", 1, lambda name=name: self._kill_it(name))  # type: ignore[misc]
-            for name in self._kill
-            if name not in self.down
+            (
+                kind,
+                1,
+                libvirtd and bool(self._servers(states)),
+                functools.partial(self._to_a_server, deed, states),
+            )
+            for kind, states, deed in self._server_steps
         ]
-        if self.down:
-            possible.append(("restart", 2, lambda: self._restart(self.dice.choice(self.down))))
-        weights = [weight for _, weight, _ in possible]
-        [(kind, _, deed)] = self.dice.choices(possible, weights)
+        possible += [
+            (f"kill {name}", 1, name not in self.down, functools.partial(self._kill_it, name))
+            for name in self._kill
+        ]
+        possible = [step for step in possible if step[2]]
+        [(kind, _, _, deed)] = self.dice.choices(possible, [weight for _, weight, _, _ in possible])
         return kind, deed
 
     def restart_all(self) -> None:
@@ -107,28 +113,21 @@ class Steps:
     # The devices
 
     def _plug(self) -> str:
-        ports = {plugged.device.name: plugged.port for plugged in self.stack.host.devices()}
-        absent = [name for name in (*_TRAVELLERS, *_STAYERS) if ports[name] is None]
-        if not absent:
-            return "nothing to do"
-        name = self.dice.choice(absent)
+        name = self.dice.choice([name for name, port in self.ports.items() if port is None])
+        port = self._homes[name]
         if name in _TRAVELLERS:
-            port = self.dice.choice([port for port in ("1", "2", *_FREE_PORTS) if port not in ports.values()])
-            self.stack.host.plug(name, port)
-            return f"{name} into port {port}"
-        self.stack.host.plug(name)
-        return name
+            taken = self.ports.values()
+            port = self.dice.choice(
+                [port for port in (*_TRAVELLERS.values(), *_FREE_PORTS) if port not in taken]
+            )
+        self.stack.host.plug(name, port)
+        self.ports[name] = port
+        return f"{name} into port {port}"
 
     def _unplug(self) -> str:
-        present = [
-            plugged.device.name
-            for plugged in self.stack.host.devices()
-            if plugged.port is not None and plugged.device.hub is None
-        ]
-        if not present:
-            return "nothing to do"
-        name = self.dice.choice(present)
+        name = self.dice.choice([name for name, port in self.ports.items() if port is not None])
         self.stack.host.unplug(name)
+        self.ports[name] = None
         return name
 
     # The users
@@ -144,10 +143,9 @@ class Steps:
         return f"{device_id} to {name}"
 
     def _detach(self) -> str:
-        taken = [(device_id, owner) for device_id, owner in self.claims.items() if owner]
-        if not taken:
-            return "nothing to do"
-        device_id, owner = self.dice.choice(taken)
+        device_id, owner = self.dice.choice(
+            [(device_id, owner) for device_id, owner in self.claims.items() if owner]
+        )
         [server] = [server for server in self.servers.values() if server.uuid == owner]
         self.usb[server.project_id].attachments.delete(owner, device_id)
         self.claims[device_id] = None
@@ -155,14 +153,18 @@ class Steps:
 
     # The servers
 
-    def _server(self, states: tuple[str, ...]) -> str:
-        return self.dice.choice([name for name, state in self.state.items() if state in states])
+    def _servers(self, states: tuple[str, ...]) -> list[str]:
+        return [name for name, state in self.state.items() if state in states]
 
-    def _reset(self, name: str) -> str:
-        self._virsh("reset", name)
+    def _to_a_server(self, deed: Callable[[str], None], states: tuple[str, ...]) -> str:
+        name = self.dice.choice(self._servers(states))
+        deed(name)
         return name
 
-    def _hard_reboot(self, name: str) -> str:
+    def _reset(self, name: str) -> None:
+        self._virsh("reset", name)
+
+    def _hard_reboot(self, name: str) -> None:
         """As Nova does it."""
         xml = domains.bare(self.servers[name])
         if name in self.running:
@@ -171,32 +173,26 @@ class Steps:
         domains.define(self.stack.host, xml)
         self._virsh("start", name)
         self.state[name] = "running"
-        return name
 
-    def _stop(self, name: str) -> str:
+    def _stop(self, name: str) -> None:
         self._virsh("destroy", name)
         self.state[name] = "off"
-        return name
 
-    def _start_server(self, name: str) -> str:
+    def _start_server(self, name: str) -> None:
         self._virsh("start", name)
         self.state[name] = "running"
-        return name
 
-    def _pause(self, name: str) -> str:
+    def _pause(self, name: str) -> None:
         self._virsh("suspend", name)
         self.state[name] = "paused"
-        return name
 
-    def _unpause(self, name: str) -> str:
+    def _unpause(self, name: str) -> None:
         self._virsh("resume", name)
         self.state[name] = "running"
-        return name
 
-    def _save(self, name: str) -> str:
+    def _save(self, name: str) -> None:
         self._virsh("managedsave", name)
         self.state[name] = "saved"
-        return name
 
     def _virsh(self, *arguments: str) -> None:
         domains.virsh(self.stack.host, *arguments)
@@ -206,7 +202,7 @@ class Steps:
     def _kill_it(self, name: str) -> str:
         self._kill[name]()
         self.down.append(name)
-        return DONE
+        return name
 
     def _restart(self, name: str) -> str:
         self._start[name]()
