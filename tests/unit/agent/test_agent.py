@@ -198,6 +198,19 @@ def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     assert it.conductor.seen == [[device(1)], [], [replugged]]
 
 
+def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    it.driver.addresses.add((device(1).bus, device(1).device))
+    it.survey.devices = [device(1, name="")]
+    it.agent.device_bound()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.seen == [[]]
+    it.survey.devices = [device(1)]
+    it.agent.devices_changed()
+    until(lambda: it.conductor.seen == [[], [device(1)]])
+
+
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [Domain(SERVER, "instance-1", False)]).start()
     until(
