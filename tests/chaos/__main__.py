@@ -29,7 +29,7 @@ from tests.lab.test_survival import install_hook
 _STEPS = (2, 16)  # between two quiet moments
 _LONGEST_PAUSE = 1.0  # seconds between two steps
 # Far beyond what it takes to come to an agreement, under emulation and beside other work.
-_PATIENCE = 150.0
+_PATIENCE = 300.0
 
 
 class Disagreement(Exception):
