@@ -47,12 +47,19 @@ class Run:
         self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self.settled: list[float] = []
 
+    @property
+    def over(self) -> bool:
+        """Is the time up?"""
+        return time.monotonic() - self.began > chaos.SECONDS
+
     def round(self) -> None:
         """Some steps, and then a quiet moment.
 
         :raises Disagreement: with what is wrong
         """
         for _ in range(self.dice.randint(*_STEPS)):
+            if self.over:
+                break
             self._step()
             time.sleep(self.dice.uniform(0, _LONGEST_PAUSE))
         self.steps.restart_all()
@@ -135,7 +142,7 @@ def main() -> int:
         stack.agent.start()
         run = Run(stack, random.Random(chaos.SEED))
         try:
-            while time.monotonic() - run.began < chaos.SECONDS:
+            while not run.over:
                 run.round()
         except Disagreement as disagreement:
             print(f"CHAOS_SEED={chaos.SEED}: not as it has to be:\n{disagreement}")
