@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 
-from tests import chaos
+from tests.chaos import settings
 
 # isort: split
 from compute_shim.cmd import native_threads  # noqa: F401  before anything imports oslo.messaging
@@ -50,7 +50,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Is the time up?"""
-        return time.monotonic() - self.began > chaos.SECONDS
+        return time.monotonic() - self.began > settings.SECONDS
 
     def round(self) -> None:
         """Some steps, and then a quiet moment.
@@ -134,18 +134,18 @@ def _keep_logs(stack: Stack) -> None:
 
 
 def main() -> int:
-    print(f"CHAOS_SEED={chaos.SEED} CHAOS_SECONDS={chaos.SECONDS:.0f}", flush=True)
+    print(f"CHAOS_SEED={settings.SEED} CHAOS_SECONDS={settings.SECONDS:.0f}", flush=True)
     stack = Stack(quick=True)
     try:
         stack.up()
         install_hook(stack.host)
         stack.agent.start()
-        run = Run(stack, random.Random(chaos.SEED))
+        run = Run(stack, random.Random(settings.SEED))
         try:
             while not run.over:
                 run.round()
         except Disagreement as disagreement:
-            print(f"CHAOS_SEED={chaos.SEED}: not as it has to be:\n{disagreement}")
+            print(f"CHAOS_SEED={settings.SEED}: not as it has to be:\n{disagreement}")
             _keep_logs(stack)
             return 1
         finally:

@@ -161,9 +161,7 @@ def disagreements(
             yield f"{row['identity']}: claimed by {claims.get(device_id)}, the database says {owner}"
         wanted = _expected(row, view, names.get(owner) in running)
         found = (row["state"], row["state_reason"])
-        if found[0] != wanted[0] or not (found[1] or "").startswith(
-            wanted[1] or "\0"[: found[1] is not None]
-        ):
+        if found[0] != wanted[0] or not _begins(found[1], wanted[1]):
             yield f"{row['identity']}: should be {wanted}, the database says {found}"
         if view.shown.get(device_id) != (*found, owner):
             yield f"{row['identity']}: the API shows {view.shown.get(device_id)}, not {(*found, owner)}"
@@ -176,6 +174,10 @@ def disagreements(
         if domain.running != (name in running):
             yield f"{name}: running is {domain.running}"
         yield from _contents(name, domain, given[name])
+
+
+def _begins(reason: str | None, beginning: str | None) -> bool:
+    return reason is None if beginning is None else (reason or "").startswith(beginning)
 
 
 def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str | None]:
