@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -m pytest
 # The older of the two that Horizon works with; the newer one is in .venv.
 DJANGO_42 = lab/cache/Django-4.2.30
 
-.PHONY: demo demo-down test test-unit test-dashboard test-lab test-cloud lint
+.PHONY: demo demo-down test test-unit test-dashboard test-lab test-cloud chaos lint
 
 demo:
 	lab/bootstrap
@@ -44,6 +44,11 @@ test-lab:
 test-cloud:
 	lab/bootstrap chromium chromium-driver fonts-liberation
 	$(PYTEST) tests/cloud
+
+# CHAOS_SECONDS bounds it (600), CHAOS_SEED repeats it.
+chaos:
+	lab/bootstrap
+	$(PYTHON) -m tests.chaos
 
 lint:
 	lab/bootstrap

@@ -82,10 +82,10 @@ class Claim:
     """What the database wants of one known device of a host.
 
     :param server_id: UUID of the server that has the device, None: no domain may hold it.
-    :param ending: a server gave the device back, and the agent has not said yet that it is free: it is to
-        be reset before that.
     :param generation: grows with every change of intent; of two claims on one device the one with the
         higher generation is true.
+    :param state: what the database says became of it, for an agent that has said something else.
+    :param reason: of the state.
     """
 
     device_id: str
@@ -93,7 +93,13 @@ class Claim:
     port: str
     generation: int
     server_id: str | None = None
-    ending: bool = False
+    state: str | None = None
+    reason: str | None = None
+
+    @property
+    def ending(self) -> bool:
+        """A server gave the device back, and no agent has said yet that it is free."""
+        return self.state == State.DETACHING
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,14 +8,15 @@ it can run beside a cloud.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from keystoneauth1 import noauth, session
 
-from lab.cloud import config, services, site
+from lab.cloud import config, databases, services, site
 from lab.cloud.process import Processes, http_answers, wait_until
 from lab.cloud.site import ETC, LOG, PIDS, STATE, VENV, write_private
 from lab.guest import GuestImage
@@ -28,6 +29,7 @@ HOST = "labhost1"
 SECOND_HOST = "labhost2"
 # Far below the default: tests wait for it.
 _QUICK_DOWN_SECONDS = 8
+_QUICK_DELETED_SECONDS = 2
 _CONDUCTOR, _API = "usb-shim-conductor", "usb-shim-api"
 _SERVERS = RUN / "servers.json"
 _START_SECONDS = 120
@@ -57,14 +59,45 @@ class Stack:
         _SERVERS.write_text("{}")
         self.host.start(crowd=crowd, peer=SECOND_HOST)
         config.write_all(self.site)
-        self._configure_service()
+        STATE.mkdir(parents=True)
         self.agent.configure(device_spec)
         self.start_message_bus()
+        self.use_database(f"sqlite:///{STATE}/usb-shim.sqlite")
+        self.host.wait_ready()
+
+    def use_database(self, url: str) -> None:
+        """Let the conductor and the API work with a database, be it empty."""
+        self.processes.stop(_CONDUCTOR, _API)
+        self._configure_service(url)
         subprocess.run(
             [VENV / "bin/usb-shim-manage", "--config-file", str(config.USB_SHIM), "db", "sync"], check=True
         )
         self.start_conductor()
-        self._start_api()
+        self.start_api()
+
+    @contextlib.contextmanager
+    def mariadb(self) -> Iterator[None]:
+        """The service works with MariaDB meanwhile, and has forgotten everything before and after."""
+        databases.start(self.site, self.processes)
+        self.use_database(self.site.database_url("usb_shim"))
+        try:
+            yield
+        finally:
+            self.use_database(f"sqlite:///{STATE}/usb-shim.sqlite")
+            self.stop_mariadb()
+
+    def stop_mariadb(self) -> None:
+        """End MariaDB."""
+        self.processes.stop("mariadb")
+
+    def start_mariadb(self) -> None:
+        """Start MariaDB again, with what it had."""
+        databases.start_again(self.site, self.processes)
+
+    def reboot_host(self) -> None:
+        """Pull the host's plug and start it again; its file system is as new, without domains or agent."""
+        self.host.stop()
+        self.host.start(peer=SECOND_HOST)
         self.host.wait_ready()
 
     def start_second_host(self) -> Agent:
@@ -116,7 +149,13 @@ class Stack:
         """A server is on a host now, as Nova would have it."""
         known = json.loads(_SERVERS.read_text())
         known[server.uuid] = {"project_id": server.project_id, "host": host}
-        _SERVERS.write_text(json.dumps(known))
+        _write_servers(known)
+
+    def forget_server(self, server: domains.Server) -> None:
+        """A server is deleted, as Nova would have it."""
+        known = json.loads(_SERVERS.read_text())
+        del known[server.uuid]
+        _write_servers(known)
 
     def start_message_bus(self) -> None:
         """Start RabbitMQ and wait until it answers."""
@@ -127,20 +166,38 @@ class Stack:
         self.processes.stop("rabbitmq", "epmd")
         shutil.rmtree(STATE / "rabbitmq")
 
+    def kill_message_bus(self) -> None:
+        """SIGKILL for RabbitMQ; what it held is lost."""
+        self.processes.kill("rabbitmq", "epmd")
+        shutil.rmtree(STATE / "rabbitmq")
+
     def start_conductor(self) -> None:
         """Start the conductor; it may be still on its way to the message bus."""
-        self.processes.start(_CONDUCTOR, [VENV / "bin" / _CONDUCTOR, "--config-file", config.USB_SHIM])
+        self.processes.start(
+            _CONDUCTOR,
+            [VENV / "bin/python", "-m", "lab.stack_conductor", _SERVERS, "--config-file", config.USB_SHIM],
+            {"PYTHONPATH": str(ROOT)},
+        )
 
     def stop_conductor(self) -> None:
         """End the conductor."""
         self.processes.stop(_CONDUCTOR)
+
+    def kill_conductor(self) -> None:
+        """SIGKILL for the conductor."""
+        self.processes.kill(_CONDUCTOR)
+
+    def kill_api(self) -> None:
+        """SIGKILL for the API."""
+        self.processes.kill(_API)
 
     def wait(self, true: Callable[[], bool], complaint: str) -> None:
         """Wait until it is so; the conductor's log explains why it is not."""
         log = self.processes.log(_CONDUCTOR)
         wait_until(true, complaint, _START_SECONDS, self.host.running, log)
 
-    def _start_api(self) -> None:
+    def start_api(self) -> None:
+        """Start the API and wait until it answers."""
         port = self.site.ports[_API]
         self.processes.start(
             _API,
@@ -155,11 +212,22 @@ class Stack:
             self.processes.log(_API),
         )
 
-    def _configure_service(self) -> None:
-        STATE.mkdir(parents=True, exist_ok=True)
-        pace = f"[conductor]\nhost_down_time = {_QUICK_DOWN_SECONDS}\n" if self.quick else ""
+    def _configure_service(self, database_url: str) -> None:
+        pace = (
+            f"[conductor]\nhost_down_time = {_QUICK_DOWN_SECONDS}\n"
+            f"deleted_server_interval = {_QUICK_DELETED_SECONDS}\n"
+            if self.quick
+            else ""
+        )
         write_private(
             config.USB_SHIM,
             f"[DEFAULT]\ntransport_url = {self.site.transport_url()}\n"
-            f"[database]\nconnection = sqlite:///{STATE}/usb-shim.sqlite\n{pace}",
+            f"[database]\nconnection = {database_url}\n{pace}",
         )
+
+
+def _write_servers(known: dict[str, dict[str, str]]) -> None:
+    """At once: somebody may be reading."""
+    whole = _SERVERS.with_suffix(".new")
+    whole.write_text(json.dumps(known))
+    whole.replace(_SERVERS)

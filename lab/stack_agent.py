@@ -43,11 +43,15 @@ class Agent:
     def start(self) -> None:
         """Start it, and wait until it has reported itself."""
         before = self._last_seen()
-        agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self._config)])
-        self.host.run(f"setsid {agent} >> /var/log/usb-shim-agent.log 2>&1 < /dev/null & echo $! > {_PID}")
+        self.launch()
         self._stack.wait(
             lambda: self._last_seen() != before, f"the agent of {self.host.name} does not report itself"
         )
+
+    def launch(self) -> None:
+        """Start it, and do not wait for it."""
+        agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self._config)])
+        self.host.run(f"setsid {agent} >> /var/log/usb-shim-agent.log 2>&1 < /dev/null & echo $! > {_PID}")
 
     def kill(self) -> None:
         """SIGKILL, without warning."""

@@ -43,6 +43,10 @@ class _DomainChanged:
     uuid: str
 
 
+class _DeviceBound:
+    pass
+
+
 class _DevicesChanged:
     pass
 
@@ -55,7 +59,7 @@ class _Stop:
     pass
 
 
-_Note = _ClaimsArrived | _DomainChanged | _DevicesChanged | _LookAtEverything | _Stop
+_Note = _ClaimsArrived | _DomainChanged | _DeviceBound | _DevicesChanged | _LookAtEverything | _Stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Agent:
         self._reset_device = reset_device
         self._inbox: queue.SimpleQueue[_Note] = queue.SimpleQueue()
         self._devices: list[Device] | None = None
+        self._told_devices: list[Device] | None = None
         self._problems: list[str] = []
         self._domains: dict[str, Domain] | None = None
         self._claims: dict[str, Claim] | None = None
@@ -98,6 +103,10 @@ class Agent:
         # claim says that it is due until it is known to be free.
         self._resets: dict[str, str] = {}
         driver.listen(self._domain_changed)
+
+    def device_bound(self) -> None:
+        """A device can be used; udev may not know its name yet, so nothing is told of it."""
+        self._inbox.put(_DeviceBound())
 
     def devices_changed(self) -> None:
         """A device was plugged or pulled out."""
@@ -157,8 +166,10 @@ class Agent:
                 self._merge(note)
         everything = any(isinstance(note, _LookAtEverything) for note in notes)
         everything |= first_claims and self._claims is not None
+        if everything or any(isinstance(note, _DeviceBound | _DevicesChanged) for note in notes):
+            self._devices = self._survey.look((self._claims or {}).values())
         if everything or any(isinstance(note, _DevicesChanged) for note in notes):
-            self._read_devices()
+            self._tell_devices()
         if everything:
             self._see({domain.uuid: domain for domain in self._driver.domains()})
         else:
@@ -178,14 +189,13 @@ class Agent:
                 self._resets.pop(claim.device_id, None)
         self._claims = merged
 
-    def _read_devices(self) -> None:
-        devices = self._survey.look((self._claims or {}).values())
-        problems = self._driver.problems()
-        if (devices, problems) != (self._devices, self._problems):
+    def _tell_devices(self) -> None:
+        devices, problems = self._devices or [], self._driver.problems()
+        if (devices, problems) != (self._told_devices, self._problems):
             self._courier.devices(self._driver.name(), devices, problems)
             for problem in problems if problems != self._problems else ():
                 LOG.warning("%s", problem)
-            self._devices, self._problems = devices, problems
+            self._told_devices, self._problems = devices, problems
 
     def _read_domains(self, uuids: Iterable[str]) -> None:
         if self._domains is None:

@@ -114,7 +114,21 @@ class Courier:
         with self._changed:
             self._sync_wanted = False
             hypervisor, devices, problems = self._hypervisor, self._devices, self._problems
-        deliver(self._conductor.sync(hypervisor, VERSION, devices or [], problems))
+        claims = self._conductor.sync(hypervisor, VERSION, devices or [], problems)
+        self._forget_what_was_not_kept(claims)
+        deliver(claims)
+
+    def _forget_what_was_not_kept(self, claims: Iterable[Claim]) -> None:
+        """A report may have arrived after a newer one: where the database says otherwise, tell again."""
+        for claim in claims:
+            told = self._told.get(claim.device_id)
+            if (
+                claim.server_id is not None
+                and told is not None
+                and told.generation == claim.generation
+                and (told.state, told.reason) != (claim.state, claim.reason)
+            ):
+                del self._told[claim.device_id]
 
     def _report(self) -> None:
         with self._changed:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import oslo_messaging
@@ -76,14 +77,21 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
 
 
 def _watch_udev(agent: Agent) -> None:
-    """Tell the agent of every device that udev has finished with."""
-    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="udev")
+    """Tell the agent of every device that the kernel has bound, and of those that udev has finished with."""
+    # udev takes a good while for names that an attach does not need.
+    _watch("kernel", {"bind": agent.device_bound})
+    _watch("udev", {"add": agent.devices_changed, "remove": agent.devices_changed})
+
+
+def _watch(source: str, tell: dict[str, Callable[[], None]]) -> None:
+    """Call what belongs to the action of each event of a USB device."""
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source=source)
     monitor.filter_by("usb", "usb_device")
 
     def on_event(device: pyudev.Device) -> None:
-        if device.action in ("add", "remove"):
-            agent.devices_changed()
+        if device.action in tell:
+            tell[device.action]()
 
-    observer = pyudev.MonitorObserver(monitor, callback=on_event, name="udev")
+    observer = pyudev.MonitorObserver(monitor, callback=on_event, name=source)
     observer.daemon = True
     observer.start()

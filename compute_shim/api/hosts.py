@@ -13,9 +13,13 @@ from compute_shim.db.api import Database
 
 
 def is_up(conf: cfg.ConfigOpts, host: models.Host) -> bool:
-    """Has the host's agent shown a sign of life not long ago?"""
+    """Has the host's agent shown a sign of life not long ago?
+
+    One that lies in the future is from before the clock was set back, and says as little as an old one: the
+    next one tells.
+    """
     age = timeutils.utcnow() - host.last_seen
-    return age <= datetime.timedelta(seconds=conf.conductor.host_down_time)
+    return abs(age) <= datetime.timedelta(seconds=conf.conductor.host_down_time)
 
 
 def live(conf: cfg.ConfigOpts, db: Database) -> set[str]:

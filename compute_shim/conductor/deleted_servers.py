@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from keystoneauth1 import plugin as ks_plugin
 from oslo_log import log
-from oslo_utils import timeutils
 
 from compute_shim import exception, rpc
 from compute_shim.db import models, queries, states
@@ -39,7 +38,7 @@ class DeletedServers:
         self._age = datetime.timedelta(seconds=interval)
 
     def __call__(self) -> None:
-        rows = queries.unsettled_claims(self._db, timeutils.utcnow() - self._age)
+        rows = queries.unsettled_claims(self._db, self._age)
         try:
             self._release(rows)
         except exception.Refused as error:

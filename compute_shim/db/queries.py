@@ -220,12 +220,16 @@ def devices_of_server(db: Database, server_id: str) -> Sequence[models.Device]:
     return devices(db, models.Device.instance_uuid == server_id)
 
 
-def unsettled_claims(db: Database, before: datetime.datetime) -> Sequence[models.Device]:
-    """Claims that have not been fulfilled, and have not changed since a time."""
+def unsettled_claims(db: Database, age: datetime.timedelta) -> Sequence[models.Device]:
+    """Claims that have not been fulfilled, and have not changed for a time.
+
+    One that was changed in the future was so before the clock was set back.
+    """
+    now = timeutils.utcnow()
     return devices(
         db,
         models.Device.state.in_([State.ATTACHING, State.WAITING, State.FAILED]),
-        models.Device.updated_at < before,
+        sa.or_(models.Device.updated_at < now - age, models.Device.updated_at > now),
     )
 
 

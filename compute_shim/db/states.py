@@ -74,5 +74,6 @@ def claim_of(row: models.Device) -> objects.Claim:
         port=row.port,
         generation=row.generation,
         server_id=row.instance_uuid if row.state in CLAIMED else None,
-        ending=row.state == State.DETACHING,
+        state=row.state,
+        reason=row.state_reason,
     )

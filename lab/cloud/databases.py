@@ -14,40 +14,45 @@ from lab.cloud.site import STATE, VENV, Site, write_private
 
 _DATABASES = ("keystone", "placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1")
 _DIRECTORY = STATE / "mariadb"
+_DATA = _DIRECTORY / "data"
+_FIRST_STATEMENTS = _DIRECTORY / "first.sql"
 
 
 def start(site: Site, processes: Processes) -> None:
     """Make a server with empty databases and start it; nothing of it is meant to last."""
-    data = _DIRECTORY / "data"
     _DIRECTORY.mkdir(parents=True)
     processes.run(
         "mariadb-install-db",
         [
             "mariadb-install-db",
             "--no-defaults",
-            f"--datadir={data}",
+            f"--datadir={_DATA}",
             "--user=root",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ],
     )
-    first_statements = _DIRECTORY / "first.sql"
     write_private(
-        first_statements,
+        _FIRST_STATEMENTS,
         f"ALTER USER root@localhost IDENTIFIED BY '{site.passwords['mariadb']}';\n"
-        + "".join(f"CREATE DATABASE {name} CHARACTER SET utf8mb3;\n" for name in _DATABASES)
+        + "".join(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;\n" for name in _DATABASES)
         # What a USB device calls itself may have characters of four bytes.
-        + "CREATE DATABASE usb_shim CHARACTER SET utf8mb4;\n",
+        + "CREATE DATABASE IF NOT EXISTS usb_shim CHARACTER SET utf8mb4;\n",
     )
+    start_again(site, processes)
+
+
+def start_again(site: Site, processes: Processes) -> None:
+    """Start the server with what it has, and wait until it answers."""
     processes.start(
         "mariadb",
         [
             "mariadbd",
             "--no-defaults",
             "--user=root",
-            f"--datadir={data}",
+            f"--datadir={_DATA}",
             "--socket=mariadb.sock",  # in the data directory: a longer path may be too long for a socket
-            f"--init-file={first_statements}",
+            f"--init-file={_FIRST_STATEMENTS}",
             "--bind-address=127.0.0.1",
             f"--port={site.ports['mariadb']}",
             "--innodb-flush-log-at-trx-commit=0",

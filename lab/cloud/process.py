@@ -144,6 +144,10 @@ class Processes:
         deadline = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < deadline and any(self._session(name) for name in names):
             time.sleep(_POLL_SECONDS)
+        self.kill(*names)
+
+    def kill(self, *names: str) -> None:
+        """End processes and all that they started with SIGKILL, without warning."""
         for name in names:
             for pid in self._session(name):
                 with contextlib.suppress(ProcessLookupError):

@@ -220,6 +220,16 @@ class Host:
         with self._qmp() as call:
             return [Plugged(device, _port_of(call, device.name)) for device in usb.DEVICES.values()]
 
+    def reads(self, name: str) -> int:
+        """Return how often the stick `name` was read since it was plugged in; 0 if it is not."""
+        with self._qmp() as call:
+            # docs/interop in QEMU, query-blockstats: one entry for each device that has an image.
+            return sum(
+                entry["stats"]["rd_operations"]
+                for entry in call("query-blockstats")
+                if entry.get("node-name") == name
+            )
+
     def plug(self, name: str, port: str | None = None) -> None:
         """Plug in the device `name` and wait until the host's kernel has it.
 

@@ -23,8 +23,6 @@ modprobe libcomposite
 mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 mkdir -p {_DIRECTORY}/configs/c.1 {_DIRECTORY}/functions/$1 {_DIRECTORY}/strings/0x409
 cd {_DIRECTORY}
-echo 0xdead > idVendor
-echo 0xbeef > idProduct
 %s
 ln -s functions/$1 configs/c.1/
 ls /sys/class/udc | head -n 1 > UDC
@@ -46,18 +44,23 @@ def gadget(
     manufacturer: str,
     product: str,
     serial: str,
+    usb_id: str = "dead:beef",
     function: str = "acm.0",
     attributes: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[None]:
-    """A device dead:beef with these strings is plugged in meanwhile.
+    """A device with this vendor and product number, and these strings, is plugged in meanwhile.
 
     :param function: what it is: the name of a driver of gadgets and a number.
     :param attributes: of the function, as its driver wants them written.
     """
+    vendor_id, product_id = usb_id.split(":")
     strings = {"manufacturer": manufacturer, "product": product, "serialnumber": serial}
     files = {f"strings/0x409/{name}": text.encode() for name, text in strings.items()}
     files |= {f"functions/{function}/{name}": value for name, value in attributes.items()}
-    lines = [f"echo {base64.b64encode(value).decode()} | base64 -d > {name}" for name, value in files.items()]
+    lines = [f"echo 0x{vendor_id} > idVendor", f"echo 0x{product_id} > idProduct"]
+    lines += [
+        f"echo {base64.b64encode(value).decode()} | base64 -d > {name}" for name, value in files.items()
+    ]
     host.run(f"set -- {function}\n" + _PLUG % "\n".join(lines))
     try:
         yield

@@ -117,7 +117,7 @@ def test_a_controller_that_is_too_slow(world: World) -> None:
     with odd_server(world, "piix3-uhci", "pc"):
         attach(world, "2-1")
         wait_state(world, "2-1", "attached")
-        with gadget(world.host, "", "", "BIG", "hid.0", BIG_REPORTS):
+        with gadget(world.host, "", "", "BIG", function="hid.0", attributes=BIG_REPORTS):
             until(lambda: any(device["serial"] == "BIG" for device in world.devices()), "it is not listed")
             device = world.device("BIG")
             assert device["speed"] == "480"

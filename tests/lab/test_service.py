@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from keystoneauth1 import exceptions
 
 from novaclient_usb import names
-from tests.lab.world import World, until
+from tests.lab.gadget import gadget
+from tests.lab.world import PATIENCE, World, until
 
 
 def test_the_same_names_as_lsusb(world: World) -> None:
@@ -53,6 +55,33 @@ def test_twins_are_told_apart(world: World) -> None:
     assert [hostdev.device_id for hostdev in found["one"]] == [first["id"]]
     assert [hostdev.device_id for hostdev in found["two"]] == [second["id"]]
     assert (found["one"][0].device, found["two"][0].device) == (first["device"], second["device"])
+
+
+def test_a_clone_with_the_same_serial_is_told_apart_by_its_port(world: World) -> None:
+    """Plugged in while the other is attached, which nobody must notice."""
+    stick = world.attach("LABSTICK01")
+    before = world.hostdevs()["one"], world.usb.devices.events(stick["id"])
+    with gadget(
+        world.host, "QEMU", "QEMU USB HARDDRIVE", "LABSTICK01", f"{stick['vendor_id']}:{stick['product_id']}"
+    ):
+        until(lambda: len(_with_serial(world, "LABSTICK01")) == 2, "the clone is not listed")
+        [clone] = [device for device in _with_serial(world, "LABSTICK01") if device["id"] != stick["id"]]
+        assert clone["state"] == "available"
+        world.usb.attachments.create(world.servers["two"].uuid, clone["id"])
+        world.usb.attachments.wait_attached(world.servers["two"].uuid, clone["id"], PATIENCE)
+        [hostdev] = world.hostdevs()["two"]
+        assert (hostdev.bus, hostdev.device) == (clone["bus"], clone["device"])
+        assert (world.hostdevs()["one"], world.usb.devices.events(stick["id"])) == before
+    until(lambda: world.usb.devices.get(clone["id"])["state_reason"] == "unplugged", "the clone stays")
+    assert (world.hostdevs()["one"], world.usb.devices.events(stick["id"])) == before
+    assert world.hostdevs()["two"] == []
+    world.usb.attachments.delete(world.servers["two"].uuid, clone["id"])
+    world.usb.attachments.wait_detached(world.servers["two"].uuid, clone["id"], PATIENCE)
+    world.admin.devices.delete(clone["id"])
+
+
+def _with_serial(world: World, serial: str) -> list[dict[str, Any]]:
+    return [device for device in world.devices() if device["serial"] == serial]
 
 
 def test_a_stick_without_a_serial_is_known_by_its_port(world: World) -> None:
@@ -206,13 +235,22 @@ def test_without_an_agent_nothing_is_attached_and_everything_given_back(world: W
     assert world.hostdevs()["one"] == []
 
 
-def test_libvirtd_goes_away_and_comes_back(world: World) -> None:
+@pytest.mark.parametrize("signal", ["TERM", "KILL"])
+def test_libvirtd_goes_away_and_comes_back(world: World, signal: str) -> None:
+    """What is attached is not touched, and not attached once more."""
     world.attach("LABSTICK01")
+    before = world.hostdevs()["one"]
     world.shell(
-        "kill $(cat /run/libvirtd.pid); while pidof libvirtd; do sleep 0.1; done; libvirtd --listen -d"
+        f"kill -{signal} $(cat /run/libvirtd.pid); while pidof libvirtd; do sleep 0.1; done;"
+        " libvirtd --listen -d"
     )
-    world.detach("LABSTICK01")
     world.attach("LABSTICK02")
+    assert world.hostdevs()["one"][:1] == before
+    assert len(world.hostdevs()["one"]) == 2
+    assert world.held_by("LABSTICK01") == ["one"]
+    assert world.virsh("qemu-monitor-command", "one", "--hmp", "info usb").count("ua-usb-") == 2
+    world.detach("LABSTICK01")
+    assert world.held_by("LABSTICK01") == []
 
 
 def test_the_message_bus_and_the_conductor_go_away_and_come_back(world: World) -> None:

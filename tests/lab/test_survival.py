@@ -9,6 +9,7 @@ import pytest
 
 from compute_shim.hypervisor.libvirt import hook
 from lab.host import Host
+from tests.lab.boot_sector import bootable, wait_reading
 from tests.lab.world import World, until
 
 _HOOKS = "/etc/libvirt/hooks/qemu.d"
@@ -117,6 +118,35 @@ def test_a_server_starts_without_its_stick(world: World) -> None:
     world.virsh("start", "one")
     world.wait_state("LABSTICK01", "waiting", "unplugged")
     assert world.hostdevs()["one"] == []
+
+
+def test_an_attach_to_a_server_that_is_off(world: World) -> None:
+    world.virsh("destroy", "one")
+    stick = world.device("LABSTICK01")
+    world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
+    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    assert world.hostdevs()["one"] == []
+    world.virsh("start", "one")
+    world.wait_state("LABSTICK01", "attached")
+    assert world.held_by("LABSTICK01") == ["one"]
+
+
+def test_a_stick_that_is_pulled_out_while_the_guest_reads_it(world: World) -> None:
+    """It boots from the stick, and never stops reading it."""
+    with bootable(world.host, "stick1"):
+        world.attach("LABSTICK01")
+        world.virsh("reset", "one")
+        wait_reading(world.host, "stick1")
+        world.host.unplug("stick1")
+        world.wait_state("LABSTICK01", "waiting", "unplugged")
+        assert world.hostdevs()["one"] == []
+        assert world.virsh("domstate", "one").strip() == "running"
+        assert "ua-usb-" not in world.virsh("qemu-monitor-command", "one", "--hmp", "info usb")
+        world.host.plug("stick1")
+        world.wait_state("LABSTICK01", "attached")
+        world.virsh("reset", "one")
+        wait_reading(world.host, "stick1")
+        world.detach("LABSTICK01")
 
 
 def test_a_detach_from_a_server_that_is_off(world: World) -> None:

@@ -17,7 +17,7 @@ from compute_shim.hypervisor.base import (
     HypervisorError,
     HypervisorUnavailable,
 )
-from compute_shim.objects import Claim, Device, Waiting
+from compute_shim.objects import Claim, Device, State, Waiting
 
 SERVERS = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(4)]
 DEVICE_IDS = [f"device-{number}" for number in range(5)]
@@ -162,8 +162,8 @@ def hosts(draw: st.DrawFn) -> tuple[list[Claim], list[Device], list[Domain]]:
     claims = []
     for number in draw(st.lists(st.integers(0, 4), unique=True)):
         server = draw(st.none() | _servers)
-        ending = server is None and draw(st.booleans())
-        claims.append(claim(number, server, identity=f"identity-{draw(st.integers(0, 4))}", ending=ending))
+        state = State.DETACHING if server is None and draw(st.booleans()) else None
+        claims.append(claim(number, server, identity=f"identity-{draw(st.integers(0, 4))}", state=state))
     addresses = draw(st.permutations(range(1, 10)))
     devices = [
         device(

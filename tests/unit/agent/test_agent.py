@@ -16,7 +16,7 @@ from compute_shim.agent.agent import Agent
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome
+from compute_shim.objects import Claim, Device, Outcome, State
 from tests.unit.agent.model import FakeDriver, claim, device, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
@@ -213,6 +213,19 @@ def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     assert it.conductor.seen == [[device(1)], [], [replugged]]
 
 
+def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., World]) -> None:
+    it = world([claim(1, SERVER)], [], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    it.driver.addresses.add((device(1).bus, device(1).device))
+    it.survey.devices = [device(1, name="")]
+    it.agent.device_bound()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.seen == [[]]
+    it.survey.devices = [device(1)]
+    it.agent.devices_changed()
+    until(lambda: it.conductor.seen == [[], [device(1)]])
+
+
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [Domain(SERVER, "instance-1", False)]).start()
     until(
@@ -396,14 +409,14 @@ def test_what_the_operator_has_to_mend_is_told(world: Callable[..., World]) -> N
 def test_a_device_is_reset_once_between_two_servers(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running(), running(uuid=OTHER)]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
-    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, ending=True)))
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=State.DETACHING)))
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available", "reset"))
     # The database knows it by now, and says so; or an answer that was on its way says that it does not.
-    for ending in (False, True):
-        it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, ending=ending)))
+    for state in (State.AVAILABLE, State.DETACHING):
+        it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=state)))
     it.endpoint.claim_changed({}, vars(claim(1, OTHER, generation=3)))
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 3, "attached"))
-    it.endpoint.claim_changed({}, vars(claim(1, None, generation=4, ending=True)))
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=4, state=State.DETACHING)))
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 4, "available", "reset"))
     assert it.resets == [(device(1), False), (device(1), False)]
 
@@ -411,7 +424,7 @@ def test_a_device_is_reset_once_between_two_servers(world: Callable[..., World])
 def test_an_agent_killed_between_detach_and_reset_leaves_the_reset_to_the_next(
     world: Callable[..., World],
 ) -> None:
-    it = world([claim(1, None, generation=2, ending=True)], [device(1)], [running()]).start()
+    it = world([claim(1, None, generation=2, state=State.DETACHING)], [device(1)], [running()]).start()
     until(lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 2, "available", "reset")})
     assert it.resets == [(device(1), False)]
 
@@ -429,7 +442,7 @@ def test_a_device_that_cannot_be_taken_out_is_not_reset(world: Callable[..., Wor
     it = world([claim(1, SERVER)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     it.driver.refuse_detach = "not removed"
-    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, ending=True)))
+    it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=State.DETACHING)))
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "detaching", "not removed"))
     assert it.resets == []
     it.driver.refuse_detach = None
@@ -454,7 +467,7 @@ def test_a_device_that_cannot_be_taken_out_is_not_reset(world: Callable[..., Wor
 def test_a_reset_that_fails_does_not_keep_the_device(
     world: Callable[..., World], now: Device | None, error: OSError | None, note: str
 ) -> None:
-    it = world([claim(1, None, ending=True)], [device(1)], [running()])
+    it = world([claim(1, None, state=State.DETACHING)], [device(1)], [running()])
     it.survey.look_again = lambda plugged: now  # type: ignore[method-assign]
     it.reset_error = error
     it.start()

@@ -220,14 +220,14 @@ def test_a_device_moves_out_before_it_moves_in() -> None:
 
 
 def test_a_device_is_reset_once_it_is_out_of_the_domain() -> None:
-    ending = [claim(1, None, ending=True)]
+    ending = [claim(1, None, state=State.DETACHING)]
     assert resets(ending, [device(1)], [running(ours(1))], ()) == []
     assert resets(ending, [device(1)], [running()], ()) == [Reset("device-1", device(1))]
     assert resets([claim(1, None)], [device(1)], [running()], ()) == []
 
 
 def test_a_device_that_was_given_back_and_pulled_out_needs_no_reset() -> None:
-    ending = [claim(1, None, ending=True)]
+    ending = [claim(1, None, state=State.DETACHING)]
     assert resets(ending, [], [running()], ()) == []
     assert judge(ending, [], [running()], {}, {}) == [Outcome("device-1", 1, State.AVAILABLE)]
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from oslo_config import cfg
@@ -15,6 +16,7 @@ from compute_shim.conf import database
 from compute_shim.db import models, queries, states
 from compute_shim.db.api import Database
 from compute_shim.objects import Device, Outcome, State
+from tests.unit.clock import clock
 
 HOST = "compute1"
 SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
@@ -224,15 +226,18 @@ def test_a_device_that_changes_its_serial_all_the_time_does_not_fill_the_databas
     assert queries.device(db, kept) is not None
 
 
-def test_only_what_has_stood_still_is_looked_into() -> None:
+@settings(deadline=None)
+@given(passed=st.one_of(st.floats(0, 59), st.floats(61, 1e8), st.floats(-1e8, -61)))
+def test_only_what_has_stood_still_is_looked_into(passed: float) -> None:
+    """What was changed in the future was so before the clock was set back: nobody knows how long ago."""
+    age = datetime.timedelta(seconds=60)
     db = empty_database()
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     row = queries.devices(db)[0]
     queries.claim(db, row.id, SERVERS[0], "demo")
-    claimed = queries.device(db, row.id)
-    assert claimed is not None
-    assert queries.unsettled_claims(db, claimed.updated_at) == []
-    later = claimed.updated_at.replace(year=claimed.updated_at.year + 1)
-    assert [found.id for found in queries.unsettled_claims(db, later)] == [row.id]
-    queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
-    assert queries.unsettled_claims(db, later) == []
+    with clock() as time:
+        time.jump(passed)
+        found = [found.id for found in queries.unsettled_claims(db, age)]
+        assert found == ([] if 0 <= passed < 60 else [row.id])
+        queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
+        assert queries.unsettled_claims(db, age) == []

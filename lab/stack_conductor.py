@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our conductor where there is no cloud: which servers there are is what a file says.
+
+Usage: python -m lab.stack_conductor SERVERS_JSON OPTIONS..., the options being those of usb-shim-conductor.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+
+# isort: split
+from lab import stack_nova
+
+
+def main() -> int:
+    """As usb-shim-conductor."""
+    stack_nova.replace_nova(Path(sys.argv.pop(1)))
+    from compute_shim.cmd import conductor
+
+    return conductor.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be true: the claims, the database, libvirt, QEMU and the guests' own lists agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+
+from compute_shim.hypervisor.base import ALIAS_PREFIX
+from compute_shim.hypervisor.libvirt.config import is_active, usb_hostdevs
+from compute_shim.objects import State, Waiting
+from lab.cloud.site import STATE
+from lab.host import domains
+from lab.stack import Stack
+
+# port, vendor, product, bus, device, driver of its first interface, serial: of all that is not a hub.
+_LIST_DEVICES = r"""
+cd /sys/bus/usb/devices
+for port in [0-9]*-*; do
+  case $port in *:*) continue;; esac
+  read -r class < $port/bDeviceClass 2> /dev/null || continue
+  [ "$class" = 09 ] && continue
+  driver=$(basename "$(readlink $port:1.0/driver)")
+  echo "$port $(cat $port/idVendor $port/idProduct $port/busnum $port/devnum | tr '\n' ' ')" \
+    "${driver:--} $(cat $port/serial 2> /dev/null)"
+done
+"""
+_LIST_OPEN_FILES = """
+for server in %s; do
+  pid=$(cat /run/libvirt/qemu/$server.pid 2> /dev/null) || continue
+  for file in $(readlink /proc/$pid/fd/* | grep /dev/bus/usb/); do echo $server $file; done
+done
+"""
+_NODE = re.compile(r"(\S+) /dev/bus/usb/(\d{3})/(\d{3})")
+_GUEST_DEVICE = re.compile(rf"ID: {ALIAS_PREFIX}(\S+)")
+
+Address = tuple[int | None, int | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plugged:
+    """A device that the host's kernel sees."""
+
+    port: str
+    address: Address
+    driver: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """A server as libvirt and QEMU have it.
+
+    :param live: (device id, address, missing) of each hostdev in libvirt's XML.
+    :param held: addresses of the devices that QEMU has open.
+    :param listed: device ids in the list of the guest's USB devices.
+    """
+
+    running: bool
+    live: list[tuple[str | None, Address, bool]]
+    defined: int
+    held: set[Address]
+    listed: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """All that can be seen.
+
+    :param plugged: by identity.
+    :param rows: of the database, by device id.
+    :param shown: (state, reason, server id) that the API shows an operator, by device id.
+    :param domains: by name of the server.
+    """
+
+    plugged: dict[str, Plugged]
+    rows: dict[str, sqlite3.Row]
+    shown: dict[str, tuple[str, str | None, str | None]]
+    domains: dict[str, Domain]
+
+
+def look(stack: Stack, servers: Mapping[str, domains.Server]) -> View:
+    """See everything; nothing is quite at the same moment."""
+    held = open_devices(stack, servers)
+    return View(
+        plugged=plugged(stack),
+        rows=rows(),
+        shown={
+            device["id"]: (device["state"], device["state_reason"], device["server_id"])
+            for device in stack.admin().devices.list()
+        },
+        domains={name: _domain(stack, name, held[name]) for name in servers},
+    )
+
+
+def plugged(stack: Stack) -> dict[str, Plugged]:
+    """What the host's kernel sees, by the identity that we have for it."""
+    found = {}
+    for line in stack.host.run(_LIST_DEVICES, check=False).stdout.splitlines():
+        port, vendor, product, bus, device, driver, *serial = line.split()
+        identity = f"{vendor}:{product}:{serial[0]}" if serial else f"{vendor}:{product}@{port}"
+        found[identity] = Plugged(port, (int(bus), int(device)), driver)
+    return found
+
+
+def rows() -> dict[str, sqlite3.Row]:
+    """The devices in the database."""
+    connection = sqlite3.connect(f"file:{STATE}/usb-shim.sqlite?mode=ro", uri=True, timeout=30)
+    try:
+        connection.row_factory = sqlite3.Row
+        return {row["id"]: row for row in connection.execute("SELECT * FROM host_usb_devices")}
+    finally:
+        connection.close()
+
+
+def open_devices(stack: Stack, servers: Mapping[str, domains.Server]) -> dict[str, set[Address]]:
+    """The USB devices that the QEMU of each server has open."""
+    found: dict[str, set[Address]] = {name: set() for name in servers}
+    listing = stack.host.run(_LIST_OPEN_FILES % " ".join(servers), check=False).stdout
+    for name, bus, device in _NODE.findall(listing):
+        found[name].add((int(bus), int(device)))
+    return found
+
+
+def _domain(stack: Stack, name: str, held: set[Address]) -> Domain:
+    xml = domains.virsh(stack.host, "dumpxml", name)
+    running = is_active(xml)
+    monitor = ("qemu-monitor-command", name, "--hmp", "info usb")
+    return Domain(
+        running=running,
+        live=[(item.device_id, item.address, item.missing) for item in usb_hostdevs(xml) if running],
+        defined=len(usb_hostdevs(domains.virsh(stack.host, "dumpxml", "--inactive", name))),
+        held=held,
+        listed=_GUEST_DEVICE.findall(domains.virsh(stack.host, *monitor)) if running else [],
+    )
+
+
+def shared(held: Mapping[str, set[Address]]) -> Iterator[str]:
+    """The devices that two servers have at once; true at no moment."""
+    for name, addresses in held.items():
+        for other, others in held.items():
+            if name < other and addresses & others:
+                yield f"{name} and {other} both hold {addresses & others}"
+
+
+def disagreements(
+    view: View, claims: Mapping[str, str | None], servers: Mapping[str, domains.Server], running: set[str]
+) -> Iterator[str]:
+    """Whatever is not as it has to be when all is quiet.
+
+    :param claims: device id -> the server that was given it, as the API answered.
+    :param running: the servers that are on.
+    """
+    yield from shared({name: domain.held for name, domain in view.domains.items()})
+    names = {server.uuid: name for name, server in servers.items()}
+    given: dict[str, dict[str, Address]] = {name: {} for name in servers}
+    for device_id, row in view.rows.items():
+        owner = row["instance_uuid"]
+        if owner != claims.get(device_id):
+            yield f"{row['identity']}: claimed by {claims.get(device_id)}, the database says {owner}"
+        wanted = _expected(row, view, names.get(owner) in running)
+        found = (row["state"], row["state_reason"])
+        if found[0] != wanted[0] or not _begins(found[1], wanted[1]):
+            yield f"{row['identity']}: should be {wanted}, the database says {found}"
+        if view.shown.get(device_id) != (*found, owner):
+            yield f"{row['identity']}: the API shows {view.shown.get(device_id)}, not {(*found, owner)}"
+        yield from _whereabouts(row, view.plugged.get(row["identity"]))
+        if wanted[0] == State.ATTACHED:
+            given[names[owner]][device_id] = view.plugged[row["identity"]].address
+    for identity in view.plugged.keys() - {row["identity"] for row in view.rows.values()}:
+        yield f"{identity}: plugged in, and not in the database"
+    for name, domain in view.domains.items():
+        if domain.running != (name in running):
+            yield f"{name}: running is {domain.running}"
+        yield from _contents(name, domain, given[name])
+
+
+def _begins(reason: str | None, beginning: str | None) -> bool:
+    return reason is None if beginning is None else (reason or "").startswith(beginning)
+
+
+def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str | None]:
+    """State, and how its reason begins."""
+    present = row["identity"] in view.plugged
+    if row["instance_uuid"] is None:
+        return (State.AVAILABLE, None) if present else (State.UNAVAILABLE, Waiting.UNPLUGGED)
+    if not server_runs:
+        return State.WAITING, Waiting.SERVER_OFF
+    if present:
+        return State.ATTACHED, None
+    if row["port"] in {device.port for device in view.plugged.values()}:
+        return State.FAILED, f"another device is in port {row['port']}"
+    return State.WAITING, Waiting.UNPLUGGED
+
+
+def _whereabouts(row: sqlite3.Row, device: Plugged | None) -> Iterator[str]:
+    if bool(row["present"]) != (device is not None):
+        yield f"{row['identity']}: present is {row['present']}, the kernel sees {device}"
+    elif device is not None:
+        said = (row["port"], (row["bus"], row["device"]))
+        if said != (device.port, device.address):
+            yield f"{row['identity']}: the database says it is at {said}, the kernel sees {device}"
+        if row["state"] == State.AVAILABLE and row["device_class"] == "08" and device.driver != "usb-storage":
+            yield f"{row['identity']}: free, and the host's driver is {device.driver}"
+
+
+def _contents(name: str, domain: Domain, given: Mapping[str, Address]) -> Iterator[str]:
+    """What is in a domain, compared with what it was given: device id -> address."""
+    if domain.defined:
+        yield f"{name}: {domain.defined} hostdevs in its definition"
+    wanted = sorted((device_id, address, False) for device_id, address in given.items())
+    if sorted(domain.live, key=str) != sorted(wanted, key=str):
+        yield f"{name}: libvirt has {domain.live}, not {wanted}"
+    if domain.held != set(given.values()):
+        yield f"{name}: QEMU has {sorted(domain.held, key=str)} open, not {sorted(given.values(), key=str)}"
+    if sorted(domain.listed) != sorted(given):
+        yield f"{name}: the guest's list has {sorted(domain.listed)}, not {sorted(given)}"
