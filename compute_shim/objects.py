@@ -33,6 +33,7 @@ class Waiting(enum.StrEnum):
     UNPLUGGED = "unplugged"
     SERVER_OFF = "the server is off"
     OTHER_HOST = "the server is on another host"
+    SHELVED = "the server is shelved"
     BUSY = "the server is being moved or saved"
 
 

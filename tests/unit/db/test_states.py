@@ -14,7 +14,7 @@ from oslo_config import cfg
 from compute_shim.conf import database
 from compute_shim.db import models, queries, states
 from compute_shim.db.api import Database
-from compute_shim.objects import Device, Outcome, State
+from compute_shim.objects import Device, Outcome, State, Waiting
 
 HOST = "compute1"
 SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
@@ -223,15 +223,29 @@ def test_a_device_that_changes_its_serial_all_the_time_does_not_fill_the_databas
     assert queries.device(db, kept) is not None
 
 
-def test_only_what_has_stood_still_is_looked_into() -> None:
+def test_only_what_is_in_doubt_and_has_stood_still_is_looked_into() -> None:
     db = empty_database()
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     row = queries.devices(db)[0]
     queries.claim(db, row.id, SERVERS[0], "demo")
     claimed = queries.device(db, row.id)
     assert claimed is not None
-    assert queries.unsettled_claims(db, claimed.updated_at) == []
+    assert queries.doubtful_claims(db, claimed.updated_at, [HOST]) == []
     later = claimed.updated_at.replace(year=claimed.updated_at.year + 1)
-    assert [found.id for found in queries.unsettled_claims(db, later)] == [row.id]
+    assert [found.id for found in queries.doubtful_claims(db, later, [HOST])] == [row.id]
     queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
-    assert queries.unsettled_claims(db, later) == []
+    assert queries.doubtful_claims(db, later, [HOST]) == []
+    # Nobody speaks for a host whose agent is dead.
+    assert [found.id for found in queries.doubtful_claims(db, later, [])] == [row.id]
+
+
+def test_a_claim_that_changed_meanwhile_is_not_overruled() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    device_id = queries.devices(db)[0].id
+    queries.claim(db, device_id, SERVERS[0], "demo")
+    queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.WAITING, Waiting.SERVER_OFF)])
+    doubted = queries.devices(db)[0]
+    queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.ATTACHED)])
+    queries.wait_for_server(db, doubted, Waiting.OTHER_HOST)
+    assert queries.devices(db)[0].state == State.ATTACHED
