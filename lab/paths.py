@@ -17,10 +17,13 @@ With another directory in LAB_RUN a second lab runs beside the first."""
 
 PACKAGES = (
     "busybox-static",
+    "dropbear-bin",
     "iproute2",
     "kmod",
     "libvirt-clients",
     "libvirt-daemon-system",
+    "openssh-client",
+    "openssh-sftp-server",
     "qemu-system-x86",
     "qemu-utils",
     "udev",
