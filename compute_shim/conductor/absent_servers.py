@@ -96,6 +96,8 @@ class AbsentServers:
 
     def _locate(self, row: models.Device, server: nova.Server) -> None:
         """Say where a server is. An agent sees its own host only, where one that moved may have a domain."""
+        if server.busy:
+            return
         if not server.host_id:
             queries.wait_for_server(self._db, row, Waiting.SHELVED)
         elif server.host_id != nova.host_id(server.project_id, row.host):

@@ -20,10 +20,13 @@ ALIVE, GONE = SERVERS
 class Nova:
     """Knows one server, and remembers what it was asked."""
 
-    def __init__(self, sees_all: bool = True, away: bool = False, host: str = HOST) -> None:
+    def __init__(
+        self, sees_all: bool = True, away: bool = False, host: str = HOST, busy: bool = False
+    ) -> None:
         self.sees_all = sees_all
         self.away = away
         self.host_id = nova.host_id("demo", host) if host else ""
+        self.busy = busy
         self.asked: list[str] = []
 
     def server(self, auth: object, server_id: str) -> nova.Server:
@@ -32,7 +35,7 @@ class Nova:
             raise exception.Unavailable("Nova is away.")
         if server_id == GONE:
             raise nova.no_server(server_id)
-        return nova.Server(server_id, "demo", self.host_id, locked=False)
+        return nova.Server(server_id, "demo", self.host_id, locked=False, busy=self.busy)
 
     def sees_all_projects(self, auth: object) -> bool:
         return self.sees_all
@@ -125,6 +128,12 @@ def test_nova_knows_better_where_a_server_is(db: Database, told: Waiting, host: 
     say(db, State.WAITING, told)
     look(db, Nova(host=host), Agents())
     assert claim_of(db, ALIVE) == (State.WAITING, reason)
+
+
+def test_nova_is_not_believed_while_it_moves_the_server(db: Database) -> None:
+    say(db, State.WAITING, Waiting.OTHER_HOST)
+    look(db, Nova(host=HOST, busy=True), Agents())
+    assert claim_of(db, ALIVE) == (State.WAITING, Waiting.OTHER_HOST)
 
 
 @pytest.mark.parametrize(
