@@ -107,6 +107,10 @@ class Server:
         host: str | None = self._shown()["OS-EXT-SRV-ATTR:host"]
         return host
 
+    def wait_host(self, host: str) -> None:
+        """Until Nova sends what concerns it to a host."""
+        self._wait(lambda: self.host() == host, f"the server is not on {host}")
+
     def wait_status(self, status: str) -> None:
         """Until Nova says that it is so, and has nothing more to do."""
 

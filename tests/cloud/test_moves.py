@@ -121,10 +121,11 @@ def test_migrated_for_good_and_evacuated_from_a_host_that_died(
     second_host.declare_dead(cloud.site)
     try:
         server.act("evacuate", {"host": HOME}, admin=True)
+        # It is SHUTOFF a moment before it is here, and would be started on the dead host.
+        server.wait_host(HOME)
         server.wait_status("SHUTOFF")
         server.start()
         server.wait_status("ACTIVE")
-        assert server.host() == HOME
         server.wait_stick(ATTACHED, HOME)
         assert server.holds_the_stick(HOME)
         assert server.hostdevs(HOME) == 1
