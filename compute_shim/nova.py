@@ -27,12 +27,14 @@ class Server:
     :param project_id: whose it is.
     :param host_id: what `host_id` makes of its project and its host; empty while it is on none.
     :param locked: nobody but an administrator may change it.
+    :param busy: Nova is doing something to it: where it is may be true no more.
     """
 
     id: str
     project_id: str
     host_id: str
     locked: bool
+    busy: bool = False
 
 
 def host_id(project_id: str, host: str) -> str:
@@ -69,7 +71,8 @@ class Nova:
             body = self._get(auth, f"/servers/{server_id}")["server"]
         except (ks_exceptions.NotFound, ks_exceptions.Forbidden):
             raise no_server(server_id) from None
-        return Server(body["id"], body["tenant_id"], body["hostId"], body["locked"])
+        busy = body.get("OS-EXT-STS:task_state") is not None
+        return Server(body["id"], body["tenant_id"], body["hostId"], body["locked"], busy)
 
     def sees_all_projects(self, auth: ks_plugin.BaseAuthPlugin) -> bool:
         """May the credentials see the servers of all projects?"""

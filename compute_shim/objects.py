@@ -33,7 +33,13 @@ class Waiting(enum.StrEnum):
     UNPLUGGED = "unplugged"
     SERVER_OFF = "the server is off"
     OTHER_HOST = "the server is on another host"
+    SHELVED = "the server is shelved"
     BUSY = "the server is being moved or saved"
+
+
+#: Where a server is that does not run on the device's host. An agent sees its own host only; the conductor,
+#: which asks Nova, knows better.
+ABSENT = (Waiting.SERVER_OFF, Waiting.OTHER_HOST, Waiting.SHELVED)
 
 
 @dataclasses.dataclass(frozen=True)

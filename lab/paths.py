@@ -17,11 +17,14 @@ With another directory in LAB_RUN a second lab runs beside the first."""
 
 PACKAGES = (
     "busybox-static",
+    "dropbear-bin",
     "iproute2",
     "kmod",
     "libvirt-clients",
     "libvirt-daemon-driver-lxc",
     "libvirt-daemon-system",
+    "openssh-client",
+    "openssh-sftp-server",
     "qemu-system-x86",
     "qemu-utils",
     "udev",

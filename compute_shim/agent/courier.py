@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import oslo_messaging
 from oslo_log import log
 
-from compute_shim.objects import Claim, Device, Outcome
+from compute_shim.objects import ABSENT, Claim, Device, Outcome
 from compute_shim.rpc import VERSION, ConductorClient
 
 LOG = log.getLogger(__name__)
@@ -126,7 +126,7 @@ class Courier:
                 claim.server_id is not None
                 and told is not None
                 and told.generation == claim.generation
-                and (told.state, told.reason) != (claim.state, claim.reason)
+                and not _is_kept(told, claim)
             ):
                 del self._told[claim.device_id]
 
@@ -136,3 +136,10 @@ class Courier:
         if news:
             self._conductor.report(news)
             self._told |= {outcome.device_id: outcome for outcome in news}
+
+
+def _is_kept(told: Outcome, claim: Claim) -> bool:
+    """Whether the database says what it was told, or what the conductor found out since."""
+    if told.reason in ABSENT and claim.reason in ABSENT:
+        return told.state == claim.state
+    return (told.state, told.reason) == (claim.state, claim.reason)

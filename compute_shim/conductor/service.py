@@ -11,7 +11,8 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import rpc
-from compute_shim.conductor.deleted_servers import DeletedServers
+from compute_shim.api import hosts
+from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.conductor.manager import Manager
 from compute_shim.db.api import Database
 from compute_shim.nova import Nova
@@ -61,5 +62,6 @@ def _periodic(conf: cfg.ConfigOpts, db: Database, bus: object) -> periodics.Peri
         LOG.warning("[nova] has no credentials: devices of deleted servers are not given back")
         return None
     interval = conf.conductor.deleted_server_interval
-    look = DeletedServers(db, nova, auth, rpc.AgentClient(bus), interval)
+    agents = rpc.AgentClient(bus)
+    look = AbsentServers(db, nova, auth, agents, lambda: hosts.live(conf, db), interval)
     return periodics.PeriodicWorker([(periodics.periodic(interval)(look), (), {})])

@@ -19,8 +19,8 @@ host that is down. More than twice ``[agent] sync_interval``.
         default=60,
         min=1,
         help="""
-Seconds between two looks for servers that were deleted while they had a device. Needs the credentials of
-``[nova]``.
+Seconds between two looks for servers that were deleted, moved or shelved while they had a device. Needs the
+credentials of ``[nova]``.
 """,
     ),
 ]

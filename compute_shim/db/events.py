@@ -21,12 +21,14 @@ _CAME_BACK: dict[str | None, str] = {
     Waiting.UNPLUGGED: "plugged in",
     Waiting.SERVER_OFF: "started",
     Waiting.OTHER_HOST: "migrated",
+    Waiting.SHELVED: "unshelved",
     Waiting.BUSY: "moved or saved",
 }
 _WENT_AWAY: dict[str | None, str] = {
     Waiting.UNPLUGGED: "unplugged",
     Waiting.SERVER_OFF: "stopped",
     Waiting.OTHER_HOST: "migrated",
+    Waiting.SHELVED: "shelved",
     Waiting.BUSY: "moved or saved",
 }
 

@@ -18,7 +18,7 @@ from compute_shim import objects
 from compute_shim.db import events, models, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
-from compute_shim.objects import State
+from compute_shim.objects import State, Waiting
 
 LOG = log.getLogger(__name__)
 
@@ -160,6 +160,25 @@ def give_up(
     )
 
 
+@retried
+def wait_for_server(db: Database, claim: models.Device, reason: Waiting) -> None:
+    """Record where the server of a claim is instead, unless the claim has changed meanwhile.
+
+    :param claim: as it was when that was found out.
+    """
+    with db.writer() as session:
+        row = session.get(models.Device, claim.id, with_for_update=True)
+        if row is None or (row.generation, *_seen(row)) != (claim.generation, *_seen(claim)):
+            return
+        before = events.Moment.of(row)
+        row.state, row.state_reason = State.WAITING, reason
+        events.record(session, row, before)
+
+
+def _seen(row: models.Device) -> tuple[str, str | None]:
+    return row.state, row.state_reason
+
+
 def _change(
     db: Database,
     device_id: str,
@@ -220,15 +239,20 @@ def devices_of_server(db: Database, server_id: str) -> Sequence[models.Device]:
     return devices(db, models.Device.instance_uuid == server_id)
 
 
-def unsettled_claims(db: Database, age: datetime.timedelta) -> Sequence[models.Device]:
-    """Claims that have not been fulfilled, and have not changed for a time.
+def doubtful_claims(
+    db: Database, age: datetime.timedelta, live_hosts: Iterable[str]
+) -> Sequence[models.Device]:
+    """Claims that are not fulfilled, as far as is known, and have not changed for a time.
 
     One that was changed in the future was so before the clock was set back.
+
+    :param live_hosts: where agents are alive.
     """
     now = timeutils.utcnow()
     return devices(
         db,
-        models.Device.state.in_([State.ATTACHING, State.WAITING, State.FAILED]),
+        models.Device.state.in_(states.CLAIMED),
+        sa.or_(models.Device.state != State.ATTACHED, models.Device.host.not_in(live_hosts)),
         sa.or_(models.Device.updated_at < now - age, models.Device.updated_at > now),
     )
 

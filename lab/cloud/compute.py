@@ -15,6 +15,7 @@ FLAVOR = "m1.usb"
 SERVERS = {"demo": "demo", "demo2": "demo", "other": "other"}
 """Server by name: the project it belongs to."""
 
+_DISK_BYTES = 1 << 20
 _POLL_SECONDS = 1
 _ACTIVE_SECONDS = 600
 _TRIES = 10
@@ -34,12 +35,26 @@ def seed(admin: Rest, guest: GuestImage) -> None:
         "hw_usb_model": "qemu-xhci",
         "hw_input_bus": "virtio",
     }
-    _upload(admin, IMAGE, "ami", bytes(1 << 20), properties)
+    _upload(admin, IMAGE, "ami", bytes(_DISK_BYTES), properties)
+    add_flavor(admin, "usb", FLAVOR, 128)
+
+
+def add_flavor(admin: Rest, flavor_id: str, name: str, memory_mib: int) -> None:
+    """Make a flavor that the guest can do with."""
     # Nova lets ordinary users boot only from volumes with a flavor that has no disk.
-    flavor = {"id": "usb", "name": FLAVOR, "ram": 128, "vcpus": 1, "disk": 1}
+    flavor = {"id": flavor_id, "name": name, "ram": memory_mib, "vcpus": 1, "disk": 1}
     admin.compute.post("/flavors", json={"flavor": flavor})
     # Each device more is one more for the guest to find.
-    admin.compute.post("/flavors/usb/os-extra_specs", json={"extra_specs": {"hw_rng:allowed": "false"}})
+    extra_specs = {"hw_rng:allowed": "false"}
+    admin.compute.post(f"/flavors/{flavor_id}/os-extra_specs", json={"extra_specs": extra_specs})
+
+
+def copy_image(admin: Rest, name: str, properties: Mapping[str, object]) -> None:
+    """Add another image of the guest, which differs from the one that `seed` made in some properties."""
+    [image] = admin.image.get("/images", params={"name": IMAGE}).json()["images"]
+    kept = {key: value for key, value in image.items() if key.startswith(("hw_", "os_"))}
+    kept |= {key: image[key] for key in ("kernel_id", "ramdisk_id")}
+    _upload(admin, name, "ami", bytes(_DISK_BYTES), {**kept, **properties})
 
 
 def warm_network(admin: Rest) -> None:
@@ -48,12 +63,12 @@ def warm_network(admin: Rest) -> None:
     admin.network.get("/networks")
 
 
-def create_server(user: Rest, name: str) -> None:
+def create_server(user: Rest, name: str, image_name: str = IMAGE) -> None:
     """Create a server and wait until it is ACTIVE.
 
     :raises LabError: it is not, with Nova's reason
     """
-    image = user.image.get("/images", params={"name": IMAGE}).json()["images"][0]["id"]
+    image = user.image.get("/images", params={"name": image_name}).json()["images"][0]["id"]
     server = {"name": name, "flavorRef": "usb", "imageRef": image, "networks": "none"}
     for attempt in range(_TRIES):
         if attempt:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compute host: a lab host in which nova-compute and our agent run beside libvirtd."""
+"""A compute host: a lab host in which nova-compute and our agent run beside libvirtd."""
 
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 from compute_shim.hypervisor.libvirt import hook
@@ -12,12 +13,13 @@ from lab.cloud import config, databases
 from lab.cloud.forks import Forks
 from lab.cloud.process import Processes, wait_until
 from lab.cloud.rest import Rest
-from lab.cloud.site import COMPUTE_HOST, SHARE, VENV, Site
+from lab.cloud.site import COMPUTE_HOST, SECOND_HOST, VENV, Site, share
 from lab.cloud.timeline import LabError
 from lab.host import Host
 from lab.paths import CACHE
 
 _START_SECONDS = 600
+_PEERS = {COMPUTE_HOST: SECOND_HOST, SECOND_HOST: COMPUTE_HOST}
 
 # libvirtd probes each QEMU when it is first asked what they can do, and remembers: ask before nova-compute.
 _CAPABILITIES = (
@@ -26,9 +28,6 @@ _CAPABILITIES = (
 )
 
 _HOOK = "/etc/libvirt/hooks/qemu.d/50-usb-shim"
-
-NOVA_COMPUTE_LOG = SHARE / "nova-compute.log"
-AGENT_LOG = SHARE / "usb-shim-agent.log"
 
 
 def bundle_path() -> Path:
@@ -47,27 +46,35 @@ def make_bundle(processes: Processes) -> None:
     processes.run("bundle", _python("bundle.py", path))
 
 
-def start() -> None:
+def start(name: str = COMPUTE_HOST) -> None:
     """Start the host; nova-compute begins as soon as its bundle is there, and waits for the control plane."""
-    Host(COMPUTE_HOST).start(
-        shares=[SHARE],
+    logs = share(name)
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    Host(name).start(
+        shares=[logs],
         background={
-            "nova-compute": _nova_compute(),
-            "usb-shim-agent": _agent(),
+            "nova-compute": _nova_compute(name),
+            "usb-shim-agent": _agent(name),
             "libvirt-capabilities": _CAPABILITIES,
         },
+        peer=_PEERS[name],
     )
 
 
-def _nova_compute() -> str:
+def _nova_compute_log(name: str) -> Path:
+    return share(name) / "nova-compute.log"
+
+
+def _nova_compute(name: str) -> str:
     """The shell command that prepares and becomes nova-compute."""
     modules = bundle_path()
-    command = _python("start.py", modules, "--config-file", config.NOVA_COMPUTE)
+    command = _python("start.py", modules, "--config-file", config.nova_compute(name))
     return "; ".join(
         [
             f"mkdir -p {_words(config.COMPUTE_STATE / 'instances', config.COMPUTE_STATE / 'lock')}",
             f"until [ -e {_words(modules)} ]; do sleep 0.2; done",
-            f"exec {_words(*command)} > {_words(SHARE / 'nova-compute.out')} 2>&1",
+            f"exec {_words(*command)} > {_words(share(name) / 'nova-compute.out')} 2>&1",
         ]
     )
 
@@ -85,16 +92,16 @@ def _site_packages() -> Path:
     return next((VENV / "lib").glob("python3.*")) / "site-packages"
 
 
-def _agent() -> str:
+def _agent(name: str) -> str:
     """The shell command that becomes our agent."""
-    command: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.USB_SHIM_AGENT]
+    command: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.usb_shim_agent(name)]
     return "; ".join(
         [
             # Before libvirtd starts, which looks for hooks then.
             f"install -D -m 755 {_words(hook.__file__, _HOOK)}",
             # Both take long to start; the way to the first server leads over nova-compute.
-            f"until grep -qs 'Starting compute node' {_words(NOVA_COMPUTE_LOG)}; do sleep 0.5; done",
-            f"exec {_words(*command)} > {_words(SHARE / 'usb-shim-agent.out')} 2>&1",
+            f"until grep -qs 'Starting compute node' {_words(_nova_compute_log(name))}; do sleep 0.5; done",
+            f"exec {_words(*command)} > {_words(share(name) / 'usb-shim-agent.out')} 2>&1",
         ]
     )
 
@@ -103,46 +110,45 @@ def _words(*words: str | Path) -> str:
     return shlex.join(str(word) for word in words)
 
 
-def wait_ready() -> None:
+def wait_ready(name: str = COMPUTE_HOST) -> None:
     """Until libvirtd answers."""
-    Host(COMPUTE_HOST).wait_ready(_START_SECONDS)
+    Host(name).wait_ready(_START_SECONDS)
 
 
-def wait_nova_compute(site: Site) -> None:
+def wait_nova_compute(site: Site, name: str = COMPUTE_HOST) -> None:
     """Until nova-compute has told what its host is."""
     wait_until(
-        lambda: databases.has_compute_node(site, COMPUTE_HOST),
-        "nova-compute does not report its host",
+        lambda: databases.has_compute_node(site, name),
+        f"nova-compute does not report its host {name}",
         _START_SECONDS,
-        _nova_compute_works,
-        NOVA_COMPUTE_LOG,
+        lambda: _nova_compute_works(name),
+        _nova_compute_log(name),
         every=1,
     )
 
 
-def _nova_compute_works() -> bool:
+def _nova_compute_works(name: str) -> bool:
     """False after an error that ends it: on native threads the process stays all the same."""
-    if not Host(COMPUTE_HOST).running():
+    if not Host(name).running():
         return False
-    return not NOVA_COMPUTE_LOG.exists() or " CRITICAL nova " not in NOVA_COMPUTE_LOG.read_text(
-        errors="replace"
-    )
+    log = _nova_compute_log(name)
+    return not log.exists() or " CRITICAL nova " not in log.read_text(errors="replace")
 
 
 def map_to_cell(nova_manage: Forks) -> None:
-    """Make the host known to the scheduler; the last that nova-manage has to do."""
+    """Make a new host known to the scheduler; the last that nova-manage has to do."""
     nova_manage.run("--config-file", config.NOVA, "cell_v2", "discover_hosts")
     nova_manage.close()
 
 
-def wait_agent(admin: Rest) -> None:
+def wait_agent(admin: Rest, name: str = COMPUTE_HOST) -> None:
     """Until our agent has reported its devices."""
     wait_until(
-        lambda: (COMPUTE_HOST, "up") in [(host["host"], host["state"]) for host in _agents(admin)],
-        "usb-shim-agent does not report its devices",
+        lambda: (name, "up") in [(host["host"], host["state"]) for host in _agents(admin)],
+        f"usb-shim-agent does not report the devices of {name}",
         _START_SECONDS,
-        Host(COMPUTE_HOST).running,
-        AGENT_LOG,
+        Host(name).running,
+        share(name) / "usb-shim-agent.log",
         every=1,
     )
 

@@ -7,7 +7,19 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.cloud.site import COMPUTE_HOST, ETC, GATEWAY, LOG, SHARE, STATE, VENV, Site, write_private
+from lab.cloud.site import (
+    COMPUTE_HOST,
+    ETC,
+    GATEWAY,
+    LOG,
+    SECOND_HOST,
+    STATE,
+    VENV,
+    Site,
+    share,
+    write_private,
+)
+from lab.host import Host
 from lab.paths import RUN
 
 Sections = dict[str, dict[str, object]]
@@ -20,16 +32,14 @@ GLANCE = ETC / "glance/glance-api.conf"
 NEUTRON = ETC / "neutron/neutron.conf"
 NOVA = ETC / "nova/nova.conf"
 NOVA_API = ETC / "nova/nova-api.conf"
-NOVA_COMPUTE = ETC / "nova/nova-compute.conf"
 USB_SHIM = ETC / "usb-shim/usb-shim.conf"
-USB_SHIM_AGENT = ETC / "usb-shim/usb-shim-agent.conf"
 RABBITMQ = ETC / "rabbitmq/rabbitmq.conf"
 HORIZON = ETC / "horizon"
 """In front of Horizon's PYTHONPATH."""
 
 FERNET_KEYS = STATE / "keystone/fernet-keys"
 CREDENTIAL_KEYS = STATE / "keystone/credential-keys"
-# In the compute host's own file system, which is gone when it stops.
+# In a compute host's own file system, which is gone when it stops.
 COMPUTE_STATE = Path("/var/lib/nova")
 
 
@@ -42,10 +52,11 @@ def write_all(site: Site) -> None:
         NEUTRON: _neutron(site),
         NOVA: _nova(site),
         NOVA_API: {"DEFAULT": {"log_file": LOG / "nova-api.log"}},
-        NOVA_COMPUTE: _nova_compute(site),
         USB_SHIM: _usb_shim(site),
-        USB_SHIM_AGENT: _usb_shim_agent(site),
     }
+    for host in (COMPUTE_HOST, SECOND_HOST):
+        files[nova_compute(host)] = _nova_compute(site, host)
+        files[usb_shim_agent(host)] = _usb_shim_agent(site, host)
     for path, sections in files.items():
         write_private(path, _ini(sections))
     write_private(RABBITMQ, _rabbitmq(site))
@@ -57,6 +68,16 @@ def write_all(site: Site) -> None:
         shutil.copy(VENV / "etc" / source, copy)
     for user, project in (("admin", "admin"), ("demo", "demo"), ("other", "other")):
         write_private(openrc(user), _openrc(site, user, project))
+
+
+def nova_compute(host: str) -> Path:
+    """Of nova-compute on a host."""
+    return ETC / f"nova/nova-compute-{host}.conf"
+
+
+def usb_shim_agent(host: str) -> Path:
+    """Of our agent on a host."""
+    return ETC / f"usb-shim/usb-shim-agent-{host}.conf"
 
 
 def openrc(user: str) -> Path:
@@ -207,13 +228,13 @@ def _nova(site: Site) -> Sections:
     }
 
 
-def _nova_compute(site: Site) -> Sections:
+def _nova_compute(site: Site, host: str) -> Sections:
     """For nova-compute in the lab host, where the addresses of the service catalog lead nowhere."""
     sections = _nova_common(site, GATEWAY)
     sections["DEFAULT"] |= {
-        "host": COMPUTE_HOST,
-        "my_ip": "127.0.0.1",
-        "log_file": SHARE / "nova-compute.log",
+        "host": host,
+        "my_ip": Host(host).address,
+        "log_file": share(host) / "nova-compute.log",
         "state_path": COMPUTE_STATE,
         "instances_path": COMPUTE_STATE / "instances",
         "compute_driver": "libvirt.LibvirtDriver",
@@ -235,6 +256,11 @@ def _nova_compute(site: Site) -> Sections:
             "images_type": "qcow2",
             # No memory balloon: each device more is one more for the guest to find.
             "mem_stats_period_seconds": 0,
+            "live_migration_scheme": "tcp",
+            # An emulated guest may write faster than its host can send: let it stand still for the rest.
+            "live_migration_downtime": 10000,
+            "live_migration_downtime_steps": 3,
+            "live_migration_downtime_delay": 3,
         },
         "oslo_concurrency": {"lock_path": COMPUTE_STATE / "lock"},
     }
@@ -248,16 +274,16 @@ def _usb_shim(site: Site) -> Sections:
         "keystone_authtoken": {**_authtoken(site, "usb-shim"), "token_cache_time": -1},
         "nova": _user(site, "usb-shim"),
         # Nobody should have to wait for it in a lab.
-        "conductor": {"deleted_server_interval": 15},
+        "conductor": {"deleted_server_interval": 5},
     }
 
 
-def _usb_shim_agent(site: Site) -> Sections:
+def _usb_shim_agent(site: Site, host: str) -> Sections:
     return {
         "DEFAULT": {
-            "host": COMPUTE_HOST,
+            "host": host,
             "transport_url": site.transport_url(GATEWAY),
-            "log_file": SHARE / "usb-shim-agent.log",
+            "log_file": share(host) / "usb-shim-agent.log",
         },
         "usb": {"device_spec": "{}"},
     }

@@ -82,6 +82,14 @@ def has_compute_node(site: Site, host: str) -> bool:
         return found.first() is not None
 
 
+def forget_usb_host(site: Site, host: str) -> None:
+    """Remove a host that is gone for good, and its devices, from our own tables."""
+    engine = sa.create_engine(site.database_url("usb_shim"))
+    with engine.begin() as connection:
+        for table in ("host_usb_devices", "usb_hosts"):
+            connection.execute(sa.text(f"DELETE FROM {table} WHERE host = :host"), {"host": host})  # noqa: S608
+
+
 def keystone(site: Site, manage: Forks) -> None:
     """Keystone's tables and keys, the user admin and the default roles."""
     options = ("--config-file", config.KEYSTONE)

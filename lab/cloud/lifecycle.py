@@ -16,7 +16,7 @@ from lab.cloud import compute, compute_host, config, horizon, services, site
 from lab.cloud.control import Control
 from lab.cloud.process import Processes
 from lab.cloud.rest import Rest
-from lab.cloud.site import COMPUTE_HOST, ETC, LOG, PIDS, SHARE, STATE
+from lab.cloud.site import COMPUTE_HOST, ETC, LOG, PIDS, SECOND_HOST, STATE
 from lab.cloud.timeline import LabError, Timeline
 from lab.host import Host, HostError
 from lab.paths import RUN
@@ -55,9 +55,8 @@ def up(more_servers: bool = True) -> int:
 
 
 def _bring_up() -> int:
-    for logs in (LOG, SHARE):
-        shutil.rmtree(logs, ignore_errors=True)
-        logs.mkdir(parents=True)
+    shutil.rmtree(LOG, ignore_errors=True)
+    LOG.mkdir(parents=True)
     processes = Processes(PIDS, LOG)
     timeline = Timeline()
     try:
@@ -163,7 +162,8 @@ def down() -> int:
     _COMPLETE.unlink(missing_ok=True)
     processes = Processes(PIDS, LOG)
     # The guests, nova-compute and the agent go with their host.
-    Host(COMPUTE_HOST).stop()
+    for name in (COMPUTE_HOST, SECOND_HOST):
+        Host(name).stop()
     processes.stop(*processes.names())
     for user in _USERS:
         config.openrc(user).unlink(missing_ok=True)

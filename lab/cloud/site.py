@@ -16,6 +16,9 @@ from lab.paths import ROOT, RUN
 COMPUTE_HOST = "usbhost1"
 """The lab host that nova-compute and our agent run in, and the name they give themselves."""
 
+SECOND_HOST = "usbhost2"
+"""Another such host, which only some tests start (`lab.cloud.second_host`): servers can move to it."""
+
 GATEWAY = "10.0.2.2"
 """This machine as seen from a lab host: QEMU's user network gives it this address by default."""
 
@@ -24,8 +27,6 @@ STATE = RUN / "state"
 ETC = RUN / "etc"
 LOG = RUN / "log"
 PIDS = RUN / "pids"
-SHARE = RUN / COMPUTE_HOST / "share"
-"""Mounted in the compute host at the same path, read-write: for the logs of what runs in there."""
 
 HORIZON_PORT = 8080
 """The port of Horizon; a higher one if somebody has it."""
@@ -83,6 +84,11 @@ class Site:
     def transport_url(self, address: str = "127.0.0.1") -> str:
         """The message bus, for oslo.messaging."""
         return f"rabbit://openstack:{self.passwords['rabbitmq']}@{address}:{self.ports['rabbitmq']}/"
+
+
+def share(host: str) -> Path:
+    """Mounted in a compute host at the same path, read-write: for the logs of what runs in there."""
+    return RUN / host / "share"
 
 
 def create() -> Site:

@@ -133,6 +133,11 @@ class Host:
         lines = "\n".join(before_trace[:2]).splitlines()[-20:]
         return "\n".join([f"; the end of {log}:", *lines])
 
+    @property
+    def address(self) -> str:
+        """Where a peer reaches the host."""
+        return f"10.9.0.{self.number}"
+
     def running(self) -> bool:
         """Whether the host's QEMU is there."""
         return self._pid() is not None

@@ -12,6 +12,7 @@ from keystoneauth1 import exceptions
 
 from lab.cloud.process import wait_until
 from lab.cloud.site import COMPUTE_HOST
+from tests.cloud import agent
 from tests.cloud.conftest import Cloud
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -139,18 +140,9 @@ def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
     """SIGKILL at any moment, and a new agent: it ends where it would have ended."""
     cloud.succeed("demo", "usb-attach", "demo", "LABSTICK02")
     time.sleep(0.1)
-    restart_agent(cloud)
+    agent.kill(cloud.host)
+    agent.start(cloud.host)
     usb = cloud.usb("demo")
     [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK02"]
     usb.attachments.wait_attached(server_id(cloud, "demo", "demo"), stick["id"])
     cloud.wait_guest("demo", "LABSTICK02", present=True)
-
-
-def restart_agent(cloud: Cloud) -> None:
-    """Kill the agent in the compute host without warning, and start it again as the host's init did."""
-    cloud.host.run(
-        "pid=$(cat /run/lab/usb-shim-agent.pid); tr '\\0' '\\n' < /proc/$pid/cmdline > /run/lab/agent.cmd;"
-        " kill -KILL $pid; mapfile -t command < /run/lab/agent.cmd;"
-        ' setsid "${command[@]}" >> /var/log/usb-shim-agent.log 2>&1 < /dev/null &'
-        " echo $! > /run/lab/usb-shim-agent.pid"
-    )

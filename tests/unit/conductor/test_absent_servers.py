@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claims of servers that are no more."""
+"""Claims of servers that are deleted, moved or shelved."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import pytest
 
 from compute_shim import exception, nova
-from compute_shim.conductor.deleted_servers import DeletedServers
+from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.db import queries
 from compute_shim.db.api import Database
-from compute_shim.objects import Claim, Device, Outcome, State
+from compute_shim.objects import Claim, Device, Outcome, State, Waiting
 from tests.unit.db.test_states import HOST, PROJECTS, SERVERS, STICK, empty_database
 
 ALIVE, GONE = SERVERS
@@ -18,9 +20,13 @@ ALIVE, GONE = SERVERS
 class Nova:
     """Knows one server, and remembers what it was asked."""
 
-    def __init__(self, sees_all: bool = True, away: bool = False) -> None:
+    def __init__(
+        self, sees_all: bool = True, away: bool = False, host: str = HOST, busy: bool = False
+    ) -> None:
         self.sees_all = sees_all
         self.away = away
+        self.host_id = nova.host_id("demo", host) if host else ""
+        self.busy = busy
         self.asked: list[str] = []
 
     def server(self, auth: object, server_id: str) -> nova.Server:
@@ -29,7 +35,7 @@ class Nova:
             raise exception.Unavailable("Nova is away.")
         if server_id == GONE:
             raise nova.no_server(server_id)
-        return nova.Server(server_id, "demo", "", locked=False)
+        return nova.Server(server_id, "demo", self.host_id, locked=False, busy=self.busy)
 
     def sees_all_projects(self, auth: object) -> bool:
         return self.sees_all
@@ -60,9 +66,21 @@ def states(db: Database) -> dict[str | None, str]:
     return {row.instance_uuid: row.state for row in queries.devices(db)}
 
 
-def look(db: Database, nova_: Nova, agents: Agents, interval: int = -1) -> None:
-    """Look for deleted servers; with a negative interval nothing is too young."""
-    DeletedServers(db, nova_, None, agents, interval)()
+def look(
+    db: Database, nova_: Nova, agents: Agents, interval: int = -1, live_hosts: Iterable[str] = (HOST,)
+) -> None:
+    """Look for absent servers; with a negative interval nothing is too young."""
+    AbsentServers(db, nova_, None, agents, lambda: set(live_hosts), interval)()
+
+
+def say(db: Database, state: State, reason: str | None = None) -> None:
+    """What the agent says of every claim."""
+    queries.judge_claims(db, HOST, [Outcome(row.id, 1, state, reason) for row in queries.devices(db)])
+
+
+def claim_of(db: Database, server: str) -> tuple[str, str | None]:
+    [row] = queries.devices_of_server(db, server)
+    return row.state, row.state_reason
 
 
 def test_the_device_of_a_deleted_server_is_given_back(db: Database) -> None:
@@ -87,11 +105,48 @@ def test_what_changed_a_moment_ago_is_left_alone(db: Database) -> None:
 
 
 def test_what_is_attached_is_left_alone(db: Database) -> None:
-    for row in queries.devices(db):
-        queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
+    say(db, State.ATTACHED)
     nova_ = Nova()
     look(db, nova_, Agents())
     assert nova_.asked == []
+
+
+@pytest.mark.parametrize(
+    ("told", "host", "reason"),
+    [
+        # While a resize waits to be confirmed, the first host has the server as well, switched off.
+        (Waiting.SERVER_OFF, "compute2", Waiting.OTHER_HOST),
+        (Waiting.SERVER_OFF, HOST, Waiting.SERVER_OFF),
+        (Waiting.OTHER_HOST, "", Waiting.SHELVED),
+        (Waiting.SHELVED, "compute2", Waiting.OTHER_HOST),
+        # Moved away while it was off, and back: its agent has seen it off all the time.
+        (Waiting.OTHER_HOST, HOST, Waiting.SERVER_OFF),
+        (Waiting.UNPLUGGED, "compute2", Waiting.UNPLUGGED),
+    ],
+)
+def test_nova_knows_better_where_a_server_is(db: Database, told: Waiting, host: str, reason: Waiting) -> None:
+    say(db, State.WAITING, told)
+    look(db, Nova(host=host), Agents())
+    assert claim_of(db, ALIVE) == (State.WAITING, reason)
+
+
+def test_nova_is_not_believed_while_it_moves_the_server(db: Database) -> None:
+    say(db, State.WAITING, Waiting.OTHER_HOST)
+    look(db, Nova(host=HOST, busy=True), Agents())
+    assert claim_of(db, ALIVE) == (State.WAITING, Waiting.OTHER_HOST)
+
+
+@pytest.mark.parametrize(
+    ("host", "claim"),
+    [("compute2", (State.WAITING, Waiting.OTHER_HOST)), (HOST, (State.ATTACHED, None))],
+)
+def test_nobody_but_nova_knows_of_a_server_whose_host_died(
+    db: Database, host: str, claim: tuple[State, str | None]
+) -> None:
+    """An evacuated server is attached to nothing on the host that it comes from."""
+    say(db, State.ATTACHED)
+    look(db, Nova(host=host), Agents(), live_hosts=())
+    assert claim_of(db, ALIVE) == claim
 
 
 def test_a_nova_that_is_away_deletes_nothing(db: Database) -> None:
