@@ -26,7 +26,7 @@ def configuration() -> cfg.ConfigOpts:
     return conf
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(jumps=st.lists(seconds, max_size=3), silence=st.floats(DOWN_TIME + 1, 1e6))
 def test_a_clock_that_jumps(jumps: list[float], silence: float) -> None:
     """The next sign of life makes a host count as up, and its silence as down, wherever the clock is."""
@@ -40,7 +40,7 @@ def test_a_clock_that_jumps(jumps: list[float], silence: float) -> None:
         assert hosts.live(conf, db) == set()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(back=st.floats(DOWN_TIME + 1, 1e8))
 def test_a_host_that_fell_silent_before_the_clock_was_set_back(back: float) -> None:
     conf, db = configuration(), empty_database()

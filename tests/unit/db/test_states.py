@@ -167,7 +167,7 @@ def _values(row: models.Device) -> dict[str, Any]:
     return {column.name: getattr(row, column.name) for column in models.Device.__table__.columns}
 
 
-OneDevice.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+OneDevice.TestCase.settings = settings(max_examples=20, stateful_step_count=25)
 TestOneDevice = OneDevice.TestCase
 
 
@@ -226,7 +226,7 @@ def test_a_device_that_changes_its_serial_all_the_time_does_not_fill_the_databas
     assert queries.device(db, kept) is not None
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(passed=st.one_of(st.floats(0, 59), st.floats(61, 1e8), st.floats(-1e8, -61)))
 def test_only_what_is_in_doubt_and_has_stood_still_is_looked_into(passed: float) -> None:
     """What was changed in the future was so before the clock was set back: nobody knows how long ago."""

@@ -8,13 +8,10 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from novaclient_usb import names
-
-# The machine may be busy with other things.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -51,7 +48,6 @@ def ids_in(message: str, devices: list[dict[str, Any]]) -> list[str]:
     return listed
 
 
-@patient
 @given(hosts, deceptive)
 def test_finds_what_is_called_so_or_lists_all_that_are(devices: list[dict[str, Any]], wanted: str) -> None:
     """The rule, told anew: an id is only an id; all else is compared with all that a device is called."""
@@ -82,7 +78,6 @@ def test_finds_what_is_called_so_or_lists_all_that_are(devices: list[dict[str, A
         assert ids_in(str(caught.value), devices) == [device["id"] for device in expected]
 
 
-@patient
 @given(hosts)
 def test_every_device_has_a_name_that_finds_it(devices: list[dict[str, Any]]) -> None:
     for device in devices:
@@ -90,7 +85,6 @@ def test_every_device_has_a_name_that_finds_it(devices: list[dict[str, Any]]) ->
         assert find(devices, device["id"].upper()) is device
 
 
-@patient
 @given(hosts.filter(bool), st.data())
 def test_what_the_others_say_never_gets_them_attached_in_place_of_it(
     devices: list[dict[str, Any]], data: st.DataObject
@@ -135,7 +129,6 @@ def test_odd_texts(make_device: Any, wanted: str) -> None:
             find([bare], wanted)
 
 
-@patient
 @given(st.text(alphabet=st.characters()))
 def test_printable_text_steers_no_terminal_and_keeps_its_length(text: str) -> None:
     shown = names.printable(text)
