@@ -198,7 +198,9 @@ class Agent:
         self._remember(actions, done.refusals)
         self._domains = _updated(self._domains, done.domains)
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
-        self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
+        # Nobody is told that a device is attached before it is told that it is there.
+        if self._devices == self._told_devices:
+            self._courier.outcomes(planner.judge(claims, self._devices, self._domains.values(), reasons))
 
     def _busy(self) -> bool:
         return any(refusal.reason == Waiting.BUSY for refusal in self._refusals.values())
