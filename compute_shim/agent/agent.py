@@ -228,7 +228,9 @@ class Agent:
         for reset in planner.resets(claims, self._devices, domains, self._resets):
             self._resets[reset.device_id] = executor.reset(reset, self._survey.look_again, self._reset_device)
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
-        self._courier.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
+        # Nobody is told that a device is attached before it is told that it is there.
+        if self._devices == self._told_devices:
+            self._courier.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
 
     def _busy(self) -> bool:
         return any(refusal.reason == Waiting.BUSY for refusal in self._refusals.values())

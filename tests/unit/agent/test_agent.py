@@ -52,6 +52,8 @@ class FakeConductor:
         self.seen: list[list[Device]] = []
         self.outcomes: dict[str, Outcome] = {}
         self.reports = 0
+        # Said to be attached when the last list of plugged devices was empty.
+        self.attached_unseen: list[Outcome] = []
 
     def sync(
         self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str]
@@ -64,6 +66,9 @@ class FakeConductor:
     def report(self, outcomes: Iterable[Outcome]) -> None:
         self._answer()
         self.reports += 1
+        outcomes = list(outcomes)
+        if not self.seen[-1]:
+            self.attached_unseen += [outcome for outcome in outcomes if outcome.state == "attached"]
         self.outcomes |= {outcome.device_id: outcome for outcome in outcomes}
 
     def states(self) -> dict[str, str]:
@@ -219,11 +224,13 @@ def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., Wo
     it.driver.addresses.add((device(1).bus, device(1).device))
     it.survey.devices = [device(1, name="")]
     it.agent.device_bound()
-    until(lambda: it.conductor.states() == {"device-1": "attached"})
-    assert it.conductor.seen == [[]]
+    until(lambda: it.held() == (ours(1),))
+    it.driver.on_change(SERVER)
     it.survey.devices = [device(1)]
     it.agent.devices_changed()
-    until(lambda: it.conductor.seen == [[], [device(1)]])
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.seen == [[], [device(1)]]
+    assert it.conductor.attached_unseen == []
 
 
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:
