@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterable
 from oslo_log import log
 
 from compute_shim.agent.planner import Attach, Detach, Reset
-from compute_shim.hypervisor.base import Domain, Driver, HypervisorError, HypervisorUnavailable
+from compute_shim.hypervisor.base import (
+    Domain,
+    Driver,
+    HypervisorBusy,
+    HypervisorError,
+    HypervisorUnavailable,
+)
 from compute_shim.objects import Device
 
 LOG = log.getLogger(__name__)
@@ -49,6 +55,10 @@ def execute(
                 domain = _attach(action, driver, look_again)
         except HypervisorUnavailable:
             raise
+        except HypervisorBusy as error:
+            # It is asked again every second until that is over.
+            done.refusals[action.device_id] = str(error)
+            LOG.debug("Cannot %s: %s", action, error)
         except HypervisorError as error:
             done.refusals[action.device_id] = str(error)
             LOG.warning("Cannot %s: %s", action, error)
