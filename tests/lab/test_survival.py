@@ -81,6 +81,18 @@ def test_a_server_is_suspended_and_resumed(world: World, hooked: bool) -> None:
     assert world.held_by("LABSTICK01") == ["one"]
 
 
+def test_a_server_with_two_sticks_is_suspended_and_resumed(world: World, hooked: bool) -> None:
+    for serial in ("LABSTICK01", "LABSTICK02"):
+        world.attach(serial)
+    world.virsh("managedsave", "one")
+    for serial in ("LABSTICK01", "LABSTICK02"):
+        world.wait_state(serial, "waiting", "the server is off")
+    world.virsh("start", "one")
+    for serial in ("LABSTICK01", "LABSTICK02"):
+        until(lambda serial=serial: world.held_by(serial) == ["one"], "the server has lost its stick")
+        world.wait_state(serial, "attached")
+
+
 def test_a_suspended_server_whose_stick_was_given_to_another(world: World, hooked: bool) -> None:
     world.attach("LABSTICK01")
     world.virsh("managedsave", "one")

@@ -22,8 +22,9 @@ CALLED = "/run/libvirt/usb-shim-hook"
 
 # What compute_shim.hypervisor.base.ALIAS_PREFIX says; this file stands alone.
 _ALIAS_PREFIX = "ua-usb-"
-# Linux numbers the devices of a bus from 1 to 127 (drivers/usb/core/hub.c: choose_devnum).
-_NOWHERE = {"bus": "255", "device": "255"}
+# Linux numbers the devices of a bus from 1 to 127 (drivers/usb/core/hub.c: choose_devnum). libvirt refuses a
+# domain that has one address twice.
+_NOWHERE = 255
 
 
 def rewritten(domain_xml: str) -> str:
@@ -35,16 +36,18 @@ def rewritten(domain_xml: str) -> str:
     for _event, (prefix, uri) in ElementTree.iterparse(io.StringIO(domain_xml), ["start-ns"]):  # noqa: S314
         ElementTree.register_namespace(prefix, uri)
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
-    found = False
-    for hostdev in domain.iterfind("devices/hostdev[@type='usb']"):
-        alias = hostdev.find("alias")
-        if alias is not None and alias.get("name", "").startswith(_ALIAS_PREFIX):
-            found = True
-            for source in hostdev.findall("source"):
-                hostdev.remove(source)
-            source = ElementTree.SubElement(hostdev, "source", startupPolicy="optional")
-            ElementTree.SubElement(source, "address", _NOWHERE)
-    return ElementTree.tostring(domain, encoding="unicode") if found else ""
+    ours = [hostdev for hostdev in domain.iterfind("devices/hostdev[@type='usb']") if _is_ours(hostdev)]
+    for number, hostdev in enumerate(ours):
+        for source in hostdev.findall("source"):
+            hostdev.remove(source)
+        source = ElementTree.SubElement(hostdev, "source", startupPolicy="optional")
+        ElementTree.SubElement(source, "address", bus=str(_NOWHERE), device=str(_NOWHERE + number))
+    return ElementTree.tostring(domain, encoding="unicode") if ours else ""
+
+
+def _is_ours(hostdev):  # type: ignore[no-untyped-def]  # the type would have to be imported first
+    alias = hostdev.find("alias")
+    return alias is not None and alias.get("name", "").startswith(_ALIAS_PREFIX)
 
 
 def main() -> None:

@@ -64,6 +64,15 @@ def test_ours_points_nowhere_and_all_else_stays(operation: str, phase: str) -> N
     assert "<qemu:arg" in done.stdout
 
 
+def test_no_two_point_at_one_address() -> None:
+    """libvirt says "Hostdev already exists in the domain configuration", and starts nothing."""
+    found = usb_hostdevs(
+        hook.rewritten(domain(OURS, OURS.replace("-one", "-two"), OURS.replace("-one", "-x")))
+    )
+    assert len({hostdev.address for hostdev in found}) == 3
+    assert all(hostdev.bus == 255 and hostdev.device >= 255 for hostdev in found)
+
+
 def _paths(element: ElementTree.Element, above: str = "") -> list[tuple[str, str, str]]:
     path = f"{above}/{element.tag}"
     found = [(path, str(sorted(element.attrib.items())), (element.text or "").strip())]
