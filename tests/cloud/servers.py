@@ -109,7 +109,7 @@ class Server:
 
     def wait_host(self, host: str) -> None:
         """Until Nova sends what concerns it to a host."""
-        self._wait(lambda: self.host() == host, f"the server is not on {host}")
+        self.wait(lambda: self.host() == host, f"the server is not on {host}")
 
     def wait_status(self, status: str) -> None:
         """Until Nova says that it is so, and has nothing more to do."""
@@ -119,7 +119,7 @@ class Server:
             assert shown["status"] != "ERROR", shown["fault"]
             return (shown["status"], shown["OS-EXT-STS:task_state"]) == (status, None)
 
-        self._wait(reached, f"the server is not {status}")
+        self.wait(reached, f"the server is not {status}")
 
     def wait_gone(self) -> None:
         """Until Nova has forgotten it."""
@@ -131,7 +131,7 @@ class Server:
                 return True
             return False
 
-        self._wait(gone, "the server is not deleted")
+        self.wait(gone, "the server is not deleted")
 
     # The service
 
@@ -167,7 +167,7 @@ class Server:
             return seen == state
 
         try:
-            self._wait(reached, f"the stick of {host} is not {state}")
+            self.wait(reached, f"the stick of {host} is not {state}")
         except Exception as error:
             error.add_note(f"it is {seen}")
             raise
@@ -187,13 +187,14 @@ class Server:
 
     def wait_hostdevs(self, count: int, host: str) -> None:
         """Until its domain on a host, and its definition, have so many USB devices."""
-        self._wait(lambda: self.hostdevs(host) == count, f"the server has not {count} USB devices on {host}")
+        self.wait(lambda: self.hostdevs(host) == count, f"the server has not {count} USB devices on {host}")
 
     def is_known_to(self, host: str) -> bool:
         """Whether libvirt on a host has a domain for it, running or not."""
         return self.id in Host(host).run(["virsh", "list", "--all", "--uuid"]).stdout
 
-    def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
+    def wait(self, condition: Callable[[], bool], complaint: str) -> None:
+        """Until it is so."""
         wait_until(condition, complaint, _SECONDS, self._cloud.host.running, every=0.5)
 
 
