@@ -36,6 +36,10 @@ _FLAGS = (
     "--window-size=1200,900",
 )
 
+# How chromedriver calls an element of a page that was left between two of its calls, where it does not say
+# "stale": https://github.com/SeleniumHQ/selenium/issues/15401
+_LEFT = "does not belong to the document"
+
 _number = itertools.count(1)
 
 
@@ -75,6 +79,15 @@ class Browser:
 
         Elements that the page has replaced meanwhile are looked for again.
         """
+
+        def look(_: Any) -> Any:
+            try:
+                return true()
+            except exceptions.WebDriverException as error:
+                if _LEFT in str(error.msg):
+                    return None
+                raise
+
         waiting = WebDriverWait(
             self.driver,
             _SECONDS,
@@ -86,7 +99,7 @@ class Browser:
                 exceptions.ElementNotInteractableException,
             ],
         )
-        return waiting.until(lambda _: true(), what)
+        return waiting.until(look, what)
 
     def see(self, css: str, text: str = "") -> WebElement:
         """The first element that can be seen and has the text."""
