@@ -274,7 +274,7 @@ def _usb_shim(site: Site) -> Sections:
         "keystone_authtoken": {**_authtoken(site, "usb-shim"), "token_cache_time": -1},
         "nova": _user(site, "usb-shim"),
         # Nobody should have to wait for it in a lab.
-        "conductor": {"deleted_server_interval": 5},
+        "conductor": {"deleted_server_interval": 5, "host_down_time": 30},
     }
 
 
@@ -285,5 +285,6 @@ def _usb_shim_agent(site: Site, host: str) -> Sections:
             "transport_url": site.transport_url(GATEWAY),
             "log_file": share(host) / "usb-shim-agent.log",
         },
+        "agent": {"sync_interval": 10},
         "usb": {"device_spec": "{}"},
     }
