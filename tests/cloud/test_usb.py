@@ -37,7 +37,7 @@ def test_the_commands_are_there(cloud: Cloud) -> None:
 
 
 def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud) -> None:
-    assert not any("LABSTICK01" in line for line in cloud.guest_usb("demo"))
+    cloud.wait_guest("demo", "LABSTICK01", present=False)
     cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
     cloud.wait_guest("demo", "LABSTICK01", present=True)
     assert "46f4:0001 LABSTICK01 QEMU USB HARDDRIVE" in cloud.guest_usb("demo")
