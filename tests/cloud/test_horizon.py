@@ -7,6 +7,7 @@ import contextlib
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -312,6 +313,8 @@ def revoke(cloud: Cloud, user: str) -> None:
     found = identity.get("/users", params={"name": user}).json()["users"][0]["id"]
     for enabled in (False, True):
         identity.patch(f"/users/{found}", json={"user": {"enabled": enabled}})
+    # Keystone counts whole seconds: what it issues within this one is invalid as well.
+    time.sleep(1)
 
 
 # Hostile names
