@@ -195,7 +195,7 @@ Finished
 +--------------+-------------------------------------------------------------+
 """
     )
-    assert clock.pauses == [0.05, pytest.approx(0.06)]
+    assert clock.pauses == [0.03, pytest.approx(0.033)]
 
 
 NAMED = f"Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade ({STICK1})"
