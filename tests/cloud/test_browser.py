@@ -14,7 +14,7 @@ import pytest
 from tests.cloud import pages
 from tests.cloud.browser import Browser
 
-# Loads itself again and again, as Horizon's tables do, then rests, and only then has the row.
+# Loads itself again and again, as a page does when its form is sent, then rests, and only then has the row.
 _PAGE = """<div id="content_body"><table><tbody>ROWS</tbody></table></div><script>
 const loads = Number(sessionStorage.loads || 0)
 if (loads < 100) {
