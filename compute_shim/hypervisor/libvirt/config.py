@@ -3,13 +3,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from xml.etree import ElementTree
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Hostdev
+from compute_shim.hypervisor.libvirt import hook
 from compute_shim.objects import Device
 
 _ACTIVE = re.compile(r"\s*<domain\s[^>]*\bid=")
+# Models of USB 3 (https://libvirt.org/formatdomain.html, "Controllers").
+_SUPERSPEED = ("qemu-xhci", "nec-xhci")
+
+
+@dataclasses.dataclass(frozen=True)
+class UsbPort:
+    """A port of a domain's USB controller.
+
+    :param bus: QEMU's name of the bus.
+    :param number: of the port on it, from 1.
+    """
+
+    bus: str
+    number: int
 
 
 def hostdev_xml(device_id: str, device: Device) -> str:
@@ -54,6 +70,28 @@ def usb_controllers(domain_xml: str) -> tuple[str, ...]:
     """The models of a domain's USB controllers, in libvirt's words."""
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
     return tuple(element.get("model", "") for element in domain.iterfind("devices/controller[@type='usb']"))
+
+
+def arrival_port(domain_xml: str, device_id: str) -> UsbPort | None:
+    """The port of our hostdev that our hook pointed nowhere as the domain arrived.
+
+    None for a hostdev that is not there or did not arrive, or whose port does not do SuperSpeed: those of
+    hubs do not.
+    """
+    domain = ElementTree.fromstring(domain_xml)  # noqa: S314
+    for element in domain.iterfind("devices/hostdev[@type='usb']"):
+        address = element.find("address[@type='usb']")
+        hostdev = _hostdev(element)
+        if hostdev.device_id != device_id or hostdev.bus != hook.NOWHERE or address is None:
+            continue
+        index, port = address.get("bus", ""), address.get("port", "")
+        controller = domain.find(f"devices/controller[@type='usb'][@index='{index}']")
+        if controller is None or controller.get("model") not in _SUPERSPEED or not port.isdecimal():
+            return None
+        # libvirt names each controller, and QEMU its only bus after it.
+        name = controller.find("alias[@name]")
+        return None if name is None else UsbPort(f"{name.get('name')}.0", int(port))
+    return None
 
 
 def _hostdev(element: ElementTree.Element) -> Hostdev:

@@ -4,12 +4,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
+
+import libvirt_qemu
+from oslo_log import log
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev
 from compute_shim.hypervisor.libvirt import config, process
 from compute_shim.objects import Device
+
+LOG = log.getLogger(__name__)
+
+# QEMU's name of a device that is there for a moment.
+_PASSING = "usb-shim-passing"
 
 # enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags)
 AFFECT_LIVE = 1
@@ -70,6 +79,34 @@ class Guest:
     def request_removal(self, device_id: str) -> None:
         """Ask for the removal from the running domain; an event tells when it is done."""
         self._domain.detachDeviceAlias(f"{ALIAS_PREFIX}{device_id}", AFFECT_LIVE)
+
+    def arrival_port(self, device_id: str) -> config.UsbPort | None:
+        """The port that the guest believes to be in use when our hostdev has arrived and is removed."""
+        return config.arrival_port(self._domain.XMLDesc(0), device_id)
+
+    def show_empty(self, port: config.UsbPort) -> None:
+        """Have the guest see that nothing is in a port that does SuperSpeed.
+
+        QEMU does not know the speed of a hostdev that has arrived and found nothing, and reports the end of
+        it at the USB 2 half of its port (hw/usb/hcd-xhci.c: xhci_lookup_port). To the guest, what was a
+        SuperSpeed device stays there; when it moves once more, QEMU disables the slot that the guest still
+        uses, and its driver waits for ever. A SuperSpeed device that comes and goes puts the port right. What
+        libvirt has of the kind needs a backend, hence the monitor; libvirt marks the domain "custom-monitor".
+        """
+        added = self._monitor(
+            "device_add", driver="usb-bot", bus=port.bus, port=str(port.number), id=_PASSING
+        )
+        if added:
+            self._monitor("qom-set", path=f"/machine/peripheral/{_PASSING}", property="attached", value=True)
+            self._monitor("device_del", id=_PASSING)
+
+    def _monitor(self, command: str, **arguments: str | bool) -> bool:
+        """Run a command of QEMU's; whether it did it."""
+        request = json.dumps({"execute": command, "arguments": arguments})
+        reply = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, request, 0))
+        if "error" in reply:
+            LOG.warning("%s: QEMU refused %s: %s", self._domain.name(), request, reply["error"].get("desc"))
+        return "error" not in reply
 
     def undefine_hostdev(self, device_id: str) -> None:
         """Take the hostdev out of the persistent definition."""

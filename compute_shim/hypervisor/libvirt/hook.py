@@ -22,9 +22,9 @@ CALLED = "/run/libvirt/usb-shim-hook"
 
 # What compute_shim.hypervisor.base.ALIAS_PREFIX says; this file stands alone.
 _ALIAS_PREFIX = "ua-usb-"
-# Linux numbers the devices of a bus from 1 to 127 (drivers/usb/core/hub.c: choose_devnum). libvirt refuses a
-# domain that has one address twice.
-_NOWHERE = 255
+#: The bus of what points nowhere. Linux numbers the devices of a bus from 1 to 127 (drivers/usb/core/hub.c:
+#: choose_devnum). libvirt refuses a domain that has one address twice.
+NOWHERE = 255
 
 
 def rewritten(domain_xml: str) -> str:
@@ -41,7 +41,7 @@ def rewritten(domain_xml: str) -> str:
         for source in hostdev.findall("source"):
             hostdev.remove(source)
         source = ElementTree.SubElement(hostdev, "source", startupPolicy="optional")
-        ElementTree.SubElement(source, "address", bus=str(_NOWHERE), device=str(_NOWHERE + number))
+        ElementTree.SubElement(source, "address", bus=str(NOWHERE), device=str(NOWHERE + number))
     return ElementTree.tostring(domain, encoding="unicode") if ours else ""
 
 

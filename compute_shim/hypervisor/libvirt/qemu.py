@@ -80,6 +80,7 @@ class Qemu(Host):
             return self._describe(domain)
 
     def _remove(self, guest: Guest, uuid: str, device_id: str) -> None:
+        port = guest.arrival_port(device_id)
         key = (uuid, f"{base.ALIAS_PREFIX}{device_id}")
         removed = self._removed[key] = threading.Event()
         try:
@@ -89,6 +90,8 @@ class Qemu(Host):
                 raise base.HypervisorError(f"not removed from the domain within {_REMOVAL_SECONDS} s")
         finally:
             del self._removed[key]
+        if port is not None:
+            guest.show_empty(port)
 
     def _look(self, domain: libvirt.virDomain) -> base.Domain:
         uuid = domain.UUIDString()

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from compute_shim.hypervisor.base import Hostdev
-from compute_shim.hypervisor.libvirt.config import hostdev_xml, is_active, usb_hostdevs
+from compute_shim.hypervisor.libvirt.config import UsbPort, arrival_port, hostdev_xml, is_active, usb_hostdevs
 from tests.unit.agent.model import device
 
 DOMAIN = """
 <domain><devices>
+  <controller type='usb' index='0' model='qemu-xhci'><alias name='usb'/></controller>
+  <controller type='usb' index='1' model='nec-xhci'><alias name='usb1'/></controller>
+  <controller type='usb' index='2' model='ich9-ehci1'><alias name='usb2'/></controller>
   <hostdev mode='subsystem' type='usb' managed='no'>
     <source startupPolicy='optional' missing='yes'>
       <vendor id='0x46f4'/><product id='0x0001'/><address bus='255' device='255'/>
@@ -53,3 +58,27 @@ def test_only_usb_hostdevs_are_seen_and_only_marked_ones_are_ours() -> None:
 def test_a_running_domain_has_an_id() -> None:
     assert is_active("<domain type='qemu' id='7'>\n  <name>n</name></domain>")
     assert not is_active("<domain type='qemu'>\n  <iothreadids><iothread id='1'/></iothreadids></domain>")
+
+
+def test_an_arrived_hostdev_has_a_port_of_its_controller() -> None:
+    assert arrival_port(DOMAIN, "one") == UsbPort("usb.0", 1)
+    assert arrival_port(DOMAIN.replace("bus='0' port='1'", "bus='1' port='12'"), "one") == UsbPort(
+        "usb1.0", 12
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("bus='255' device='255'", "bus='2' device='3'"),
+        ("ua-usb-one", "ua-usb-two"),
+        ("ua-usb-one", "hostdev1"),
+        ("<address type='usb' bus='0' port='1'/>", ""),
+        ("port='1'", "port='1.2'"),
+        ("bus='0' port='1'", "bus='2' port='1'"),
+        ("bus='0' port='1'", "bus='3' port='1'"),
+    ],
+)
+def test_nothing_else_has_one(old: str, new: str) -> None:
+    assert old in DOMAIN
+    assert arrival_port(DOMAIN.replace(old, new), "one") is None
