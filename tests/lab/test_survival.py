@@ -118,6 +118,8 @@ def test_a_suspended_server_whose_stick_is_gone(world: World, hooked: bool) -> N
     world.virsh("start", "one")
     world.wait_state("LABSTICK01", "waiting", "unplugged")
     assert world.hostdevs()["one"] == []
+    if hooked:
+        until(lambda: world.superspeed_ports("one") == [], "the guest sees a stick that is not there")
     world.host.plug("stick1")
     world.wait_state("LABSTICK01", "attached")
     assert world.held_by("LABSTICK01") == ["one"]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -60,23 +59,6 @@ def give_twin_the_same_number(world: World, elsewhere: World) -> None:
     until(lambda: elsewhere.device("LABSTICK01")["device"] == home["device"], "the stick has another number")
 
 
-def superspeed_ports(world: World, server: str) -> list[int]:
-    """The ports at which the guest's controller shows it a SuperSpeed device, whatever QEMU has there."""
-
-    def monitor(command: str) -> str:
-        return world.virsh("qemu-monitor-command", server, "--hmp", command)
-
-    # QEMU, docs/specs/pci-ids.rst: 1b36:000d is qemu-xhci. Its first BAR is of 64 bits.
-    controller = monitor("info pci").partition("PCI device 1b36:000d")[2]
-    found = re.search(r"BAR0: 64 bit memory at 0x([0-9a-f]+)", controller)
-    assert found, controller
-    # QEMU, hw/usb/hcd-xhci.c: LEN_CAP 0x40; xHCI 1.2, 5.4.8: PORTSC at 0x400 beyond it, 16 bytes to a port,
-    # bit 0 "current connect status". The four SuperSpeed ports come first (XHCI_FLAG_SS_FIRST).
-    first = int(found[1], 16) + 0x40 + 0x400
-    portsc = [int(monitor(f"xp /1xw {first + 16 * number:#x}").split()[-1], 16) for number in range(4)]
-    return [number for number, value in enumerate(portsc, start=1) if value & 1]
-
-
 def bindings(host: Host) -> int:
     """How often the host's own driver has taken a stick."""
     return host.run("dmesg").stdout.count("USB Mass Storage device detected")
@@ -86,13 +68,13 @@ def test_there_and_back(world: World, elsewhere: World) -> None:
     """The second host has an identical stick at the same bus and device number, and keeps it."""
     give_twin_the_same_number(world, elsewhere)
     mine = world.attach("LABSTICK01")
-    assert superspeed_ports(world, "one") == [1]
+    assert world.superspeed_ports("one") == [1]
     before = bindings(elsewhere.host)
     migrate(world, elsewhere, "one")
     try:
         world.wait_state("LABSTICK01", "waiting", "the server is on another host")
         until(lambda: "ua-usb-" not in elsewhere.virsh("dumpxml", "one"), "the ghost stays")
-        until(lambda: superspeed_ports(elsewhere, "one") == [], "the guest sees a stick that is not there")
+        until(lambda: elsewhere.superspeed_ports("one") == [], "the guest sees a stick that is not there")
         assert elsewhere.held_by("LABSTICK01") == []
         assert elsewhere.device("LABSTICK01")["state"] == "available"
         assert bindings(elsewhere.host) == before
@@ -106,7 +88,7 @@ def test_there_and_back(world: World, elsewhere: World) -> None:
     world.wait_state("LABSTICK01", "attached")
     assert world.held_by("LABSTICK01") == ["one"]
     assert len(world.hostdevs()["one"]) == 1
-    assert superspeed_ports(world, "one") == [1]
+    assert world.superspeed_ports("one") == [1]
     causes = [event["cause"] for event in world.usb.devices.events(mine["id"])]
     assert causes[0] in ("migrated", "moved or saved")
     assert "migrated" in causes
