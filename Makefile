@@ -18,8 +18,7 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
-# One lab host keeps one processor busy, and what needs no lab another one, target after target; the cloud wants
-# the machine for itself.
+# What needs no lab goes beside the lab, target after target; the cloud wants the machine for itself.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
 	$(MAKE) --jobs=2 --output-sync test-lab lint test-unit test-dashboard

@@ -26,7 +26,7 @@ def test_attached_means_that_qemu_holds_it(world: World) -> None:
     assert world.held_by("LABSTICK01") == ["one"]
     [hostdev] = world.hostdevs()["one"]
     assert (hostdev.device_id, hostdev.bus, hostdev.device) == (stick["id"], stick["bus"], stick["device"])
-    assert "QEMU USB HARDDRIVE" in world.virsh("qemu-monitor-command", "one", "--hmp", "info usb")
+    assert "QEMU USB HARDDRIVE" in world.monitor("one", "info usb")
 
     world.detach("LABSTICK01")
     assert world.hostdevs()["one"] == []
@@ -248,7 +248,7 @@ def test_libvirtd_goes_away_and_comes_back(world: World, signal: str) -> None:
     assert world.hostdevs()["one"][:1] == before
     assert len(world.hostdevs()["one"]) == 2
     assert world.held_by("LABSTICK01") == ["one"]
-    assert world.virsh("qemu-monitor-command", "one", "--hmp", "info usb").count("ua-usb-") == 2
+    assert world.monitor("one", "info usb").count("ua-usb-") == 2
     world.detach("LABSTICK01")
     assert world.held_by("LABSTICK01") == []
 

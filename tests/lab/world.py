@@ -112,21 +112,21 @@ class World:
         links = f"readlink /proc/$(cat /run/libvirt/qemu/{server}.pid)/fd/*"
         return self.host.run(links, check=False).stdout
 
+    def monitor(self, server: str, command: str) -> str:
+        """What QEMU itself says of a server, by its monitor for people."""
+        return self.virsh("qemu-monitor-command", server, "--hmp", command)
+
     def superspeed_ports(self, server: str) -> list[int]:
         """The ports at which the guest's controller shows it a SuperSpeed device, whatever QEMU has there."""
-
-        def monitor(command: str) -> str:
-            return self.virsh("qemu-monitor-command", server, "--hmp", command)
-
         # QEMU, docs/specs/pci-ids.rst: 1b36:000d is qemu-xhci. Its first BAR is of 64 bits.
-        controller = monitor("info pci").partition("PCI device 1b36:000d")[2]
+        controller = self.monitor(server, "info pci").partition("PCI device 1b36:000d")[2]
         found = re.search(r"BAR0: 64 bit memory at 0x([0-9a-f]+)", controller)
         assert found, controller
         # QEMU, hw/usb/hcd-xhci.c: LEN_CAP 0x40; xHCI 1.2, 5.4.8: PORTSC at 0x400 beyond it, 16 bytes to a
         # port, bit 0 "current connect status". The four SuperSpeed ports come first (XHCI_FLAG_SS_FIRST).
         first = int(found[1], 16) + 0x40 + 0x400
-        portsc = [int(monitor(f"xp /1xw {first + 16 * number:#x}").split()[-1], 16) for number in range(4)]
-        return [number for number, value in enumerate(portsc, start=1) if value & 1]
+        words = [self.monitor(server, f"xp /1xw {first + 16 * number:#x}").split()[-1] for number in range(4)]
+        return [number for number, value in enumerate(words, start=1) if int(value, 16) & 1]
 
     def host_driver(self, port: str) -> str:
         """The host's own driver of the device in a port; nothing if it has none."""

@@ -12,8 +12,8 @@ from compute_shim.hypervisor.libvirt import hook
 from compute_shim.objects import Device
 
 _ACTIVE = re.compile(r"\s*<domain\s[^>]*\bid=")
-# Models of USB 3 (https://libvirt.org/formatdomain.html, "Controllers").
-_SUPERSPEED = ("qemu-xhci", "nec-xhci")
+#: What Nova offers that takes devices of every speed (nova, objects/fields.py: USBControllerModelType).
+XHCI = ("qemu-xhci", "nec-xhci")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def arrival_port(domain_xml: str, device_id: str) -> UsbPort | None:
             continue
         index, port = address.get("bus", ""), address.get("port", "")
         controller = domain.find(f"devices/controller[@type='usb'][@index='{index}']")
-        if controller is None or controller.get("model") not in _SUPERSPEED or not port.isdecimal():
+        if controller is None or controller.get("model") not in XHCI or not port.isdecimal():
             return None
         # libvirt names each controller, and QEMU its only bus after it.
         name = controller.find("alias[@name]")

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-# What Nova offers that takes devices of every speed (nova, objects/fields.py: USBControllerModelType).
-_XHCI = ("qemu-xhci", "nec-xhci")
+from compute_shim.hypervisor.libvirt.config import XHCI
+
 # Of an xHCI controller whose definition does not say (libvirt, src/conf/domain_addr.c:
 # virDomainUSBAddressControllerModelToPorts). Nova's definition never says.
 _XHCI_PORTS = 4
@@ -42,7 +42,7 @@ def explained(text: str, controllers: Collection[str] = (), speed: str = "") -> 
     :param controllers: models of the USB controllers that the domain has.
     :param speed: of the device, in Mb/s.
     """
-    modern = any(model in _XHCI for model in controllers)
+    modern = any(model in XHCI for model in controllers)
     if "has no USB bus support" in text:
         return f"the server has no USB controller; {_GIVE_IT_XHCI}"
     if "No free USB ports" in text:
