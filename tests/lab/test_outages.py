@@ -71,6 +71,17 @@ def test_the_conductor_is_killed_in_the_midst_of_an_attach(world: World) -> None
     assert len(world.hostdevs()["one"]) == 1
 
 
+def test_the_agent_is_killed_while_its_own_device_is_in_a_port(world: World) -> None:
+    """The one by which a guest is shown that a SuperSpeed port is empty."""
+    world.stack.agent.kill()
+    world.monitor("one", "device_add usb-bot,bus=usb.0,port=1,id=usb-shim-passing")
+    assert "usb-shim-passing" in world.monitor("one", "info usb")
+    world.stack.agent.start()
+    until(lambda: "usb-shim-passing" not in world.monitor("one", "info usb"), "its device stays")
+    world.attach("LABSTICK01")
+    assert world.superspeed_ports("one") == [1]
+
+
 def test_the_host_reboots(world: World) -> None:
     """A device that is known by its port, and one that is in another port afterwards."""
     world.attach("LABSTICK01")

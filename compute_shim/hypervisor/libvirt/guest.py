@@ -20,10 +20,12 @@ LOG = log.getLogger(__name__)
 # QEMU's name of a device that is there for a moment.
 _PASSING = "usb-shim-passing"
 
-# enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags)
+# enum values of libvirt's stable ABI (libvirt-domain.h: virDomainModificationImpact, virDomainXMLFlags,
+# virDomainMessageType)
 AFFECT_LIVE = 1
 AFFECT_CONFIG = 2
 XML_INACTIVE = 2
+_MESSAGE_TAINTING = 2
 
 
 def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
@@ -100,13 +102,26 @@ class Guest:
             self._monitor("qom-set", path=f"/machine/peripheral/{_PASSING}", property="attached", value=True)
             self._monitor("device_del", id=_PASSING)
 
-    def _monitor(self, command: str, **arguments: str | bool) -> bool:
-        """Run a command of QEMU's; whether it did it."""
+    def end_passing(self) -> None:
+        """Take out what an agent that was killed in the midst of `show_empty` has left behind.
+
+        The server could not move with it: libvirt does not know it, and gives the other QEMU no such device.
+        """
+        # libvirt, src/conf/domain_conf.c: virDomainTaintMessage; who has not used the monitor left nothing.
+        if any("custom monitor" in taint for taint in self._domain.messages(_MESSAGE_TAINTING)):
+            self._monitor("device_del", id=_PASSING, expected="DeviceNotFound")
+
+    def _monitor(self, command: str, expected: str = "", **arguments: str | bool) -> bool:
+        """Run a command of QEMU's; whether it did it.
+
+        :param expected: the class of an error that is nothing to warn of.
+        """
         request = json.dumps({"execute": command, "arguments": arguments})
         reply = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, request, 0))
-        if "error" in reply:
-            LOG.warning("%s: QEMU refused %s: %s", self._domain.name(), request, reply["error"].get("desc"))
-        return "error" not in reply
+        error = reply.get("error")
+        if error and error.get("class") != expected:
+            LOG.warning("%s: QEMU refused %s: %s", self._domain.name(), request, error.get("desc"))
+        return not error
 
     def undefine_hostdev(self, device_id: str) -> None:
         """Take the hostdev out of the persistent definition."""

@@ -106,6 +106,10 @@ class Qemu(Host):
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device_removed),
         ):
             connection.domainEventRegisterAny(None, event, callback, None)
+        for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            # One that ends or moves away just now is no reason to be without the others.
+            with contextlib.suppress(libvirt.libvirtError):
+                Guest(domain).end_passing()
         return connection
 
     # As in `Host`, the callbacks run in the event thread.
