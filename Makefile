@@ -18,10 +18,10 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
-# Two at a time, the longest first: the cloud, and beside it the lab and what needs neither.
+# Two at a time: the cloud, which takes longest, and beside it all the others.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
-	$(MAKE) --jobs=2 --output-sync test-cloud test-lab lint test-unit test-dashboard
+	$(MAKE) --jobs=2 --output-sync test-cloud lint test-unit test-lab test-dashboard
 
 test-unit:
 	lab/bootstrap postgresql
