@@ -27,7 +27,6 @@ ELSEWHERE: State = ("waiting", "the server is on another host")
 SHELVED: State = ("waiting", "the server is shelved")
 FREE: State = ("available", None)
 
-_IMAGE = "blank"
 _SECONDS = 300
 
 
@@ -210,7 +209,7 @@ def users(host: Host, path: str) -> list[str]:
 def running(cloud: Cloud, name: str) -> Iterator[Server]:
     """A new server, which is deleted in the end. It has no operating system: nothing here waits for one."""
     user = Rest(cloud.site, "demo")
-    compute.create_server(user, name, _image(cloud))
+    compute.create_server(user, name, cloud.halted_image())
     server = Server(cloud, name)
     try:
         yield server
@@ -218,11 +217,3 @@ def running(cloud: Cloud, name: str) -> Iterator[Server]:
         with contextlib.suppress(keystoneauth1.exceptions.NotFound):
             server.delete()
         server.wait_gone()
-
-
-def _image(cloud: Cloud) -> str:
-    """The name of an image whose server Nova switches off without asking its guest; made if need be."""
-    admin = Rest(cloud.site, "admin")
-    if not admin.image.get("/images", params={"name": _IMAGE}).json()["images"]:
-        compute.add_blank_image(admin, _IMAGE, {"os_shutdown_timeout": "0"})
-    return _IMAGE
