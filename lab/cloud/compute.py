@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
-from lab.guest import GuestImage, halted
+from lab.guest import GuestImage
 
 IMAGE = "tiny"
 FLAVOR = "m1.usb"
@@ -49,14 +49,14 @@ def add_flavor(admin: Rest, flavor_id: str, name: str, memory_mib: int) -> None:
     admin.compute.post(f"/flavors/{flavor_id}/os-extra_specs", json={"extra_specs": extra_specs})
 
 
-def add_halted_image(admin: Rest, name: str, properties: Mapping[str, object]) -> None:
-    """Add an image with the guest's hardware; its server stops its processor instead of booting.
+def add_blank_image(admin: Rest, name: str, properties: Mapping[str, object]) -> None:
+    """Add an image with the guest's hardware and an empty disk: its server stays in its firmware.
 
     :param properties: what it has besides.
     """
     [image] = admin.image.get("/images", params={"name": IMAGE}).json()["images"]
     hardware = {key: value for key, value in image.items() if key.startswith("hw_")}
-    _upload(admin, name, "raw", halted.disk(_DISK_BYTES), {**hardware, **properties}, container="bare")
+    _upload(admin, name, "raw", bytes(_DISK_BYTES), {**hardware, **properties}, container="bare")
 
 
 def warm_network(admin: Rest) -> None:

@@ -209,7 +209,7 @@ def users(host: Host, path: str) -> list[str]:
 def running(cloud: Cloud, name: str) -> Iterator[Server]:
     """A new server, which is deleted in the end. It has no operating system: nothing here waits for one."""
     user = Rest(cloud.site, "demo")
-    compute.create_server(user, name, cloud.halted_image())
+    compute.create_server(user, name, cloud.blank_image())
     server = Server(cloud, name)
     try:
         yield server
