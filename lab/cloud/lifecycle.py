@@ -147,14 +147,15 @@ def start_more_servers() -> None:
         processes.start(_MORE, [sys.executable, "-m", "lab.cloud.more_servers"])
 
 
-def create_more_servers() -> None:
+def create_more_servers(image_name: str = compute.IMAGE) -> None:
     """What that process does.
 
+    :param image_name: what they boot
     :raises LabError: a server does not come up
     """
     the_site = site.load()
     for name in _OTHER_SERVERS:
-        compute.create_server(Rest(the_site, compute.SERVERS[name]), name)
+        compute.create_server(Rest(the_site, compute.SERVERS[name]), name, image_name)
 
 
 def down() -> int:
