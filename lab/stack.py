@@ -136,10 +136,10 @@ class Stack:
     def create_server(self, name: str, project_id: str, image: GuestImage | None = None) -> domains.Server:
         """A running domain, and the server that it is for.
 
-        :param image: what it boots; without one it sits in its firmware, which is there at once.
+        :param image: what it boots; without one it halts at once.
         """
         server = domains.Server(name, project_id=project_id)
-        xml = domains.bare(server) if image is None else domains.guest(server, image)
+        xml = domains.halted(server) if image is None else domains.guest(server, image)
         domains.define(self.host, xml)
         domains.virsh(self.host, "start", name)
         self.record_server(server, HOST)

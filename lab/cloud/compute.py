@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
-from lab.guest import GuestImage
+from lab.guest import GuestImage, halting
 
 IMAGE = "tiny"
 FLAVOR = "m1.usb"
@@ -49,14 +49,15 @@ def add_flavor(admin: Rest, flavor_id: str, name: str, memory_mib: int) -> None:
     admin.compute.post(f"/flavors/{flavor_id}/os-extra_specs", json={"extra_specs": extra_specs})
 
 
-def add_blank_image(admin: Rest, name: str, properties: Mapping[str, object]) -> None:
-    """Add an image with the guest's hardware and an empty disk: its server stays in its firmware.
+def add_halting_image(admin: Rest, name: str, properties: Mapping[str, object]) -> None:
+    """Add an image with the guest's hardware whose server does nothing.
 
     :param properties: what it has besides.
     """
     [image] = admin.image.get("/images", params={"name": IMAGE}).json()["images"]
     hardware = {key: value for key, value in image.items() if key.startswith("hw_")}
-    _upload(admin, name, "raw", bytes(_DISK_BYTES), {**hardware, **properties}, container="bare")
+    kernel = _upload(admin, f"{name}-kernel", "aki", halting.kernel(), {})
+    _upload(admin, name, "ami", bytes(_DISK_BYTES), {**hardware, **properties, "kernel_id": kernel})
 
 
 def warm_network(admin: Rest) -> None:
@@ -122,20 +123,8 @@ def _wait_built(user: Rest, server_id: str) -> dict[str, dict[str, object]]:
         time.sleep(_POLL_SECONDS)
 
 
-def _upload(
-    admin: Rest,
-    name: str,
-    kind: str,
-    content: bytes,
-    properties: Mapping[str, object],
-    container: str | None = None,
-) -> str:
-    body = {
-        "name": name,
-        "disk_format": kind,
-        "container_format": container or kind,
-        "visibility": "public",
-    }
+def _upload(admin: Rest, name: str, kind: str, content: bytes, properties: Mapping[str, object]) -> str:
+    body = {"name": name, "disk_format": kind, "container_format": kind, "visibility": "public"}
     image: str = admin.image.post("/images", json={**body, **properties}).json()["id"]
     admin.image.put(
         f"/images/{image}/file", data=content, headers={"Content-Type": "application/octet-stream"}

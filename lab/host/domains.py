@@ -8,8 +8,9 @@ import subprocess
 import uuid
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from lab.guest import GuestImage
+from lab.guest import GuestImage, halting
 from lab.host.errors import HostError
 from lab.host.host import Host
 
@@ -33,23 +34,27 @@ class Server:
         return f"{CONSOLE_LOGS}/{self.name}.console.log"
 
 
-def bare(server: Server, machine: str = "q35", usb: str = "qemu-xhci") -> str:
-    """Return the XML of a domain of 64 MiB that has nothing to boot and so stays in its firmware.
+def halted(server: Server, machine: str = "q35", usb: str = "qemu-xhci") -> str:
+    """Return the XML of a domain of 64 MiB that is running, and does nothing.
 
     `machine` is QEMU's machine type; `usb` the model of its USB controller, `none` for no USB at all.
     """
-    return _xml(_domain(server, 64, machine, usb))
+    domain = _domain(server, 64, machine, usb)
+    _boot(domain, kernel=halting.build())
+    return _xml(domain)
+
+
+def bare(server: Server) -> str:
+    """Return the XML of a domain of 64 MiB that stays in its firmware until it has something to boot from."""
+    return _xml(_domain(server, 64, "q35", "qemu-xhci"))
 
 
 def guest(server: Server, image: GuestImage, memory_mib: int = 128) -> str:
     """Return the XML of a domain that boots the tiny guest, as Nova starts it: q35, xHCI, no graphics."""
     domain = _domain(server, memory_mib, "q35", "qemu-xhci")
-    system = domain.find("os")
+    _boot(domain, kernel=image.kernel, initrd=image.initrd, cmdline=image.cmdline)
     devices = domain.find("devices")
-    assert system is not None and devices is not None
-    ET.SubElement(system, "kernel").text = str(image.kernel)
-    ET.SubElement(system, "initrd").text = str(image.initrd)
-    ET.SubElement(system, "cmdline").text = image.cmdline
+    assert devices is not None
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=server.console_log, append="off")
     return _xml(domain)
@@ -97,6 +102,14 @@ def _domain(server: Server, memory_mib: int, machine: str, usb: str) -> ET.Eleme
     ET.SubElement(devices, "controller", type="usb", model=usb)
     ET.SubElement(devices, "memballoon", model="none")
     return domain
+
+
+def _boot(domain: ET.Element, **what: Path | str) -> None:
+    """Boot this instead of a disk (libvirt, "Domain XML format": Direct kernel boot)."""
+    system = domain.find("os")
+    assert system is not None
+    for name, value in what.items():
+        ET.SubElement(system, name).text = str(value)
 
 
 def _xml(domain: ET.Element) -> str:

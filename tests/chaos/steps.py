@@ -166,7 +166,7 @@ class Steps:
 
     def _hard_reboot(self, name: str) -> None:
         """As Nova does it."""
-        xml = domains.bare(self.servers[name])
+        xml = domains.halted(self.servers[name])
         if name in self.running:
             self._virsh("destroy", name)
         self._virsh("undefine", name)

@@ -26,7 +26,7 @@ _SERVER_SECONDS = 600
 _GUEST_SECONDS = 600
 # Each look starts a Python, on the processors that the guest boots on.
 _GUEST_POLL_SECONDS = 3
-_BLANK_IMAGE = "blank"
+_HALTING_IMAGE = "halting"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,15 +84,15 @@ class Cloud:
         assert "Traceback" not in done.stdout + done.stderr
         return done.stderr
 
-    def blank_image(self) -> str:
+    def halting_image(self) -> str:
         """The name of an image for servers whose guest nobody needs; made if need be.
 
         Nova switches such a server off without asking its guest.
         """
         admin = Rest(self.site, "admin")
-        if not admin.image.get("/images", params={"name": _BLANK_IMAGE}).json()["images"]:
-            compute.add_blank_image(admin, _BLANK_IMAGE, {"os_shutdown_timeout": "0"})
-        return _BLANK_IMAGE
+        if not admin.image.get("/images", params={"name": _HALTING_IMAGE}).json()["images"]:
+            compute.add_halting_image(admin, _HALTING_IMAGE, {"os_shutdown_timeout": "0"})
+        return _HALTING_IMAGE
 
     def guest_usb(self, server: str) -> list[str]:
         """What the guest itself sees, as ``python -m lab guest usb`` prints it."""
@@ -135,7 +135,7 @@ def cloud() -> Iterator[Cloud]:
         it = Cloud(site.load(), Host(COMPUTE_HOST))
         if started:
             # Tests need the guest of `demo` only, and one that boots takes the processor from it.
-            lifecycle.create_more_servers(it.blank_image())
+            lifecycle.create_more_servers(it.halting_image())
         it.wait_booted("demo", "demo")
         admin = Rest(it.site, "admin")
         wait_until(

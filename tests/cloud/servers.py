@@ -207,9 +207,9 @@ def users(host: Host, path: str) -> list[str]:
 
 @contextlib.contextmanager
 def running(cloud: Cloud, name: str) -> Iterator[Server]:
-    """A new server, which is deleted in the end. It has no operating system: nothing here waits for one."""
+    """A new server, which is deleted in the end. Its guest does nothing: nothing here waits for one."""
     user = Rest(cloud.site, "demo")
-    compute.create_server(user, name, cloud.blank_image())
+    compute.create_server(user, name, cloud.halting_image())
     server = Server(cloud, name)
     try:
         yield server

@@ -33,7 +33,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def servers(stack: Stack) -> dict[str, domains.Server]:
-    """Two running servers of one project and one of another; they never leave their firmware."""
+    """Two running servers of one project and one of another; their guests do nothing."""
     return {
         "one": stack.create_server("one", PROJECT),
         "two": stack.create_server("two", PROJECT),

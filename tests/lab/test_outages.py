@@ -92,7 +92,7 @@ def test_the_host_reboots(world: World) -> None:
     world.stack.reboot_host()
     world.host.replug("stick1", "9")
     for server in world.servers.values():
-        domains.define(world.host, domains.bare(server))
+        domains.define(world.host, domains.halted(server))
     world.stack.agent.start()
     world.wait_state("LABSTICK01", "waiting", "the server is off")
     for name in world.servers:

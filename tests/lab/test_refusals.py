@@ -37,7 +37,7 @@ PORTS_USED = "all USB ports of the server are in use; detach another USB device 
 def odd_server(world: World, usb: str, machine: str = "q35") -> Iterator[None]:
     """A server "odd" with another USB controller, or none, meanwhile."""
     server = world.servers["odd"] = domains.Server("odd", project_id=PROJECT)
-    domains.define(world.host, domains.bare(server, machine, usb))
+    domains.define(world.host, domains.halted(server, machine, usb))
     world.virsh("start", "odd")
     world.stack.record_server(server, HOST)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from compute_shim.hypervisor.libvirt import hook
-from lab.host import Host
+from lab.host import Host, domains
 from tests.lab.boot_sector import bootable, wait_reading
 from tests.lab.world import World, until
 
@@ -145,22 +145,35 @@ def test_an_attach_to_a_server_that_is_off(world: World) -> None:
     assert world.held_by("LABSTICK01") == ["one"]
 
 
+@pytest.fixture
+def boots(world: World) -> Iterator[None]:
+    """The first server boots from the stick that it is given."""
+    server = world.servers["one"]
+    domains.define(world.host, domains.bare(server))
+    world.virsh("destroy", "one")
+    world.virsh("start", "one")
+    with bootable(world.host, "stick1"):
+        yield
+    domains.define(world.host, domains.halted(server))
+    world.virsh("destroy", "one")
+
+
+@pytest.mark.usefixtures("boots")
 def test_a_stick_that_is_pulled_out_while_the_guest_reads_it(world: World) -> None:
     """It boots from the stick, and never stops reading it."""
-    with bootable(world.host, "stick1"):
-        world.attach("LABSTICK01")
-        world.virsh("reset", "one")
-        wait_reading(world.host, "stick1")
-        world.host.unplug("stick1")
-        world.wait_state("LABSTICK01", "waiting", "unplugged")
-        assert world.hostdevs()["one"] == []
-        assert world.virsh("domstate", "one").strip() == "running"
-        assert "ua-usb-" not in world.monitor("one", "info usb")
-        world.host.plug("stick1")
-        world.wait_state("LABSTICK01", "attached")
-        world.virsh("reset", "one")
-        wait_reading(world.host, "stick1")
-        world.detach("LABSTICK01")
+    world.attach("LABSTICK01")
+    world.virsh("reset", "one")
+    wait_reading(world.host, "stick1")
+    world.host.unplug("stick1")
+    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    assert world.hostdevs()["one"] == []
+    assert world.virsh("domstate", "one").strip() == "running"
+    assert "ua-usb-" not in world.monitor("one", "info usb")
+    world.host.plug("stick1")
+    world.wait_state("LABSTICK01", "attached")
+    world.virsh("reset", "one")
+    wait_reading(world.host, "stick1")
+    world.detach("LABSTICK01")
 
 
 def test_a_detach_from_a_server_that_is_off(world: World) -> None:
