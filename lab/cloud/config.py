@@ -139,6 +139,8 @@ def _keystone(site: Site) -> Sections:
         "database": {"connection": site.database_url("keystone")},
         # The cheapest that bcrypt does: every start hashes a dozen passwords, which are long and random.
         "identity": {"password_hash_rounds": 4},
+        # There is one process; without a cache it puts together anew what a token is good for, each time.
+        "cache": {"backend": "dogpile.cache.memory"},
         "fernet_tokens": {"key_repository": FERNET_KEYS},
         "credential": {"key_repository": CREDENTIAL_KEYS},
         "oslo_concurrency": {"lock_path": STATE / "lock"},
