@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Nova does to a server, its stick survives, and nobody asks for it again; a deleted one gives it back.
 
-Most servers here stay in their firmware: what QEMU has open does not depend on the guest.
+The guests of most servers here do nothing: what QEMU has open does not depend on the guest.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from lab.stack import Stack
 PROJECT, OTHER_PROJECT = "project-one", "project-two"
 # Far beyond what it takes: emulated, on a machine that does other things.
 PATIENCE = 120.0
+# Each look costs processors that emulate what is looked at.
+_POLL_SECONDS = 0.2
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
@@ -25,7 +27,7 @@ def until(condition: Callable[[], Any], what: str) -> None:
     limit = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < limit, what
-        time.sleep(0.1)
+        time.sleep(_POLL_SECONDS)
 
 
 class World:
@@ -62,8 +64,9 @@ class World:
         for plugged in self.host.devices():
             if plugged.port is None:
                 self.host.plug(plugged.device.name)
+        running = self.virsh("list", "--state-running", "--name").split()
         for name in self.servers:
-            if self.virsh("domstate", name).strip() != "running":
+            if name not in running:
                 self.virsh("start", name)
         for device in self.admin.devices.list():
             if device["server_id"] is not None:
@@ -87,19 +90,28 @@ class World:
 
     def wait_state(self, serial: str, state: str, reason: str | None = None) -> None:
         """Until a device is in a state, for a reason."""
-        until(
-            lambda: (self.device(serial)["state"], self.device(serial)["state_reason"]) == (state, reason),
-            f"{serial} is not {state} ({reason}) but {self.device(serial)}",
-        )
+        seen: dict[str, Any] = {}
+
+        def reached() -> bool:
+            nonlocal seen
+            seen = self.device(serial)
+            return (seen["state"], seen["state_reason"]) == (state, reason)
+
+        try:
+            until(reached, f"{serial} is not {state} ({reason})")
+        except AssertionError as error:
+            error.add_note(f"it is {seen}")
+            raise
 
     def hostdevs(self) -> dict[str, list[Hostdev]]:
         """The USB hostdevs of every server: in the running domain and in its definition."""
-        found = {}
-        for name in self.servers:
-            live = usb_hostdevs(self.virsh("dumpxml", name))
-            defined = usb_hostdevs(self.virsh("dumpxml", "--inactive", name))
-            found[name] = [*live, *defined]
-        return found
+        # In one go: each call of virsh connects anew, and there are six.
+        shown = self.virsh("; ".join(f"dumpxml {name}; dumpxml --inactive {name}" for name in self.servers))
+        hostdevs = [usb_hostdevs(xml) for xml in re.findall(r"<domain .*?</domain>", shown, re.DOTALL)]
+        return {
+            name: [*live, *defined]
+            for name, live, defined in zip(self.servers, hostdevs[::2], hostdevs[1::2], strict=True)
+        }
 
     def held_by(self, serial: str) -> list[str]:
         """The servers whose QEMU has the device open: that is what a guest really has."""
