@@ -244,8 +244,9 @@ def _nova_compute(site: Site, host: str) -> Sections:
         "running_deleted_instance_poll_interval": 0,
         "reserved_host_disk_mb": 0,
         "reserved_host_memory_mb": 0,
-        # A guest's disk of 1 GB has 1 MB in it.
+        # A guest's disk of 1 GB has 1 MB in it, and its processor is idle.
         "initial_disk_allocation_ratio": 16.0,
+        "initial_cpu_allocation_ratio": 16.0,
         "shutdown_timeout": 15,
     }
     for section, service in (("placement", "placement"), ("neutron", "neutron"), ("glance", "glance")):

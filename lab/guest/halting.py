@@ -36,5 +36,7 @@ def kernel() -> bytes:
 def build() -> Path:
     """Make the kernel under lab/cache and return where it is."""
     path = CACHE / "halting-kernel"
-    path.write_bytes(kernel())
-    return path
+    # Somebody else may be booting it.
+    whole = path.with_suffix(".new")
+    whole.write_bytes(kernel())
+    return whole.replace(path)

@@ -91,9 +91,10 @@ class Machine:
         return [
             *("qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config"),
             *("-daemonize", "-pidfile", str(self.directory / "pid"), "-display", "none"),
-            *("-accel", "tcg,thread=multi,tb-size=1024", "-machine", "q35,sata=off,smbus=off"),
-            # What newer models have (AVX, SMAP, five levels of page tables) costs an emulator time.
-            *("-cpu", "Nehalem", "-smp", "2", "-m", str(self.memory_mib), "-no-reboot"),
+            *("-accel", "tcg,tb-size=1024", "-machine", "q35,sata=off,smbus=off"),
+            # What newer models have (AVX, SMAP, five levels of page tables) costs an emulator time. Of two
+            # processors one spins for the other when this machine has none to run it.
+            *("-cpu", "Nehalem", "-smp", "1", "-m", str(self.memory_mib), "-no-reboot"),
             *("-kernel", str(kernel.vmlinux), "-initrd", str(self.directory / "initrd.cpio")),
             *("-append", KERNEL_PARAMETERS),
             *("-serial", f"file:{self.directory / 'serial.log'}"),
