@@ -21,7 +21,7 @@ demo-down:
 # The cloud on one side, all the others on the other: each waits often enough for both to be quicker.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
-	$(MAKE) --jobs=2 --output-sync test-cloud lint test-unit test-dashboard test-lab
+	LAB_PROCESSORS=1 $(MAKE) --jobs=2 --output-sync test-cloud lint test-unit test-dashboard test-lab
 
 test-unit:
 	lab/bootstrap postgresql

@@ -2,6 +2,7 @@
 """The virtual machine that is a lab host: its settings, its initramfs, its QEMU command."""
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ CODE = Path(__file__).parent
 
 COMMAND_PORT = 4000  # of labd.py inside the host
 LIBVIRT_PORT = 16509  # libvirtd's own, for TCP
+
+# A host with two is up sooner. Beside another lab, LAB_PROCESSORS=1: of two, one spins for the other while
+# this machine has none to run that.
+PROCESSORS = os.environ.get("LAB_PROCESSORS", "2")
 
 # Enough to mount the machine's file system; udev loads the rest from there.
 BOOT_MODULES = ("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay")
@@ -92,9 +97,8 @@ class Machine:
             *("qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config"),
             *("-daemonize", "-pidfile", str(self.directory / "pid"), "-display", "none"),
             *("-accel", "tcg,tb-size=1024", "-machine", "q35,sata=off,smbus=off"),
-            # What newer models have (AVX, SMAP, five levels of page tables) costs an emulator time. Of two
-            # processors one spins for the other when this machine has none to run it.
-            *("-cpu", "Nehalem", "-smp", "1", "-m", str(self.memory_mib), "-no-reboot"),
+            # What newer models have (AVX, SMAP, five levels of page tables) costs an emulator time.
+            *("-cpu", "Nehalem", "-smp", PROCESSORS, "-m", str(self.memory_mib), "-no-reboot"),
             *("-kernel", str(kernel.vmlinux), "-initrd", str(self.directory / "initrd.cpio")),
             *("-append", KERNEL_PARAMETERS),
             *("-serial", f"file:{self.directory / 'serial.log'}"),
