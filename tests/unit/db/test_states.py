@@ -117,9 +117,9 @@ class OneDevice(RuleBasedStateMachine):
         before = self.row
         outcome = Outcome(self.id, before.generation - age, state, "because")
         queries.judge_claims(self.db, host, [outcome])
-        fits = (
-            before.state in states.CLAIMED and state in (State.ATTACHED, State.WAITING, State.FAILED)
-        ) or (before.state == State.DETACHING and state == State.AVAILABLE)
+        fits = (before.state in states.CLAIMED and state in ANSWERS) or (
+            before.state == State.DETACHING and state in (State.AVAILABLE, State.DETACHING)
+        )
         if age != 0 or host != HOST or not fits:
             assert _values(self.row) == _values(before)
         elif state == State.AVAILABLE:
