@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the service refuses, and how that is told.
 
-The API answers each with its status and its text; the text names the thing, the reason and the way out.
+The API answers each with its status, its reason code and its text; the text names the thing, the reason and
+the way out.
 """
 
 from __future__ import annotations
@@ -9,58 +10,73 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from novaclient_usb.reason_codes import ReasonCode
 
-class Refused(Exception):
+
+class ApiError(Exception):
     """Base of all that a caller can be told.
 
     :cvar status: of the HTTP answer.
+    :cvar reason_code: of the HTTP answer, unless the instance has its own.
     :ivar headers: of the HTTP answer.
     """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
+    reason_code = ReasonCode.INTERNAL_ERROR
 
-    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        reason_code: ReasonCode | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.reason_code = reason_code or type(self).reason_code
         self.headers = dict(headers or {})
 
 
-class Invalid(Refused):
+class Invalid(ApiError):
     """The request cannot be understood."""
 
     status = HTTPStatus.BAD_REQUEST
+    reason_code = ReasonCode.INVALID_INPUT
 
 
-class Unauthorized(Refused):
-    """Nobody knows who is asking."""
+class Unauthorized(ApiError):
+    """The request is not authenticated."""
 
     status = HTTPStatus.UNAUTHORIZED
+    reason_code = ReasonCode.UNAUTHENTICATED
 
 
-class Forbidden(Refused):
-    """The policy says no."""
+class Forbidden(ApiError):
+    """The policy does not allow the request."""
 
     status = HTTPStatus.FORBIDDEN
+    reason_code = ReasonCode.FORBIDDEN
 
 
-class NotFound(Refused):
+class NotFound(ApiError):
     """There is no such thing, or none that the caller may know of."""
 
     status = HTTPStatus.NOT_FOUND
+    reason_code = ReasonCode.PATH_NOT_FOUND
 
 
-class MethodNotAllowed(Refused):
-    """One does not do that to this."""
+class MethodNotAllowed(ApiError):
+    """The method is not allowed on this resource."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
+    reason_code = ReasonCode.METHOD_NOT_ALLOWED
 
 
-class Conflict(Refused):
-    """Not now: it is taken, or in the wrong state."""
+class Conflict(ApiError):
+    """The thing is taken, or in the wrong state. Each has a reason code of its own."""
 
     status = HTTPStatus.CONFLICT
 
 
-class Unavailable(Refused):
-    """Something that is needed for the answer is away."""
+class Unavailable(ApiError):
+    """Something that is needed for the answer is away. Each has a reason code of its own."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE

@@ -15,6 +15,7 @@ from oslo_config import cfg
 
 from compute_shim import exception
 from compute_shim.conf.nova import GROUP
+from novaclient_usb.reason_codes import ReasonCode
 
 # The first whose servers have "locked" (Compute API reference, "REST API version history").
 _MICROVERSION = "2.9"
@@ -91,7 +92,7 @@ class Nova:
             raise exception.Unauthorized("Nova does not accept the token. Get a new one.") from None
         except (ks_exceptions.ClientException, ValueError) as error:
             raise exception.Unavailable(
-                "The compute service (Nova) cannot be asked about the server now. Try again later."
+                "The Compute service (Nova) is unavailable. Try again later.", ReasonCode.COMPUTE_UNAVAILABLE
             ) from error
 
     def _adapter(self, auth: ks_plugin.BaseAuthPlugin) -> ks_adapter.Adapter:
@@ -102,4 +103,4 @@ class Nova:
 
 def no_server(server_id: str) -> exception.NotFound:
     """The one answer to whoever names a server that is not there, or not theirs to see."""
-    return exception.NotFound(f"Server {server_id} could not be found.")
+    return exception.NotFound(f"Server {server_id} could not be found.", ReasonCode.SERVER_NOT_FOUND)

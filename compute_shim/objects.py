@@ -1,18 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the conductor and the agents tell each other, and what the planner thinks in.
+"""What the conductor and the agents exchange, and what the planner works with.
 
-Every object is an immutable dataclass of plain values, so that it crosses the message bus as a dict
-(`dataclasses.asdict`) and comes back with `Class(**dict)`.
+Every object is an immutable dataclass of plain values; `compute_shim.wire` carries them over the message bus.
+A field that an older version does not know has a default and says since which RPC version it is sent
+(`since`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any
 
-#: ``blocked_reason`` of a device that no rule of ``[usb] device_spec`` allows. Such a device is for
-#: administrators to see only.
-NOT_ALLOWED = "not allowed by device_spec"
+from novaclient_usb.reason_codes import ReasonCode, describe
+
+__all__ = [
+    "SERVER_ABSENT",
+    "Claim",
+    "Device",
+    "Outcome",
+    "Plugged",
+    "Reason",
+    "ReasonCode",
+    "State",
+]
+
+
+def since(version: str) -> Any:
+    """A field, None by default, that is sent only to those who speak this RPC version or a later one."""
+    return dataclasses.field(default=None, metadata={"since": version})
 
 
 class State(enum.StrEnum):
@@ -27,19 +43,31 @@ class State(enum.StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class Waiting(enum.StrEnum):
-    """What a claim waits for, as people see it (column ``state_reason``)."""
+#: Reasons that say where a server is that does not run on the device's host. An agent sees its own host only;
+#: the conductor, which asks Nova, knows better.
+SERVER_ABSENT = (
+    ReasonCode.SERVER_OFF,
+    ReasonCode.DOMAIN_ABSENT,
+    ReasonCode.SERVER_ON_OTHER_HOST,
+    ReasonCode.SERVER_SHELVED,
+)
 
-    UNPLUGGED = "unplugged"
-    SERVER_OFF = "the server is off"
-    OTHER_HOST = "the server is on another host"
-    SHELVED = "the server is shelved"
-    BUSY = "the server is being moved or saved"
 
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """Why something is as it is.
 
-#: Where a server is that does not run on the device's host. An agent sees its own host only; the conductor,
-#: which asks Nova, knows better.
-ABSENT = (Waiting.SERVER_OFF, Waiting.OTHER_HOST, Waiting.SHELVED)
+    :param code: for programs; decides.
+    :param details: for administrators, who may read about hosts; None if the code says all.
+    """
+
+    code: ReasonCode | str
+    details: str | None = None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return self.details or describe(self.code) or ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +100,22 @@ class Plugged:
 
 @dataclasses.dataclass(frozen=True)
 class Device(Plugged):
-    """A plugged device that the agent knows again, and reports.
+    """A plugged device that the agent recognizes and reports.
 
     :param identity: what stays the same over a re-plug: ``vid:pid:serial`` where that is unique on
         the host, else ``vid:pid@port``. Never shown to anyone.
-    :param blocked_reason: why it cannot be given away now, None if it can.
+    :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
+    :param blocked_code: the code of that (`ReasonCode`).
     """
 
     identity: str
     blocked_reason: str | None = None
+    blocked_code: str | None = since("1.1")
+
+    @property
+    def blocked(self) -> Reason | None:
+        """Why it cannot be given away now, None if it can."""
+        return None if self.blocked_code is None else Reason(self.blocked_code, self.blocked_reason)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +126,8 @@ class Claim:
     :param generation: grows with every change of intent; of two claims on one device the one with the
         higher generation is true.
     :param state: what the database says became of it, for an agent that has said something else.
-    :param reason: of the state.
+    :param reason: text of the state's reason.
+    :param reason_code: its code (`ReasonCode`).
     """
 
     device_id: str
@@ -101,6 +137,7 @@ class Claim:
     server_id: str | None = None
     state: str | None = None
     reason: str | None = None
+    reason_code: str | None = since("1.1")
 
     @property
     def ending(self) -> bool:
@@ -115,11 +152,20 @@ class Outcome:
     :param generation: of the claim that it answers. An outcome of an older generation changes nothing.
     :param state: ATTACHED, WAITING or FAILED for a claim with a server. For one without: AVAILABLE when
         no domain on the host holds the device any more and it was reset, DETACHING until then.
-    :param reason: one sentence for people, where the state needs one. With AVAILABLE it is what became of
+    :param reason: for administrators, where the state needs one. With AVAILABLE it is what became of
         the reset, for the device's history only.
+    :param reason_code: the code of that (`ReasonCode`).
     """
 
     device_id: str
     generation: int
     state: str
     reason: str | None = None
+    reason_code: str | None = since("1.1")
+
+    @classmethod
+    def of(cls, claim: Claim, state: State, reason: Reason | None = None) -> Outcome:
+        """What became of this claim."""
+        if reason is None:
+            return cls(claim.device_id, claim.generation, state)
+        return cls(claim.device_id, claim.generation, state, reason.text, reason.code)

@@ -9,20 +9,29 @@ or doubled is repaired by the generation of each claim and by the next ``sync``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim.objects import Claim, Device, Outcome
+from compute_shim import legacy_reasons, wire
+from compute_shim.objects import Claim, Device, Outcome, ReasonCode
 
 LOG = log.getLogger(__name__)
 
 CONDUCTOR_TOPIC = "usb-shim-conductor"
 AGENT_TOPIC = "usb-shim-agent"
-VERSION = "1.0"
+
+#: Versions of the two RPC interfaces: MAJOR.MINOR. What is added gets a new minor version, is optional for
+#: its receiver, and is not sent to a receiver of an older version.
+#:
+#: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices
+CONDUCTOR_VERSION = "1.1"
+#: 1.1: ``reason_code`` of claims
+AGENT_VERSION = "1.1"
+_OLDEST = "1.0"
 
 # Seconds to wait for an answer of the conductor, and how often a message is offered again to a bus that is
 # away. Both sides come back by themselves, so nobody has to wait for long.
@@ -51,59 +60,91 @@ class ConductorClient:
 
     Every call raises `oslo_messaging.MessagingTimeout` or `oslo_messaging.MessageDeliveryFailure` when
     the conductor or the bus is away.
+
+    :param pin: the RPC version to speak (``[upgrade_levels] conductor``), None for the newest that the
+        conductor knows.
     """
 
-    def __init__(self, bus: oslo_messaging.Transport, host: str):
-        target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=VERSION)
+    def __init__(self, bus: oslo_messaging.Transport, host: str, pin: str | None = None):
+        target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=pin or CONDUCTOR_VERSION)
         self._client = oslo_messaging.get_rpc_client(bus, target, timeout=_ANSWER_SECONDS, retry=_RETRIES)
+        self._version = pin or CONDUCTOR_VERSION
         self._host = host
 
-    def sync(
-        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str] = ()
-    ) -> list[Claim]:
+    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str] = ()) -> list[Claim]:
         """Tell all plugged devices, learn what is wanted of every known device of this host.
 
+        :param hypervisor: its name and version, for people.
         :param problems: what the operator of the host has to mend.
         """
-        claims = self._client.call(
-            {},
-            "sync",
-            host=self._host,
-            hypervisor=hypervisor,
-            version=version,
-            devices=[dataclasses.asdict(device) for device in devices],
-            problems=list(problems),
-        )
-        return [Claim(**claim) for claim in claims]
+        told, problems = list(devices), list(problems)
+
+        def arguments(version: str) -> dict[str, Any]:
+            return {
+                "hypervisor": hypervisor,
+                "version": version,
+                "devices": [wire.encode(device, wire.number(version)) for device in told],
+                "problems": problems,
+            }
+
+        return [_claim(claim) for claim in self._call("sync", arguments)]
 
     def report(self, outcomes: Iterable[Outcome]) -> None:
         """Tell what became of claims."""
-        self._client.call(
-            {},
-            "report",
-            host=self._host,
-            outcomes=[dataclasses.asdict(outcome) for outcome in outcomes],
-        )
+        told = list(outcomes)
+
+        def arguments(version: str) -> dict[str, Any]:
+            return {"outcomes": [wire.encode(outcome, wire.number(version)) for outcome in told]}
+
+        self._call("report", arguments)
+
+    def _call(self, method: str, arguments: Callable[[str], dict[str, Any]]) -> Any:
+        try:
+            return self._call_as(self._version, method, arguments)
+        except oslo_messaging.RemoteError as error:
+            # A conductor of the version before; another may be newer, so the next call tries again.
+            if error.exc_type != "UnsupportedVersion":
+                raise
+            return self._call_as(_OLDEST, method, arguments)
+
+    def _call_as(self, version: str, method: str, arguments: Callable[[str], dict[str, Any]]) -> Any:
+        client = self._client.prepare(version=version)
+        return client.call({}, method, host=self._host, **arguments(version))
+
+
+def _claim(value: Mapping[str, Any]) -> Claim:
+    """A claim as a conductor of any version sends it."""
+    claim = wire.decode(Claim, value)
+    if claim.reason_code is not None:
+        return claim
+    return dataclasses.replace(
+        claim, reason_code=legacy_reasons.code_of(claim.reason, ReasonCode.HYPERVISOR_ERROR)
+    )
 
 
 class AgentClient:
     """What the API and the conductor tell an agent.
 
     Nobody waits for it. What cannot be sent is logged, and the agent learns it at its next ``sync``.
+
+    :param pin: the RPC version to speak (``[upgrade_levels] agent``), None for that of each agent.
     """
 
-    def __init__(self, bus: oslo_messaging.Transport):
-        target = oslo_messaging.Target(topic=AGENT_TOPIC, version=VERSION)
-        # One retry finds out that a connection is stale; a client of the API waits meanwhile.
+    def __init__(self, bus: oslo_messaging.Transport, pin: str | None = None):
+        target = oslo_messaging.Target(topic=AGENT_TOPIC, version=AGENT_VERSION)
         self._client = oslo_messaging.get_rpc_client(bus, target, retry=1)
+        self._pin = pin
 
-    def claim_changed(self, host: str, claim: Claim) -> None:
-        """Tell the agent of a host that the intent for one device changed."""
-        self._tell(host, "claim_changed", claim=dataclasses.asdict(claim))
+    def claim_changed(self, host: str, version: str, claim: Claim, context: Mapping[str, Any]) -> None:
+        """Tell the agent of a host that the intent for one device changed.
 
-    def _tell(self, host: str, method: str, **arguments: Any) -> None:
+        :param version: of the RPC that the agent speaks.
+        :param context: of the request that changed it.
+        """
+        spoken = self._pin or min(version, AGENT_VERSION, key=wire.number)
         try:
-            self._client.prepare(server=host).cast({}, method, **arguments)
+            client = self._client.prepare(server=host, version=spoken)
+            client.cast(dict(context), "claim_changed", claim=wire.encode(claim, wire.number(spoken)))
         except Exception as error:
             # The errors of the libraries below come through as they are (kombu's, for one).
-            LOG.warning("Cannot tell host %s now (%s): %s", host, method, error)
+            LOG.warning("Cannot notify the agent on host %s of device %s: %s", host, claim.device_id, error)

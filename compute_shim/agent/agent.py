@@ -19,7 +19,7 @@ from compute_shim.agent import executor, planner, usb_reset
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.survey import Survey
 from compute_shim.hypervisor.base import Domain, Driver, HypervisorUnavailable
-from compute_shim.objects import Claim, Device, Waiting
+from compute_shim.objects import Claim, Device, Reason, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class _Refusal:
     """Why an action was refused, the time at which it is tried again, and the seconds between the two."""
 
     action: planner.Attach | planner.Detach
-    reason: str
+    reason: Reason
     due: float
     pause: float
 
@@ -101,7 +101,7 @@ class Agent:
         self._refusals: dict[str, _Refusal] = {}
         # What became of the reset of a device that was given back. Who starts anew resets it once more: the
         # claim says that it is due until it is known to be free.
-        self._resets: dict[str, str] = {}
+        self._resets: dict[str, Reason] = {}
         driver.listen(self._domain_changed)
 
     def device_bound(self) -> None:
@@ -233,16 +233,16 @@ class Agent:
             self._courier.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
 
     def _busy(self) -> bool:
-        return any(refusal.reason == Waiting.BUSY for refusal in self._refusals.values())
+        return any(refusal.reason.code == ReasonCode.SERVER_BUSY for refusal in self._refusals.values())
 
     def _worth_trying(self, action: planner.Attach | planner.Detach) -> bool:
         """Was the very same not refused just now? A refused attach makes events of its own."""
         refusal = self._refusals.get(action.device_id)
-        if refusal is None or refusal.action != action or refusal.reason == Waiting.BUSY:
+        if refusal is None or refusal.action != action or refusal.reason.code == ReasonCode.SERVER_BUSY:
             return True
         return time.monotonic() >= refusal.due
 
-    def _remember(self, actions: list[planner.Attach | planner.Detach], refusals: dict[str, str]) -> None:
+    def _remember(self, actions: list[planner.Attach | planner.Detach], refusals: dict[str, Reason]) -> None:
         before = {action.device_id: self._refusals.pop(action.device_id, None) for action in actions}
         for action in actions:
             if action.device_id in refusals:

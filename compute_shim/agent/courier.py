@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 import oslo_messaging
 from oslo_log import log
 
-from compute_shim.objects import ABSENT, Claim, Device, Outcome
-from compute_shim.rpc import VERSION, ConductorClient
+from compute_shim.objects import SERVER_ABSENT, Claim, Device, Outcome
+from compute_shim.rpc import ConductorClient
 
 LOG = log.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Courier:
         with self._changed:
             self._sync_wanted = False
             hypervisor, devices, problems = self._hypervisor, self._devices, self._problems
-        claims = self._conductor.sync(hypervisor, VERSION, devices or [], problems)
+        claims = self._conductor.sync(hypervisor, devices or [], problems)
         self._forget_what_was_not_kept(claims)
         deliver(claims)
 
@@ -140,6 +140,6 @@ class Courier:
 
 def _is_kept(told: Outcome, claim: Claim) -> bool:
     """Whether the database says what it was told, or what the conductor found out since."""
-    if told.reason in ABSENT and claim.reason in ABSENT:
+    if told.reason_code in SERVER_ABSENT and claim.reason_code in SERVER_ABSENT:
         return told.state == claim.state
-    return (told.state, told.reason) == (claim.state, claim.reason)
+    return (told.state, told.reason_code) == (claim.state, claim.reason_code)

@@ -16,7 +16,7 @@ from compute_shim.hypervisor.base import (
     HypervisorError,
     HypervisorUnavailable,
 )
-from compute_shim.objects import Device
+from compute_shim.objects import Device, Reason, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -25,11 +25,11 @@ LOG = log.getLogger(__name__)
 class Done:
     """What became of a plan.
 
-    :param refusals: device id -> why it was refused.
+    :param refusals: device id -> why the action was refused.
     :param domains: uuid -> the domain after it was changed, None if it is not on this host any more.
     """
 
-    refusals: dict[str, str] = dataclasses.field(default_factory=dict)
+    refusals: dict[str, Reason] = dataclasses.field(default_factory=dict)
     domains: dict[str, Domain | None] = dataclasses.field(default_factory=dict)
 
 
@@ -57,10 +57,10 @@ def execute(
             raise
         except HypervisorBusy as error:
             # It is asked again every second until that is over.
-            done.refusals[action.device_id] = str(error)
+            done.refusals[action.device_id] = error.reason
             LOG.debug("Cannot %s: %s", action, error)
         except HypervisorError as error:
-            done.refusals[action.device_id] = str(error)
+            done.refusals[action.device_id] = error.reason
             LOG.warning("Cannot %s: %s", action, error)
         else:
             done.domains[action.server_id] = domain
@@ -71,9 +71,9 @@ def execute(
 def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Device | None]) -> Domain | None:
     device = look_again(action.device)
     if device is None:
-        raise HypervisorError("the device went away before it could be attached")
-    if device.blocked_reason is not None:
-        raise HypervisorError(device.blocked_reason)
+        raise HypervisorError(ReasonCode.DEVICE_GONE)
+    if device.blocked is not None:
+        raise HypervisorError(device.blocked.code, device.blocked.details)
     return driver.attach(action.server_id, action.device_id, device)
 
 
@@ -81,7 +81,7 @@ def reset(
     action: Reset,
     look_again: Callable[[Device], Device | None],
     reset_device: Callable[[Device], None],
-) -> str:
+) -> Reason:
     """Reset a device that a server gave back; never one that the host uses.
 
     A reset that fails does not keep the device: the next guest resets it again when it finds it, and a
@@ -89,17 +89,17 @@ def reset(
 
     :param look_again: as for `execute`.
     :param reset_device: raises OSError.
-    :returns: what became of it, for people
+    :returns: what became of it
     """
     device = look_again(action.device)
     if device is None:
-        return "not reset: it went away"
-    if device.blocked_reason is not None:
-        return f"not reset: {device.blocked_reason}"
+        return Reason(ReasonCode.RESET_SKIPPED, "not reset: the device was unplugged")
+    if device.blocked is not None:
+        return Reason(ReasonCode.RESET_SKIPPED, f"not reset: {device.blocked.text}")
     try:
         reset_device(device)
     except OSError as error:
         LOG.warning("Cannot reset device %s in port %s: %s", action.device_id, device.port, error)
-        return f"not reset: {error.strerror}"
+        return Reason(ReasonCode.RESET_FAILED, f"not reset: {error.strerror}")
     LOG.info("Reset device %s in port %s", action.device_id, device.port)
-    return "reset"
+    return Reason(ReasonCode.RESET)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from compute_shim.agent import inventory
 from compute_shim.agent.inventory import clean
+from compute_shim.objects import Reason, ReasonCode
 
 # A USB interface in a path of sysfs, for example /usb2/2-1/2-1:1.0/host0/: its device is in port 2-1.
 _INTERFACE = re.compile(r"/([0-9]+-[0-9.]+):[0-9]+\.[0-9]+/")
@@ -24,9 +25,9 @@ _IFF_UP = 1  # linux/if.h
 _CONSOLE = re.compile(r"tty[0-9]*|console")
 
 
-def reasons(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, str]:
+def reasons(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, Reason]:
     """Port path -> what the host does with the device there."""
-    found: dict[str, str] = {}
+    found: dict[str, Reason] = {}
     for port, reason in (*_blocks(sys, proc), *_networks(sys), *_ttys(sys, proc)):
         found.setdefault(port, reason)
     return found
@@ -48,7 +49,7 @@ def _usb_nodes(sys: Path, kind: str) -> list[tuple[str, str]]:
     return nodes
 
 
-def _blocks(sys: Path, proc: Path) -> Iterator[tuple[str, str]]:
+def _blocks(sys: Path, proc: Path) -> Iterator[tuple[str, Reason]]:
     nodes = _usb_nodes(sys, "block")
     if not nodes:
         return
@@ -58,27 +59,29 @@ def _blocks(sys: Path, proc: Path) -> Iterator[tuple[str, str]]:
         holders = _names(f"{directory}/holders")
         mount = mounts.get(_read(f"{directory}/dev")) or mounts.get(f"/dev/{name}")
         if mount is not None:
-            yield port, f"used by the host: mounted at {mount}"
+            yield port, Reason(ReasonCode.HOST_MOUNT, f"used by the host: mounted at {mount}")
         elif f"/dev/{name}" in swaps:
-            yield port, "used by the host: swap space"
+            yield port, Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")
         elif holders:
-            yield port, f"used by the host: part of {holders[0]}"
+            yield port, Reason(ReasonCode.HOST_VOLUME, f"used by the host: part of {holders[0]}")
 
 
-def _networks(sys: Path) -> Iterator[tuple[str, str]]:
+def _networks(sys: Path) -> Iterator[tuple[str, Reason]]:
     for port, name in _usb_nodes(sys, "net"):
         if int(_read(f"{sys}/class/net/{name}/flags") or "0", 16) & _IFF_UP:
-            yield port, f"used by the host: network interface {clean(name.encode())} is up"
+            text = f"used by the host: network interface {clean(name.encode())} is up"
+            yield port, Reason(ReasonCode.HOST_NETWORK, text)
 
 
-def _ttys(sys: Path, proc: Path) -> Iterator[tuple[str, str]]:
+def _ttys(sys: Path, proc: Path) -> Iterator[tuple[str, Reason]]:
     nodes = [(port, name) for port, name in _usb_nodes(sys, "tty") if _may_be_open(sys, name)]
     if not nodes:
         return
     holders = _holders(proc, {f"/dev/{name}" for _, name in nodes})
     for port, name in nodes:
         if f"/dev/{name}" in holders:
-            yield port, f"used by the host: process {holders[f'/dev/{name}']} holds /dev/{name}"
+            text = f"used by the host: process {holders[f'/dev/{name}']} holds /dev/{name}"
+            yield port, Reason(ReasonCode.HOST_PROCESS, text)
 
 
 def _may_be_open(sys: Path, tty: str) -> bool:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, State, Waiting
+from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,35 +83,36 @@ class _Host:
     def device_of(self, claim: Claim) -> Device | None:
         return self._devices.get(claim.identity)
 
-    def obstacle(self, claim: Claim) -> tuple[State, str] | None:
+    def obstacle(self, claim: Claim) -> tuple[State, Reason] | None:
         """Why a claim with a server cannot be fulfilled now, None if it can."""
         domain = self.domains.get(claim.server_id or "")
         device = self.device_of(claim)
         if domain is None:
-            return State.WAITING, Waiting.OTHER_HOST
+            return State.WAITING, Reason(ReasonCode.DOMAIN_ABSENT)
         if not domain.running:
-            return State.WAITING, Waiting.SERVER_OFF
+            return State.WAITING, Reason(ReasonCode.SERVER_OFF)
         if device is None:
             return self._absence(claim)
-        if device.blocked_reason is not None:
-            return State.FAILED, device.blocked_reason
+        if device.blocked is not None:
+            return State.FAILED, device.blocked
         if self._first_claim[claim.identity] != claim.device_id:
-            return State.FAILED, "another claim names the same device"
+            return State.FAILED, Reason(ReasonCode.DUPLICATE_CLAIM)
         if (device.bus, device.device) in self._strangers:
-            return State.FAILED, "taken: an operator gave it to a domain by hand"
+            return State.FAILED, Reason(ReasonCode.ATTACHED_MANUALLY)
         return None
 
-    def _absence(self, claim: Claim) -> tuple[State, str]:
+    def _absence(self, claim: Claim) -> tuple[State, Reason]:
         intruder = self._ports.get(claim.port)
         if intruder is None:
-            return State.WAITING, Waiting.UNPLUGGED
+            return State.WAITING, Reason(ReasonCode.UNPLUGGED)
         # An identity is vid:pid:serial or vid:pid@port. The serial of a stranger is nobody's business.
         expected, serial = claim.identity[:9], claim.identity[9:]
         found = f"{intruder.vendor_id}:{intruder.product_id}"
         if serial.startswith(":"):
             expected += f" {serial[1:]}"
             found += " with another serial number"
-        return State.FAILED, f"another device is in port {claim.port} (expected {expected}, found {found})"
+        text = f"another device is in port {claim.port} (expected {expected}, found {found})"
+        return State.FAILED, Reason(ReasonCode.PORT_OCCUPIED, text)
 
     def to_reset(self, claim: Claim) -> Device | None:
         """The device that a server gave back, once no domain has it. One that is unplugged needs no reset."""
@@ -182,8 +183,8 @@ def judge(
     claims: Iterable[Claim],
     devices: Iterable[Device],
     domains: Iterable[Domain],
-    refusals: Mapping[str, str],
-    resets: Mapping[str, str],
+    refusals: Mapping[str, Reason],
+    resets: Mapping[str, Reason],
 ) -> list[Outcome]:
     """What became of each claim, seen after the plan was carried out.
 
@@ -198,7 +199,7 @@ def judge(
         if hostdev.device_id and host.belongs(domain, hostdev)
     }
 
-    def state_of(claim: Claim) -> tuple[State, str | None]:
+    def state_of(claim: Claim) -> tuple[State, Reason | None]:
         refusal = refusals.get(claim.device_id)
         if claim.server_id is None:
             if claim.device_id in host.present:
@@ -208,8 +209,8 @@ def judge(
             return State.AVAILABLE, resets.get(claim.device_id)
         if claim.device_id in fulfilled:
             return State.ATTACHED, None
-        if refusal == Waiting.BUSY:
+        if refusal is not None and refusal.code == ReasonCode.SERVER_BUSY:
             return State.WAITING, refusal
-        return host.obstacle(claim) or (State.FAILED, refusal or "the hypervisor did not attach it")
+        return host.obstacle(claim) or (State.FAILED, refusal or Reason(ReasonCode.HYPERVISOR_ERROR))
 
-    return [Outcome(claim.device_id, claim.generation, *state_of(claim)) for claim in host.claims.values()]
+    return [Outcome.of(claim, *state_of(claim)) for claim in host.claims.values()]

@@ -12,7 +12,7 @@ import pyudev
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import rpc
+from compute_shim import rpc, wire
 from compute_shim.agent import device_spec
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.courier import Courier
@@ -30,14 +30,14 @@ _SYNCS_PER_LOOK = 3
 class Endpoint:
     """What the API and the conductor tell this agent (`rpc.AgentClient`)."""
 
-    target = oslo_messaging.Target(version=rpc.VERSION)
+    target = oslo_messaging.Target(version=rpc.AGENT_VERSION)
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
     def claim_changed(self, context: dict[str, Any], claim: dict[str, Any]) -> None:
         """The intent for one device changed."""
-        self._agent.claims_arrived([Claim(**claim)], complete=False)
+        self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False)
 
 
 def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
@@ -51,7 +51,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
     if not conf.usb.device_spec:
         LOG.warning("[usb] device_spec is not set: no device of this host is offered")
     bus = rpc.transport(conf)
-    courier = Courier(rpc.ConductorClient(bus, conf.host), interval)
+    courier = Courier(rpc.ConductorClient(bus, conf.host, conf.upgrade_levels.conductor), interval)
     agent = Agent(driver, survey, courier, look_interval)
     server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     threads = [

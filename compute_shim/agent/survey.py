@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection
 
 from compute_shim.agent import device_spec, host_use, inventory
-from compute_shim.objects import NOT_ALLOWED, Claim, Device
+from compute_shim.objects import Claim, Device, Reason, ReasonCode
 
 
 class Survey:
@@ -52,7 +52,9 @@ class Survey:
         found = Device(identity=device.identity, **vars(now))
         return self._judged(found, host_use.reasons())
 
-    def _judged(self, device: Device, reasons: dict[str, str]) -> Device:
+    def _judged(self, device: Device, reasons: dict[str, Reason]) -> Device:
         allowed = device_spec.allows(self._rules, device)
-        reason = reasons.get(device.port) if allowed else NOT_ALLOWED
-        return device if reason is None else dataclasses.replace(device, blocked_reason=reason)
+        reason = reasons.get(device.port) if allowed else Reason(ReasonCode.NOT_OFFERED)
+        if reason is None:
+            return device
+        return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)

@@ -16,6 +16,7 @@ from compute_shim import exception
 from compute_shim.api import errors
 from compute_shim.api.call import Call, Service
 from compute_shim.api.handlers import attachments, devices, events, hosts, root
+from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -50,11 +51,15 @@ class Application:
         try:
             handler, arguments = self._route(request)
             return handler(Call(self._service, request), **arguments)
-        except exception.Refused as error:
-            return errors.response(error.status, str(error), error.headers)
+        except exception.ApiError as error:
+            return errors.response(error.status, error.reason_code, str(error), error.headers)
         except (db_exception.DBConnectionError, sqlalchemy_exception.OperationalError) as error:
             LOG.error("The database cannot be used: %s", error)
-            return errors.response(503, "The database of this service cannot be used now. Try again later.")
+            return errors.response(
+                503,
+                ReasonCode.DATABASE_UNAVAILABLE,
+                "The database of this service is unavailable. Try again later.",
+            )
 
     def _route(self, request: webob.Request) -> tuple[Handler, Mapping[str, str]]:
         try:
@@ -63,12 +68,13 @@ class Application:
             raise exception.Invalid("The path of the request is not UTF-8.") from None
         match = self._mapper.match(path)
         if match is None:
-            raise exception.NotFound(f"There is nothing at {path}.")
+            raise exception.NotFound(f"The resource {path} was not found.")
         handlers = ROUTES[match.pop("route")]
         handler = handlers.get(request.method)
         if handler is None:
             allowed = ", ".join(handlers)
             raise exception.MethodNotAllowed(
-                f"{request.method} is not for {path}. What is: {allowed}.", headers={"Allow": allowed}
+                f"{request.method} is not allowed for {path}. Allowed methods: {allowed}.",
+                headers={"Allow": allowed},
             )
         return handler, match

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import webob
@@ -12,7 +13,7 @@ from oslo_config import cfg
 from oslo_context import context as oslo_context
 from oslo_policy import policy
 
-from compute_shim import exception, nova, objects
+from compute_shim import exception, nova
 from compute_shim.api import validation
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
@@ -26,10 +27,10 @@ class Compute(Protocol):
     def server(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> nova.Server: ...
 
 
-class Agents(Protocol):
-    """What agents are told (`compute_shim.rpc.AgentClient`)."""
+class Nudger(Protocol):
+    """Tells agents of changes (`compute_shim.nudger.Nudger`)."""
 
-    def claim_changed(self, host: str, claim: objects.Claim) -> None: ...
+    def nudge(self, device_id: str, context: Mapping[str, Any]) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Service:
     conf: cfg.ConfigOpts
     db: Database
     nova: Compute
-    agents: Agents
+    nudger: Nudger
     policy: policy.Enforcer
 
 
@@ -69,6 +70,10 @@ class Call:
         """The caller, for the history."""
         return Actor(self._context.user_id, self._context.request_id)
 
+    def nudge(self, device_id: str) -> None:
+        """Have the agent of a device's host told that the intent for the device changed."""
+        self.service.nudger.nudge(device_id, {"request_id": self._context.request_id})
+
     def may(self, rule: policy.DocumentedRuleDefault) -> bool:
         """Does the policy allow this to the caller, in the caller's own project?"""
         return self.project_id is not None and self.service.policy.authorize(
@@ -82,8 +87,7 @@ class Call:
         """
         if not self.may(rule):
             raise exception.Forbidden(
-                f"The policy does not allow you this ({rule.name}). It takes a token for a project, and the"
-                " role that the operator of this cloud asks for."
+                f"Policy does not allow {rule.name}. A project-scoped token with the required role is needed."
             )
 
     def body(self, schema: dict[str, Any]) -> dict[str, Any]:

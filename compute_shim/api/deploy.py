@@ -15,7 +15,7 @@ from oslo_policy import policy
 from compute_shim import policies
 from compute_shim.api import auth, errors, microversion
 from compute_shim.api.application import Application
-from compute_shim.api.call import Agents, Compute, Service
+from compute_shim.api.call import Compute, Nudger, Service
 from compute_shim.db.api import Database
 
 
@@ -40,11 +40,11 @@ def healthcheck(application: Any, conf: cfg.ConfigOpts) -> Any:
     return choose
 
 
-def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, agents: Agents) -> Any:
+def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) -> Any:
     """The WSGI application."""
     enforcer = policy.Enforcer(conf)
     enforcer.register_defaults(policies.list_rules())
-    application: Any = Application(Service(conf, db, nova, agents, enforcer))
+    application: Any = Application(Service(conf, db, nova, nudger, enforcer))
     # A request goes through this list from its end to its beginning.
     for middleware in (
         negotiation,

@@ -15,24 +15,45 @@ from oslo_log import log
 from oslo_middleware import request_id
 
 from compute_shim.api import microversion
+from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
 
-def response(code: int, message: str, headers: Mapping[str, str] | None = None) -> webob.Response:
+# Of what libraries answer, which know no reason codes.
+_CODES = {
+    HTTPStatus.BAD_REQUEST: ReasonCode.INVALID_INPUT,
+    HTTPStatus.UNAUTHORIZED: ReasonCode.UNAUTHENTICATED,
+    HTTPStatus.NOT_ACCEPTABLE: ReasonCode.VERSION_NOT_SUPPORTED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ReasonCode.BODY_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR: ReasonCode.INTERNAL_ERROR,
+    # keystonemiddleware, while Keystone does not answer.
+    HTTPStatus.SERVICE_UNAVAILABLE: ReasonCode.IDENTITY_UNAVAILABLE,
+}
+
+
+def response(
+    code: int, reason_code: ReasonCode, message: str, headers: Mapping[str, str] | None = None
+) -> webob.Response:
     """The answer to a request that is refused."""
-    answer = webob.Response(json=_body(code, message), status=int(code))
+    answer = webob.Response(json=_body(code, reason_code, message), status=int(code))
     answer.headers.update(headers or {})
     return answer
 
 
-def _body(code: int, message: str) -> dict[str, Any]:
-    return {"error": {"code": int(code), "title": HTTPStatus(code).phrase, "message": message}}
+def _body(code: int, reason_code: ReasonCode, message: str) -> dict[str, Any]:
+    title = HTTPStatus(code).phrase
+    return {"error": {"code": int(code), "title": title, "reason_code": reason_code, "message": message}}
+
+
+def _library_code(status: int) -> ReasonCode:
+    return _CODES.get(HTTPStatus(status), ReasonCode.HTTP_ERROR)
 
 
 def json_formatter(*, body: str, status: str, title: str, environ: dict[str, Any]) -> dict[str, Any]:
     """The body of an error of the middleware that negotiates the version (`webob.exc.WSGIHTTPException`)."""
-    answer = _body(int(status.split()[0]), _detail(body))
+    code = int(status.split()[0])
+    answer = _body(code, _library_code(code), _detail(body))
     if answer["error"]["code"] == HTTPStatus.NOT_ACCEPTABLE:
         answer["error"] |= {
             "min_version": microversion.VERSIONS[0],
@@ -63,7 +84,11 @@ class Errors:
         except Exception:
             LOG.exception("Cannot answer %s %r", request.method, request.path_qs)
             name = request.environ.get(request_id.ENV_REQUEST_ID)
-            return response(500, f"Something unexpected happened. Tell the operator of this cloud: {name}.")
+            return response(
+                500,
+                ReasonCode.INTERNAL_ERROR,
+                f"Unexpected error. Report request ID {name} to your cloud administrator.",
+            )
         if answer.status_int >= HTTPStatus.BAD_REQUEST:
             self._form(answer)
         return answer
@@ -76,7 +101,8 @@ class Errors:
         if isinstance(content, dict) and "error" in content:
             return
         answer.content_type, answer.charset = "application/json", "UTF-8"
-        answer.json = _body(answer.status_int, self._message(answer.status_int, content))
+        code = answer.status_int
+        answer.json = _body(code, _library_code(code), self._message(code, content))
 
     def _message(self, code: int, content: Any) -> str:
         if code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

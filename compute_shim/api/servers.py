@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from compute_shim import exception, nova
-from compute_shim.api import hosts, validation
+from compute_shim import exception, liveness, nova
+from compute_shim.api import validation
 from compute_shim.api.call import Call
 from compute_shim.db import models, queries
 from compute_shim.policies import attachments as policies
+from novaclient_usb.reason_codes import ReasonCode
 
 
 def find(call: Call, server_id: str) -> nova.Server:
@@ -31,7 +32,7 @@ def refuse_locked(call: Call, server: nova.Server) -> None:
     :raises compute_shim.exception.Conflict: it is locked
     """
     if server.locked and not call.may(policies.ANY_SERVER):
-        raise exception.Conflict(f"Server {server.id} is locked. Unlock it first.")
+        raise exception.Conflict(f"Server {server.id} is locked. Unlock it first.", ReasonCode.SERVER_LOCKED)
 
 
 def host(call: Call, server: nova.Server) -> models.Host | None:
@@ -50,10 +51,13 @@ def live_host(call: Call, server: nova.Server) -> models.Host:
     :raises compute_shim.exception.Unavailable: there is no agent, or it is down
     """
     if not server.host_id:
-        raise exception.Conflict(f"Server {server.id} is not on a host now. Start it first.")
+        raise exception.Conflict(
+            f"Server {server.id} is not on a host. Start it first.", ReasonCode.SERVER_NOT_ON_HOST
+        )
     found = host(call, server)
-    if found is None or not hosts.is_up(call.service.conf, found):
+    if found is None or found.last_seen not in liveness.Window.now(call.service.conf):
         raise exception.Unavailable(
-            f"No USB agent is alive on the host of server {server.id}. Ask the operator of this cloud."
+            f"The USB agent on the host of server {server.id} is down. Contact your cloud administrator.",
+            ReasonCode.HOST_DOWN,
         )
     return found

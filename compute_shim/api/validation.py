@@ -57,7 +57,7 @@ def _check(value: Any, schema: dict[str, Any]) -> None:
     error = jsonschema.exceptions.best_match(errors)
     if error is None:
         return
-    field = ".".join(str(part) for part in error.absolute_path) or "the whole"
+    field = ".".join(str(part) for part in error.absolute_path) or "request body"
     wanted = error.schema.get("description") if isinstance(error.schema, dict) else None
     reason = f"it must be {wanted}" if wanted else error.message
     if len(reason) > _QUOTED:

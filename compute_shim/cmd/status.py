@@ -14,8 +14,7 @@ from oslo_upgradecheck import upgradecheck
 from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import conf as configuration
-from compute_shim import rpc
-from compute_shim.api import hosts
+from compute_shim import liveness, rpc
 from compute_shim.conf import database
 from compute_shim.db import migrations, queries
 from compute_shim.db.api import Database
@@ -56,13 +55,16 @@ class Checks(upgradecheck.UpgradeCommands):
             return _warning("The agents are not known while the database cannot be used.")
         if not known:
             return _warning("No agent has shown up yet. Start usb-shim-agent on the compute hosts.")
-        down = [host.host for host in known if not hosts.is_up(self.conf, host)]
-        foreign = [f"{host.host} ({host.version})" for host in known if host.version != rpc.VERSION]
+        up = liveness.Window.now(self.conf)
+        down = [host.host for host in known if host.last_seen not in up]
+        foreign = [f"{host.host} ({host.version})" for host in known if host.version != rpc.CONDUCTOR_VERSION]
         complaints = []
         if down:
             complaints.append(f"Not alive: {', '.join(down)}. Start usb-shim-agent there.")
         if foreign:
-            complaints.append(f"Of another version than {rpc.VERSION}: {', '.join(foreign)}. Upgrade them.")
+            complaints.append(
+                f"Of another version than {rpc.CONDUCTOR_VERSION}: {', '.join(foreign)}. Upgrade them."
+            )
         return _warning(" ".join(complaints)) if complaints else _success()
 
     def check_hosts(self) -> upgradecheck.Result:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from keystoneauth1 import plugin as ks_plugin
 from oslo_log import log
 
-from compute_shim import exception, nova, rpc
-from compute_shim.db import models, queries, states
+from compute_shim import exception, nova
+from compute_shim.db import models, queries
 from compute_shim.db.api import Database
-from compute_shim.objects import ABSENT, Waiting
+from compute_shim.nudger import Nudger
+from compute_shim.objects import SERVER_ABSENT, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -35,14 +36,14 @@ class AbsentServers:
         db: Database,
         nova_: nova.Nova,
         auth: ks_plugin.BaseAuthPlugin,
-        agents: rpc.AgentClient,
+        nudger: Nudger,
         live_hosts: Callable[[], set[str]],
         interval: int,
     ) -> None:
         self._db = db
         self._nova = nova_
         self._auth = auth
-        self._agents = agents
+        self._nudger = nudger
         self._live_hosts = live_hosts
         self._age = datetime.timedelta(seconds=interval)
 
@@ -54,12 +55,12 @@ class AbsentServers:
                 server_id: self._server(server_id) for server_id in {row.instance_uuid for row in rows}
             }
             self._release([row for row in rows if servers[row.instance_uuid] is None])
-        except exception.Refused as error:
+        except exception.ApiError as error:
             LOG.warning("Cannot look for absent servers now: %s", error)
             return
         for row in rows:
             server = servers[row.instance_uuid]
-            if server is not None and (row.state_reason in ABSENT or row.host not in live_hosts):
+            if server is not None and (row.reason_code in SERVER_ABSENT or row.host not in live_hosts):
                 self._locate(row, server)
 
     def _server(self, server_id: str | None) -> nova.Server | None:
@@ -81,22 +82,17 @@ class AbsentServers:
             return
         for row in rows:
             server_id = row.instance_uuid or ""
-            if queries.give_up(self._db, row.id, server_id, cause="server deleted"):
+            if queries.give_up(self._db, row.id, server_id, cause=ReasonCode.SERVER_DELETED):
                 LOG.info("Server %s is deleted: giving back device %s", server_id, row.id)
-                self._nudge(row.id)
-
-    def _nudge(self, device_id: str) -> None:
-        row = queries.device(self._db, device_id)
-        if row is not None:
-            self._agents.claim_changed(row.host, states.claim_of(row))
+                self._nudger.nudge(row.id, {})
 
     def _locate(self, row: models.Device, server: nova.Server) -> None:
         """Say where a server is. An agent sees its own host only, where one that moved may have a domain."""
         if server.busy:
             return
         if not server.host_id:
-            queries.wait_for_server(self._db, row, Waiting.SHELVED)
+            queries.wait_for_server(self._db, row, ReasonCode.SERVER_SHELVED)
         elif server.host_id != nova.host_id(server.project_id, row.host):
-            queries.wait_for_server(self._db, row, Waiting.OTHER_HOST)
-        elif row.state_reason in (Waiting.OTHER_HOST, Waiting.SHELVED):
-            queries.wait_for_server(self._db, row, Waiting.SERVER_OFF)
+            queries.wait_for_server(self._db, row, ReasonCode.SERVER_ON_OTHER_HOST)
+        elif row.reason_code in (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.SERVER_SHELVED):
+            queries.wait_for_server(self._db, row, ReasonCode.SERVER_OFF)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import oslo_messaging
@@ -17,7 +16,7 @@ from compute_shim.db.api import Database
 class Manager:
     """The only writer of what agents tell."""
 
-    target = oslo_messaging.Target(version=rpc.VERSION)
+    target = oslo_messaging.Target(version=rpc.CONDUCTOR_VERSION)
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -34,6 +33,7 @@ class Manager:
     ) -> list[dict[str, Any]]:
         """Take what an agent sees on its host; answer what is wanted of every known device there.
 
+        :param version: of the RPC that the agent speaks.
         :raises ValueError: that is no name of a host
         """
         claims = queries.sync_host(
@@ -44,7 +44,7 @@ class Manager:
             records.devices(devices),
             records.problems(problems),
         )
-        return [dataclasses.asdict(claim) for claim in claims]
+        return [records.claim(claim, version) for claim in claims]
 
     @oslo_messaging.expected_exceptions(ValueError)
     def report(self, context: dict[str, Any], host: str, outcomes: list[dict[str, Any]]) -> None:

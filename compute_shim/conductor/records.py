@@ -15,8 +15,10 @@ from typing import Any
 import jsonschema
 from oslo_log import log
 
+from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Device, Outcome, State
+from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
+from novaclient_usb.reason_codes import describe
 
 LOG = log.getLogger(__name__)
 
@@ -37,10 +39,19 @@ def _matching(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": rf"^(?:{pattern})\Z"}
 
 
-def _schema(fields: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    # A newer agent may say more than this conductor knows.
+# A newer agent may have codes that this conductor does not know.
+_CODE = {"type": ["string", "null"], "pattern": r"^[a-z0-9_]{1,64}\Z"}
+
+
+def _schema(fields: dict[str, Any], later: dict[str, Any]) -> jsonschema.Draft202012Validator:
+    """An object with all the fields of RPC 1.0, and perhaps those that came later, known here or not."""
     return jsonschema.Draft202012Validator(
-        {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": True}
+        {
+            "type": "object",
+            "properties": fields | later,
+            "required": list(fields),
+            "additionalProperties": True,
+        }
     )
 
 
@@ -59,7 +70,8 @@ _DEVICE = _schema(
         "bus": _NUMBER,
         "device": _NUMBER,
         "blocked_reason": _REASON,
-    }
+    },
+    {"blocked_code": _CODE},
 )
 
 _OUTCOME = _schema(
@@ -68,7 +80,8 @@ _OUTCOME = _schema(
         "generation": _NUMBER,
         "state": {"enum": [State.ATTACHED, State.WAITING, State.FAILED, State.DETACHING, State.AVAILABLE]},
         "reason": _REASON,
-    }
+    },
+    {"reason_code": _CODE},
 )
 
 
@@ -109,13 +122,29 @@ def devices(values: Any) -> list[Device]:
         elif identity in found:
             LOG.warning("Ignoring a second device of the identity %r", identity)
         else:
-            found[identity] = Device(**_fields(Device, value))
+            found[identity] = _device(value)
     return list(found.values())
+
+
+def _device(value: dict[str, Any]) -> Device:
+    code = value.get("blocked_code") or legacy_reasons.code_of(value["blocked_reason"], ReasonCode.HOST_USE)
+    blocked = value["blocked_reason"]
+    if code == ReasonCode.NOT_OFFERED:
+        blocked = legacy_reasons.NOT_OFFERED
+    elif code is not None:
+        blocked = blocked or describe(code)
+    return wire.decode(Device, _stored(value | {"blocked_code": code, "blocked_reason": blocked}))
 
 
 def outcomes(values: Any) -> list[Outcome]:
     """What an agent says became of claims."""
-    return [Outcome(**_fields(Outcome, value)) for value in _valid(_OUTCOME, values)]
+    return [_outcome(value) for value in _valid(_OUTCOME, values)]
+
+
+def _outcome(value: dict[str, Any]) -> Outcome:
+    otherwise = ReasonCode.RESET_FAILED if value["state"] == State.AVAILABLE else ReasonCode.HYPERVISOR_ERROR
+    code = value.get("reason_code") or legacy_reasons.code_of(value["reason"], otherwise)
+    return wire.decode(Outcome, _stored(value | {"reason_code": code}))
 
 
 def _valid(schema: jsonschema.Draft202012Validator, values: Any) -> Iterator[dict[str, Any]]:
@@ -132,12 +161,20 @@ def _valid(schema: jsonschema.Draft202012Validator, values: Any) -> Iterator[dic
             LOG.warning("Ignoring a bad record: %s: %s", error.json_path, text(error.message))
 
 
-def _fields(kind: type[Device | Outcome], value: dict[str, Any]) -> dict[str, Any]:
-    fields = {field.name: value[field.name] for field in dataclasses.fields(kind)}
-    return {name: _stored(name, item) for name, item in fields.items()}
+def _stored(value: dict[str, Any]) -> dict[str, Any]:
+    """The values as every database holds them."""
+    return {name: _storable(name, item) for name, item in value.items()}
 
 
-def _stored(name: str, value: Any) -> Any:
+def _storable(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return text(value, REASON_LENGTH if name in ("reason", "blocked_reason") else TEXT_LENGTH)
     return int(value) if isinstance(value, float) else value
+
+
+def claim(value: Claim, version: str) -> dict[str, Any]:
+    """A claim for an agent that speaks this version of the RPC."""
+    spoken = wire.number(version)
+    if spoken == wire.FIRST:
+        value = dataclasses.replace(value, reason=legacy_reasons.text_of(value.reason_code, value.reason))
+    return wire.encode(value, spoken)

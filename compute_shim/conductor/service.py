@@ -10,12 +10,13 @@ from futurist import periodics
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import rpc
-from compute_shim.api import hosts
+from compute_shim import liveness, rpc
 from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.conductor.manager import Manager
+from compute_shim.db import queries
 from compute_shim.db.api import Database
 from compute_shim.nova import Nova
+from compute_shim.nudger import Nudger
 
 LOG = log.getLogger(__name__)
 
@@ -62,6 +63,8 @@ def _periodic(conf: cfg.ConfigOpts, db: Database, bus: object) -> periodics.Peri
         LOG.warning("[nova] has no credentials: devices of deleted servers are not given back")
         return None
     interval = conf.conductor.deleted_server_interval
-    agents = rpc.AgentClient(bus)
-    look = AbsentServers(db, nova, auth, agents, lambda: hosts.live(conf, db), interval)
+    nudger = Nudger(db, rpc.AgentClient(bus, conf.upgrade_levels.agent))
+    look = AbsentServers(
+        db, nova, auth, nudger, lambda: queries.hosts_up(db, liveness.Window.now(conf)), interval
+    )
     return periodics.PeriodicWorker([(periodics.periodic(interval)(look), (), {})])

@@ -9,27 +9,33 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import models
+from compute_shim import legacy_reasons
+from compute_shim.db import models, states
 from compute_shim.db.api import Database
-from compute_shim.objects import State, Waiting
+from compute_shim.objects import Reason, ReasonCode, State
+from novaclient_usb.reason_codes import describe
 
 # A stick with a loose contact must not fill the database.
 _EVENTS_PER_DEVICE = 200
+_CAUSE_LENGTH = 32  # of the column
 
 # A claim's obstacle -> what ends it, and what makes it.
-_CAME_BACK: dict[str | None, str] = {
-    Waiting.UNPLUGGED: "plugged in",
-    Waiting.SERVER_OFF: "started",
-    Waiting.OTHER_HOST: "migrated",
-    Waiting.SHELVED: "unshelved",
-    Waiting.BUSY: "moved or saved",
+_ENDED_BY: dict[str, ReasonCode] = {
+    ReasonCode.UNPLUGGED: ReasonCode.PLUGGED_IN,
+    ReasonCode.SERVER_OFF: ReasonCode.SERVER_STARTED,
+    # A server that is stopped may have no domain for a moment.
+    ReasonCode.DOMAIN_ABSENT: ReasonCode.SERVER_STARTED,
+    ReasonCode.SERVER_ON_OTHER_HOST: ReasonCode.SERVER_MOVED,
+    ReasonCode.SERVER_SHELVED: ReasonCode.SERVER_UNSHELVED,
+    ReasonCode.SERVER_BUSY: ReasonCode.SERVER_BUSY,
 }
-_WENT_AWAY: dict[str | None, str] = {
-    Waiting.UNPLUGGED: "unplugged",
-    Waiting.SERVER_OFF: "stopped",
-    Waiting.OTHER_HOST: "migrated",
-    Waiting.SHELVED: "shelved",
-    Waiting.BUSY: "moved or saved",
+_MADE_BY: dict[str, ReasonCode] = {
+    ReasonCode.UNPLUGGED: ReasonCode.UNPLUGGED,
+    ReasonCode.SERVER_OFF: ReasonCode.SERVER_STOPPED,
+    ReasonCode.DOMAIN_ABSENT: ReasonCode.SERVER_STOPPED,
+    ReasonCode.SERVER_ON_OTHER_HOST: ReasonCode.SERVER_MOVED,
+    ReasonCode.SERVER_SHELVED: ReasonCode.SERVER_SHELVED,
+    ReasonCode.SERVER_BUSY: ReasonCode.SERVER_BUSY,
 }
 
 
@@ -49,40 +55,47 @@ class Moment:
     """What an event is a change of."""
 
     state: str
-    reason: str | None
+    reason: Reason | None
     server_id: str | None
     project_id: str | None
 
     @classmethod
     def of(cls, row: models.Device) -> Moment:
         """A device as it is now."""
-        return cls(row.state, row.state_reason, row.instance_uuid, row.project_id)
+        return cls(row.state, states.reason(row), row.instance_uuid, row.project_id)
 
 
 def record(
     session: orm.Session,
     row: models.Device,
     before: Moment | None,
-    cause: str | None = None,
+    cause: ReasonCode | None = None,
     actor: Actor | None = None,
-    note: str | None = None,
+    note: Reason | None = None,
 ) -> None:
     """Add what has changed since to the history of a device, if anything has.
 
     :param row: a device that has its id already.
     :param before: None for a device that nobody knew.
     :param cause: of a change that an agent told of, it is worked out.
-    :param note: what the state itself does not say.
+    :param note: what the state itself does not say, for example what became of the reset.
     """
     now = Moment.of(row)
     if now == before:
         return
+    cause = cause or _cause(before, now)
+    why = note or now.reason
+    text = "; ".join(reason.text for reason in (now.reason, note) if reason)
     session.add(
         models.Event(
             device_id=row.id,
-            cause=cause or _cause(before, now),
+            device_name=row.name,
+            host=row.host,
+            cause=(describe(cause) or "")[:_CAUSE_LENGTH],
+            cause_code=cause,
             state=now.state,
-            state_reason="; ".join(filter(None, (now.reason, note)))[: models.REASON_LENGTH] or None,
+            reason_code=why and why.code,
+            state_reason=text[: models.REASON_LENGTH] or None,
             # Of a device that was given back: who had it.
             instance_uuid=now.server_id or (before and before.server_id),
             project_id=now.project_id or (before and before.project_id),
@@ -94,17 +107,19 @@ def record(
     _drop_oldest(session, row.id)
 
 
-def _cause(before: Moment | None, now: Moment) -> str:
+def _cause(before: Moment | None, now: Moment) -> ReasonCode:
     """Why an agent saw a change."""
     if before is None:
-        return "plugged in"
+        return ReasonCode.PLUGGED_IN
     if before.state in (State.ATTACHING, State.DETACHING):
-        return "asked"
-    if now.reason in _WENT_AWAY:
-        return _WENT_AWAY[now.reason]
-    if before.reason in _CAME_BACK:
-        return _CAME_BACK[before.reason]
-    return "retried" if now.state in (State.ATTACHED, State.FAILED) else "the host's own use"
+        return ReasonCode.REQUESTED
+    if now.reason and now.reason.code in _MADE_BY:
+        return _MADE_BY[now.reason.code]
+    if before.reason and before.reason.code in _ENDED_BY:
+        return _ENDED_BY[before.reason.code]
+    if now.state in (State.ATTACHED, State.FAILED):
+        return ReasonCode.RETRIED
+    return ReasonCode.HOST_USE_CHANGED
 
 
 def _drop_oldest(session: orm.Session, device_id: str) -> None:
@@ -126,6 +141,14 @@ def of_device(db: Database, device_id: str, project_id: str | None) -> Sequence[
         statement = statement.where(models.Event.project_id == project_id)
     with db.reader() as session:
         return session.scalars(statement.order_by(models.Event.id.desc())).all()
+
+
+def reason(event: models.Event) -> Reason | None:
+    """Why a device came to its state."""
+    if event.state_reason is None:
+        return None
+    code = event.reason_code or legacy_reasons.code_of(event.state_reason, ReasonCode.HYPERVISOR_ERROR)
+    return Reason(code or ReasonCode.HYPERVISOR_ERROR, event.state_reason)
 
 
 def forget(session: orm.Session, device_id: str) -> None:

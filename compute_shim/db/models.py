@@ -13,6 +13,10 @@ from sqlalchemy import orm
 #: Characters that a text column holds; more are cut off before they get here.
 TEXT_LENGTH = 255
 REASON_LENGTH = 1000
+CODE_LENGTH = 64
+
+# SQLite counts up only what is exactly INTEGER (https://www.sqlite.org/autoinc.html).
+_COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # Whatever the database's own default, our text is all of Unicode and "a" is not "A".
 _MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -29,6 +33,9 @@ class Device(Base):
     __table_args__ = (
         sa.UniqueConstraint("host", "identity", name="uniq_host_usb_devices0host0identity"),
         sa.Index("host_usb_devices_instance_uuid_idx", "instance_uuid"),
+        sa.Index("host_usb_devices_created_at_id_idx", "created_at", "id"),
+        sa.Index("host_usb_devices_host_state_idx", "host", "state"),
+        sa.Index("host_usb_devices_state_created_at_id_idx", "state", "created_at", "id"),
         _MYSQL,
     )
 
@@ -50,17 +57,25 @@ class Device(Base):
     device: orm.Mapped[int]
     present: orm.Mapped[bool] = orm.mapped_column(default=True)
     blocked_reason: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
+    blocked_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
     description: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), default="")
     enabled: orm.Mapped[bool] = orm.mapped_column(default=True)
     instance_uuid: orm.Mapped[str | None] = orm.mapped_column(sa.String(36))
     project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    user_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
     state: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    reason_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
     state_reason: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
+    state_since: orm.Mapped[datetime.datetime | None]
     generation: orm.Mapped[int] = orm.mapped_column(default=0)
     created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(default=timeutils.utcnow)
     updated_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
         default=timeutils.utcnow, onupdate=timeutils.utcnow
     )
+    # When the claim's server was first and last found to be deleted, if it is still this generation's.
+    absent_since: orm.Mapped[datetime.datetime | None]
+    absent_seen: orm.Mapped[datetime.datetime | None]
+    absent_generation: orm.Mapped[int | None]
 
 
 class Event(Base):
@@ -70,13 +85,24 @@ class Event(Base):
     """
 
     __tablename__ = "usb_device_events"
-    __table_args__ = (sa.Index("usb_device_events_device_id_idx", "device_id"), _MYSQL)
+    __table_args__ = (
+        sa.Index("usb_device_events_device_id_idx", "device_id"),
+        sa.Index("usb_device_events_instance_uuid_idx", "instance_uuid"),
+        sa.Index("usb_device_events_project_id_id_idx", "project_id", "id"),
+        sa.Index("usb_device_events_created_at_idx", "created_at"),
+        _MYSQL,
+    )
 
-    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    id: orm.Mapped[int] = orm.mapped_column(_COUNTER, primary_key=True)
     device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36))
+    # A device may be forgotten before its history is.
+    device_name: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    host: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
     created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(default=timeutils.utcnow)
     cause: orm.Mapped[str] = orm.mapped_column(sa.String(32))
+    cause_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
     state: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    reason_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
     state_reason: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     instance_uuid: orm.Mapped[str | None] = orm.mapped_column(sa.String(36))
     project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
@@ -95,3 +121,30 @@ class Host(Base):
     version: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
     problems: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     last_seen: orm.Mapped[datetime.datetime]
+    # Of the last sync, which need not be worked through again while the next one says the same.
+    digest: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
+
+
+class Instance(Base):
+    """A server's domain on a host, as the agent there sees it in the hypervisor.
+
+    While a server moves, two hosts may have it.
+    """
+
+    __tablename__ = "usb_instances"
+    __table_args__ = (sa.Index("usb_instances_host_idx", "host"), _MYSQL)
+
+    instance_uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
+    host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
+    running: orm.Mapped[bool]
+
+
+class Lease(Base):
+    """Which of several conductors does what only one may do, and until when."""
+
+    __tablename__ = "usb_leases"
+    __table_args__ = (_MYSQL,)
+
+    name: orm.Mapped[str] = orm.mapped_column(sa.String(CODE_LENGTH), primary_key=True)
+    holder: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    expires_at: orm.Mapped[datetime.datetime]

@@ -7,7 +7,7 @@ Rows that are returned belong to no session any more.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,8 @@ from compute_shim import objects
 from compute_shim.db import events, models, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
-from compute_shim.objects import State, Waiting
+from compute_shim.liveness import Window
+from compute_shim.objects import Reason, ReasonCode, State
 
 LOG = log.getLogger(__name__)
 
@@ -103,10 +104,17 @@ def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -
             before = events.Moment.of(row)
             outcome = by_id[row.id]
             if states.judge(row, outcome):
-                note = outcome.reason if outcome.state == State.AVAILABLE else None
+                note = _note(outcome)
                 events.record(session, row, before, note=note)
             else:
                 LOG.debug("Not an answer to the claim on device %s: %r", row.id, outcome)
+
+
+def _note(outcome: objects.Outcome) -> Reason | None:
+    """What became of the reset of a device that is free now, for its history."""
+    if outcome.state != State.AVAILABLE or outcome.reason_code is None:
+        return None
+    return Reason(outcome.reason_code, outcome.reason)
 
 
 # Claims. Each is decided by one UPDATE that names what must be true before it.
@@ -118,7 +126,7 @@ def claim(db: Database, device_id: str, server_id: str, project_id: str, actor: 
     return _change(
         db,
         device_id,
-        "asked",
+        ReasonCode.REQUESTED,
         actor,
         models.Device.instance_uuid.is_(None),
         models.Device.state == State.AVAILABLE,
@@ -126,6 +134,7 @@ def claim(db: Database, device_id: str, server_id: str, project_id: str, actor: 
         models.Device.enabled.is_(True),
         instance_uuid=server_id,
         project_id=project_id,
+        user_id=actor and actor.user_id,
         state=State.ATTACHING,
     )
 
@@ -136,7 +145,7 @@ def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = No
     return _change(
         db,
         device_id,
-        "asked",
+        ReasonCode.REQUESTED,
         actor,
         models.Device.instance_uuid == server_id,
         models.Device.state == State.FAILED,
@@ -146,7 +155,11 @@ def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = No
 
 @retried
 def give_up(
-    db: Database, device_id: str, server_id: str, cause: str = "asked", actor: Actor | None = None
+    db: Database,
+    device_id: str,
+    server_id: str,
+    cause: ReasonCode = ReasonCode.REQUESTED,
+    actor: Actor | None = None,
 ) -> bool:
     """Give a device back; False if the server has no claim on it that is not given up already."""
     return _change(
@@ -161,28 +174,26 @@ def give_up(
 
 
 @retried
-def wait_for_server(db: Database, claim: models.Device, reason: Waiting) -> None:
+def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> None:
     """Record where the server of a claim is instead, unless the claim has changed meanwhile.
 
     :param claim: as it was when that was found out.
     """
     with db.writer() as session:
         row = session.get(models.Device, claim.id, with_for_update=True)
-        if row is None or (row.generation, *_seen(row)) != (claim.generation, *_seen(claim)):
+        if row is None:
             return
         before = events.Moment.of(row)
-        row.state, row.state_reason = State.WAITING, reason
+        if (row.generation, before) != (claim.generation, events.Moment.of(claim)):
+            return
+        states.put(row, State.WAITING, Reason(code))
         events.record(session, row, before)
-
-
-def _seen(row: models.Device) -> tuple[str, str | None]:
-    return row.state, row.state_reason
 
 
 def _change(
     db: Database,
     device_id: str,
-    cause: str,
+    cause: ReasonCode,
     actor: Actor | None,
     *conditions: sa.ColumnElement[bool],
     **values: Any,
@@ -191,7 +202,13 @@ def _change(
     statement = (
         sa.update(models.Device)
         .where(models.Device.id == device_id, *conditions)
-        .values(generation=models.Device.generation + 1, state_reason=None, **values)
+        .values(
+            generation=models.Device.generation + 1,
+            reason_code=None,
+            state_reason=None,
+            state_since=timeutils.utcnow(),
+            **values,
+        )
         .execution_options(synchronize_session=False)
     )
     with db.writer() as session:
@@ -199,6 +216,21 @@ def _change(
         if changed:
             events.record(session, session.get_one(models.Device, device_id), None, cause, actor)
         return changed
+
+
+def claim_for_agent(db: Database, device_id: str) -> tuple[str, str, objects.Claim] | None:
+    """The host of a device, the RPC version of its agent, and what is wanted of the device.
+
+    :returns: None if there is no such device
+    """
+    statement = (
+        sa.select(models.Device, models.Host.version)
+        .outerjoin(models.Host, models.Host.host == models.Device.host)
+        .where(models.Device.id == device_id)
+    )
+    with db.reader() as session:
+        found = session.execute(statement).one_or_none()
+        return found and (found[0].host, found[1] or "", states.claim_of(found[0]))
 
 
 # What the API reads and writes.
@@ -210,28 +242,11 @@ def device(db: Database, device_id: str) -> models.Device | None:
         return session.get(models.Device, device_id)
 
 
-def devices(
-    db: Database,
-    *conditions: sa.ColumnElement[bool],
-    marker: models.Device | None = None,
-    limit: int | None = None,
-) -> Sequence[models.Device]:
-    """The devices that fulfil all conditions, in the order in which they first showed up.
-
-    :param marker: only those after this one.
-    :param limit: at most so many.
-    """
-    order = (models.Device.created_at, models.Device.id)
-    statement = sa.select(models.Device).where(*conditions).order_by(*order).limit(limit)
-    if marker is not None:
-        statement = statement.where(
-            sa.or_(
-                models.Device.created_at > marker.created_at,
-                sa.and_(models.Device.created_at == marker.created_at, models.Device.id > marker.id),
-            )
-        )
+def devices(db: Database, *conditions: sa.ColumnElement[bool]) -> Sequence[models.Device]:
+    """The devices that fulfil all conditions, in the order in which they first showed up."""
+    statement = sa.select(models.Device).where(*conditions)
     with db.reader() as session:
-        return session.scalars(statement).all()
+        return session.scalars(statement.order_by(models.Device.created_at, models.Device.id)).all()
 
 
 def devices_of_server(db: Database, server_id: str) -> Sequence[models.Device]:
@@ -272,7 +287,7 @@ def set_device(
             for name, value in values.items():
                 setattr(row, name, value)
             states.settle(row)
-            events.record(session, row, before, "asked", actor)
+            events.record(session, row, before, ReasonCode.REQUESTED, actor)
         return row
 
 
@@ -301,6 +316,18 @@ def hosts(db: Database) -> Sequence[models.Host]:
     """All hosts whose agent ever showed up, by name."""
     with db.reader() as session:
         return session.scalars(sa.select(models.Host).order_by(models.Host.host)).all()
+
+
+def hosts_up(db: Database, up: Window, names: Collection[str] | None = None) -> set[str]:
+    """The hosts whose agent is up.
+
+    :param names: only of these; None: of all.
+    """
+    statement = sa.select(models.Host.host).where(models.Host.last_seen.between(up.begin, up.end))
+    if names is not None:
+        statement = statement.where(models.Host.host.in_(names))
+    with db.reader() as session:
+        return set(session.scalars(statement))
 
 
 def count_devices(db: Database) -> dict[str, dict[str, int]]:

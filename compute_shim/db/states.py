@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from compute_shim import objects
-from compute_shim.db import models
-from compute_shim.objects import State, Waiting
+from oslo_utils import timeutils
 
-DISABLED = "disabled by the operator"
+from compute_shim import legacy_reasons, objects
+from compute_shim.db import models
+from compute_shim.objects import Reason, ReasonCode, State
 
 #: A server has the device, or is about to.
 CLAIMED = (State.ATTACHING, State.ATTACHED, State.WAITING, State.FAILED)
 
+# States that need a reason.
+_REASONED = (State.WAITING, State.DETACHING, State.FAILED, State.UNAVAILABLE)
 # What an agent can say about a claim with a server.
 _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
@@ -37,16 +39,54 @@ def unplug(row: models.Device) -> None:
 
 def settle(row: models.Device) -> None:
     """Work out the state of a device that no server has; what becomes of a claim is the agent's to say."""
-    if row.instance_uuid is not None:
-        return
+    if row.instance_uuid is None:
+        obstacle = _obstacle(row)
+        put(row, State.AVAILABLE if obstacle is None else State.UNAVAILABLE, obstacle)
+
+
+def put(row: models.Device, state: State | str, why: Reason | None = None) -> None:
+    """Set the state of a device and the reason for it."""
+    why = why if state in _REASONED else None
+    if (row.state, reason(row)) != (state, why):
+        row.state_since = timeutils.utcnow()
+    row.state = state
+    row.reason_code = None if why is None else why.code
+    row.state_reason = None if why is None else why.text
+
+
+def reason(row: models.Device) -> Reason | None:
+    """Why a device is in its state.
+
+    Not simply the columns: a program of RPC 1.0 that shares the database changes the text and leaves the code
+    as it was.
+    """
+    if row.state not in _REASONED:
+        return None
+    if row.instance_uuid is None:
+        return _obstacle(row)
+    if row.state_reason is None:
+        return None
+    code = row.reason_code or legacy_reasons.code_of(row.state_reason, ReasonCode.HYPERVISOR_ERROR)
+    return _reason(code, row.state_reason)
+
+
+def _obstacle(row: models.Device) -> Reason | None:
+    """Why a device that no server has cannot be had, None if it can."""
     if not row.present:
-        obstacle: str | None = Waiting.UNPLUGGED
-    elif not row.enabled:
-        obstacle = DISABLED
-    else:
-        obstacle = row.blocked_reason
-    row.state = State.AVAILABLE if obstacle is None else State.UNAVAILABLE
-    row.state_reason = obstacle
+        return Reason(ReasonCode.UNPLUGGED)
+    if not row.enabled:
+        return Reason(ReasonCode.DISABLED)
+    if row.blocked_reason is None:
+        return None
+    code = row.blocked_code or legacy_reasons.code_of(row.blocked_reason, ReasonCode.HOST_USE)
+    return _reason(code, row.blocked_reason)
+
+
+def _reason(code: str | None, text: str) -> Reason:
+    """A reason as it is stored; a text that says no more than the code is no details."""
+    plain = Reason(code or ReasonCode.HYPERVISOR_ERROR)
+    has_details = text != plain.text and legacy_reasons.has_details(text)
+    return dataclasses.replace(plain, details=text) if has_details else plain
 
 
 def judge(row: models.Device, outcome: objects.Outcome) -> bool:
@@ -54,20 +94,28 @@ def judge(row: models.Device, outcome: objects.Outcome) -> bool:
     if outcome.generation != row.generation:
         return False
     if row.state in CLAIMED and outcome.state in _OUTCOMES:
-        row.state, row.state_reason = outcome.state, outcome.reason
+        put(row, outcome.state, _told(outcome))
         return True
     if row.state == State.DETACHING and outcome.state == State.AVAILABLE:
-        row.instance_uuid = row.project_id = None
+        row.instance_uuid = row.project_id = row.user_id = None
         settle(row)
         return True
     if row.state == State.DETACHING and outcome.state == State.DETACHING:
-        row.state_reason = outcome.reason
+        put(row, State.DETACHING, _told(outcome))
         return True
     return False
 
 
+def _told(outcome: objects.Outcome) -> Reason | None:
+    """The reason that an agent gave."""
+    if outcome.reason_code is None:
+        return None
+    return _reason(outcome.reason_code, outcome.reason or "")
+
+
 def claim_of(row: models.Device) -> objects.Claim:
     """What the agent is to make true."""
+    why = reason(row)
     return objects.Claim(
         device_id=row.id,
         identity=row.identity,
@@ -75,5 +123,6 @@ def claim_of(row: models.Device) -> objects.Claim:
         generation=row.generation,
         server_id=row.instance_uuid if row.state in CLAIMED else None,
         state=row.state,
-        reason=row.state_reason,
+        reason=None if why is None else why.text,
+        reason_code=None if why is None else why.code,
     )

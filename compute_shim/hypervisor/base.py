@@ -7,7 +7,7 @@ import abc
 import dataclasses
 from collections.abc import Callable
 
-from compute_shim.objects import Device
+from compute_shim.objects import Device, Reason, ReasonCode
 
 # libvirt keeps an alias of ours only if it begins with "ua-" (https://libvirt.org/formatdomain.html,
 # "Devices"). Everything in a domain that carries this mark is ours, everything else is not.
@@ -15,11 +15,21 @@ ALIAS_PREFIX = "ua-usb-"
 
 
 class HypervisorError(Exception):
-    """The hypervisor refused; the text says why, in its words."""
+    """The hypervisor refused.
+
+    :ivar reason: why.
+    """
+
+    def __init__(self, code: ReasonCode | str, details: str | None = None) -> None:
+        self.reason = Reason(code, details)
+        super().__init__(self.reason.text)
 
 
 class HypervisorBusy(HypervisorError):
     """The domain cannot be changed while the hypervisor moves or saves it; an event tells of the end."""
+
+    def __init__(self) -> None:
+        super().__init__(ReasonCode.SERVER_BUSY)
 
 
 class UnsafeHost(Exception):
@@ -32,6 +42,9 @@ class UnsupportedHypervisor(Exception):
 
 class HypervisorUnavailable(HypervisorError):
     """The hypervisor's daemon does not answer."""
+
+    def __init__(self, details: str) -> None:
+        super().__init__(ReasonCode.HYPERVISOR_ERROR, details)
 
 
 @dataclasses.dataclass(frozen=True)

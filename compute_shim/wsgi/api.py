@@ -21,6 +21,7 @@ from compute_shim.api import deploy
 from compute_shim.conf import database, nova
 from compute_shim.db.api import Database
 from compute_shim.nova import Nova
+from compute_shim.nudger import Nudger
 
 
 def init_application() -> Any:
@@ -33,7 +34,9 @@ def init_application() -> Any:
     database.register(conf)
     nova.register(conf)
     log.setup(conf, configuration.PROJECT)
-    return deploy.deploy(conf, Database(conf), Nova(conf), rpc.AgentClient(rpc.transport(conf)))
+    db = Database(conf)
+    agents = rpc.AgentClient(rpc.transport(conf), conf.upgrade_levels.agent)
+    return deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
 
 
 application = init_application()

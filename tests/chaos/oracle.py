@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX
 from compute_shim.hypervisor.libvirt.config import is_active, usb_hostdevs
-from compute_shim.objects import State, Waiting
+from compute_shim.objects import ReasonCode, State
 from lab.cloud.site import STATE
 from lab.host import domains
 from lab.stack import Stack
@@ -184,14 +184,14 @@ def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str
     """State, and how its reason begins."""
     present = row["identity"] in view.plugged
     if row["instance_uuid"] is None:
-        return (State.AVAILABLE, None) if present else (State.UNAVAILABLE, Waiting.UNPLUGGED)
+        return (State.AVAILABLE, None) if present else (State.UNAVAILABLE, ReasonCode.UNPLUGGED)
     if not server_runs:
-        return State.WAITING, Waiting.SERVER_OFF
+        return State.WAITING, ReasonCode.SERVER_OFF
     if present:
         return State.ATTACHED, None
     if row["port"] in {device.port for device in view.plugged.values()}:
         return State.FAILED, f"another device is in port {row['port']}"
-    return State.WAITING, Waiting.UNPLUGGED
+    return State.WAITING, ReasonCode.UNPLUGGED
 
 
 def _whereabouts(row: sqlite3.Row, device: Plugged | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ import oslo_messaging
 import pytest
 
 from compute_shim import conf as configuration
-from compute_shim import rpc
+from compute_shim import rpc, wire
 from compute_shim.db import queries
 from compute_shim.objects import Claim, Outcome, State
 from tests.functional.world import SERVERS, STICKS, World
@@ -37,10 +37,10 @@ def conductor(bus: oslo_messaging.Transport, world: World) -> Iterator[rpc.Condu
 
 
 def test_a_claim_and_its_outcome_cross_the_bus(conductor: rpc.ConductorClient, world: World) -> None:
-    [free] = conductor.sync("QEMU", rpc.VERSION, [STICKS["STICK1"]])
+    [free] = conductor.sync("QEMU", [STICKS["STICK1"]])
     assert free == Claim(free.device_id, STICKS["STICK1"].identity, "2-1", generation=0, state="available")
     world.attach("demo", SERVERS["DEMO"].id, free.device_id)
-    [claimed] = conductor.sync("QEMU", rpc.VERSION, [STICKS["STICK1"]])
+    [claimed] = conductor.sync("QEMU", [STICKS["STICK1"]])
     assert (claimed.server_id, claimed.generation) == (SERVERS["DEMO"].id, 1)
     conductor.report([Outcome(free.device_id, 1, State.ATTACHED)])
     row = queries.device(world.db, free.device_id)
@@ -53,20 +53,20 @@ def test_an_agent_without_a_name_is_refused(
 ) -> None:
     nameless = rpc.ConductorClient(bus, "")
     with pytest.raises(ValueError, match="not the name of a host"):
-        nameless.sync("QEMU", rpc.VERSION, [])
-    assert conductor.sync("QEMU", rpc.VERSION, []) == []
+        nameless.sync("QEMU", [])
+    assert conductor.sync("QEMU", []) == []
 
 
 class Agent:
     """Hears what it is told."""
 
-    target = oslo_messaging.Target(version=rpc.VERSION)
+    target = oslo_messaging.Target(version=rpc.AGENT_VERSION)
 
     def __init__(self) -> None:
         self.told: queue.Queue[Claim] = queue.Queue()
 
     def claim_changed(self, context: object, claim: dict[str, object]) -> None:
-        self.told.put(Claim(**claim))  # type: ignore[arg-type]
+        self.told.put(wire.decode(Claim, claim))
 
 
 def test_only_the_agent_of_the_host_is_told(bus: oslo_messaging.Transport) -> None:
@@ -75,7 +75,7 @@ def test_only_the_agent_of_the_host_is_told(bus: oslo_messaging.Transport) -> No
     for server in servers:
         server.start()
     claim = Claim("device", "identity", "2-1", 3, "server")
-    rpc.AgentClient(bus).claim_changed("compute2", claim)
+    rpc.AgentClient(bus).claim_changed("compute2", rpc.AGENT_VERSION, claim, {})
     assert agents["compute2"].told.get(timeout=30) == claim
     for server in servers:
         server.stop()
@@ -88,8 +88,10 @@ def test_a_bus_that_is_away_keeps_nobody_waiting(tmp_path: Path, caplog: pytest.
     # Nobody listens on port 1 (tcpmux).
     file.write_text("[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n")
     agents = rpc.AgentClient(rpc.transport(configuration.load([f"--config-file={file}"])))
-    nudge = threading.Thread(target=agents.claim_changed, args=("compute1", Claim("d", "i", "2-1", 1)))
+    nudge = threading.Thread(
+        target=agents.claim_changed, args=("compute1", rpc.AGENT_VERSION, Claim("d", "i", "2-1", 1), {})
+    )
     nudge.start()
     nudge.join(timeout=30)
     assert not nudge.is_alive()
-    assert "Cannot tell host compute1 now" in caplog.text
+    assert "Cannot notify the agent on host compute1" in caplog.text

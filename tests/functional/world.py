@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from compute_shim.conductor.manager import Manager
 from compute_shim.conf import database
 from compute_shim.db import migrations, models, queries
 from compute_shim.db.api import Database
-from compute_shim.objects import Claim, Device
+from compute_shim.objects import Claim, Device, ReasonCode
 
 DEMO_PROJECT = "d" * 32
 OTHER_PROJECT = "e" * 32
@@ -102,7 +102,9 @@ class Nova:
 
     def server(self, auth: Any, server_id: str) -> nova.Server:
         if self.away:
-            raise exception.Unavailable("The compute service (Nova) cannot be asked about the server now.")
+            raise exception.Unavailable(
+                "The Compute service (Nova) is unavailable.", ReasonCode.COMPUTE_UNAVAILABLE
+            )
         server = self.servers.get(server_id)
         if server is None or not (
             self.open or "admin" in auth.user.role_names or auth.user.project_id == server.project_id
@@ -111,14 +113,20 @@ class Nova:
         return server
 
 
-class Agents:
-    """Stands in for `compute_shim.rpc.AgentClient`, and remembers."""
+class Nudger:
+    """Stands in for `compute_shim.nudger.Nudger`: what an agent would be told, and on whose request."""
 
-    def __init__(self) -> None:
+    def __init__(self, db: Database) -> None:
+        self._db = db
         self.nudges: list[tuple[str, Claim]] = []
+        self.contexts: list[Mapping[str, Any]] = []
 
-    def claim_changed(self, host: str, claim: Claim) -> None:
+    def nudge(self, device_id: str, context: Mapping[str, Any]) -> None:
+        found = queries.claim_for_agent(self._db, device_id)
+        assert found is not None
+        host, _, claim = found
         self.nudges.append((host, claim))
+        self.contexts.append(context)
 
 
 class World:
@@ -136,9 +144,9 @@ class World:
         self.db = Database(self.conf)
         migrations.upgrade(self.db)
         self.nova = Nova()
-        self.agents = Agents()
+        self.nudger = Nudger(self.db)
         self.conductor = Manager(self.db)
-        self.api = deploy.deploy(self.conf, self.db, self.nova, self.agents)
+        self.api = deploy.deploy(self.conf, self.db, self.nova, self.nudger)
 
     def sync(self, host: str = "compute1", **changes: Any) -> list[dict[str, Any]]:
         """The agent of a host tells what is plugged.
@@ -146,9 +154,16 @@ class World:
         :param changes: stick -> fields that differ from those above. Only these sticks are plugged.
         """
         devices = [dataclasses.asdict(STICKS[name]) | fields for name, fields in changes.items()]
-        return self.conductor.sync({}, host, "QEMU 7.2.22", rpc.VERSION, devices)
+        return self.conductor.sync({}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices)
 
-    def report(self, device_id: str, state: str, reason: str | None = None, generation: int = 0) -> None:
+    def report(
+        self,
+        device_id: str,
+        state: str,
+        reason: str | None = None,
+        reason_code: str | None = None,
+        generation: int = 0,
+    ) -> None:
         """The agent of a device's host tells what became of the claim.
 
         :param generation: less than that of the claim by so much.
@@ -160,6 +175,7 @@ class World:
             "generation": row.generation - generation,
             "state": state,
             "reason": reason,
+            "reason_code": reason_code,
         }
         self.conductor.report({}, row.host, [outcome])
 
@@ -248,5 +264,5 @@ class Stage:
 
     def _nudge(self) -> Any:
         """The last thing that an agent was told."""
-        host, claim = self._world.agents.nudges[-1]
+        host, claim = self._world.nudger.nudges[-1]
         return {"host": host, "claim": dataclasses.asdict(claim)}

@@ -9,21 +9,21 @@ from typing import Any
 import webob
 
 from compute_shim import exception, nova
-from compute_shim.api import servers, validation
+from compute_shim.api import devices, servers, validation
 from compute_shim.api.call import Call
-from compute_shim.api.handlers import devices
 from compute_shim.api.schemas import attachments as schemas
-from compute_shim.api.visibility import utc
+from compute_shim.api.visibility import Viewer, utc
 from compute_shim.db import models, queries, states
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
+from novaclient_usb.reason_codes import ReasonCode, describe
 
 
 def index(call: Call, server_id: str) -> webob.Response:
     """The devices that a server has."""
     call.authorize(policies.LIST)
     rows = _claims(call, server_id)
-    return webob.Response(json={"attachments": [_view(row) for row in rows]})
+    return webob.Response(json={"attachments": [_view(call, row) for row in rows]})
 
 
 def create(call: Call, server_id: str) -> webob.Response:
@@ -37,10 +37,13 @@ def create(call: Call, server_id: str) -> webob.Response:
         _again(call, server, row)
     else:
         _claim(call, server, row)
-    row = _nudge(call, row)
+    call.nudge(row.id)
+    row = queries.device(call.service.db, row.id) or row
     if row.instance_uuid != server.id:
-        raise exception.Conflict(f"USB device {row.id} was given up again meanwhile.")
-    return webob.Response(json={"attachment": _view(row)}, status=202)
+        raise exception.Conflict(
+            f"USB device {row.id} was released before the attachment completed.", ReasonCode.DEVICE_RELEASED
+        )
+    return webob.Response(json={"attachment": _view(call, row)}, status=202)
 
 
 def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
@@ -49,10 +52,12 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     known_id = validation.uuid(device_id)
     row = next((row for row in _claims(call, server_id, change=True) if row.id == known_id), None)
     if row is None or row.instance_uuid is None:
-        raise exception.NotFound(f"Server {server_id} has no USB device {device_id}.")
+        raise exception.NotFound(
+            f"Server {server_id} has no USB device {device_id}.", ReasonCode.ATTACHMENT_NOT_FOUND
+        )
     # What was given up already, by this or by another request, is no error.
     queries.give_up(call.service.db, row.id, row.instance_uuid, actor=call.actor)
-    _nudge(call, row)
+    call.nudge(row.id)
     return webob.Response(status=202, content_type=None)
 
 
@@ -82,18 +87,23 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
     host = servers.live_host(call, server)
     if row.host != host.host:
         raise exception.Conflict(
-            f"USB device {row.id} is plugged into another host than the one that server {server.id} is on."
+            f"USB device {row.id} is on a different host than server {server.id}.",
+            ReasonCode.DEVICE_ON_OTHER_HOST,
         )
     if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
-        reason = row.state_reason or "it was not free a moment ago, try again"
-        raise exception.Conflict(f"USB device {row.id} cannot be attached now: {reason}.")
+        why = states.reason(row)
+        text = describe(why.code) if why else "it was not free a moment ago, try again"
+        raise exception.Conflict(
+            f"USB device {row.id} cannot be attached now: {text}.", ReasonCode.DEVICE_UNAVAILABLE
+        )
     if row.instance_uuid != server.id:
         by = f" by server {row.instance_uuid}" if row.project_id == call.project_id else ""
         raise exception.Conflict(
-            f"USB device {row.id} is taken{by}. Choose another, or wait until it is free."
+            f"USB device {row.id} is taken{by}. Choose another, or wait until it is free.",
+            ReasonCode.DEVICE_TAKEN,
         )
     _again(call, server, row)
 
@@ -102,24 +112,18 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
     """The server has the device: try once more what failed."""
     if row.state == State.DETACHING:
         raise exception.Conflict(
-            f"USB device {row.id} is being taken out of server {server.id}. Wait until it is free."
+            f"USB device {row.id} is being detached from server {server.id}. Wait until it is free.",
+            ReasonCode.DEVICE_DETACHING,
         )
     queries.retry(call.service.db, row.id, server.id, call.actor)
 
 
-def _nudge(call: Call, row: models.Device) -> models.Device:
-    """Tell the agent what is wanted of a device now; returns the device as it is now."""
-    now = queries.device(call.service.db, row.id) or row
-    call.service.agents.claim_changed(now.host, states.claim_of(now))
-    return now
-
-
-def _view(row: models.Device) -> dict[str, Any]:
+def _view(call: Call, row: models.Device) -> dict[str, Any]:
     return {
         "device_id": row.id,
         "server_id": row.instance_uuid,
         "state": row.state,
-        "state_reason": row.state_reason,
+        **Viewer.of(call).explained(states.reason(row)),
         "name": row.name,
         "vendor_id": row.vendor_id,
         "product_id": row.product_id,

@@ -7,13 +7,13 @@ from typing import Any
 
 import webob
 
-from compute_shim import exception
-from compute_shim.api import hosts
+from compute_shim import exception, liveness
 from compute_shim.api.call import Call
 from compute_shim.api.visibility import utc
 from compute_shim.db import models, queries
 from compute_shim.objects import State
 from compute_shim.policies import hosts as policies
+from novaclient_usb.reason_codes import ReasonCode
 
 
 def index(call: Call) -> webob.Response:
@@ -29,7 +29,7 @@ def show(call: Call, host: str) -> webob.Response:
     call.authorize(policies.SHOW)
     row = queries.host(call.service.db, host)
     if row is None:
-        raise exception.NotFound(f"No USB agent has ever shown up on a host named {host}.")
+        raise exception.NotFound(f"No USB agent is registered for host {host}.", ReasonCode.HOST_NOT_FOUND)
     counts = queries.count_devices(call.service.db)
     return webob.Response(json={"host": _view(call, row, counts.get(host, {}))})
 
@@ -37,7 +37,7 @@ def show(call: Call, host: str) -> webob.Response:
 def _view(call: Call, row: models.Host, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "host": row.host,
-        "state": "up" if hosts.is_up(call.service.conf, row) else "down",
+        "state": "up" if row.last_seen in liveness.Window.now(call.service.conf) else "down",
         "last_seen": utc(row.last_seen),
         "hypervisor": row.hypervisor,
         "version": row.version,

@@ -91,7 +91,8 @@ class Host(base.Driver):
                 self.close()
                 raise base.HypervisorUnavailable(f"libvirt at {self._uri}: {error}") from error
             LOG.warning("libvirt refused: %s", error)
-            raise base.HypervisorError(refusals.explained(str(error))) from error
+            reason = refusals.explained(str(error))
+            raise base.HypervisorError(reason.code, reason.details) from error
 
     def _open(self) -> libvirt.virConnect:
         connection = libvirt.open(self._uri)

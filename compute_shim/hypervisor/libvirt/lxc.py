@@ -10,7 +10,7 @@ import libvirt
 from compute_shim.hypervisor import base
 from compute_shim.hypervisor.libvirt import config, container, guest, marks
 from compute_shim.hypervisor.libvirt.host import Host
-from compute_shim.objects import Device
+from compute_shim.objects import Device, ReasonCode
 
 
 class Lxc(Host):
@@ -38,7 +38,7 @@ class Lxc(Host):
             hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
         ):
             self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError("the container did not get the device: it went away")
+            raise base.HypervisorError(ReasonCode.DEVICE_GONE)
         return after
 
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
@@ -67,7 +67,7 @@ def _remove(domain: libvirt.virDomain, device_id: str) -> None:
             domain.detachDeviceFlags(config.address_xml(*address), guest.AFFECT_LIVE)
     if plugged and container.is_open(address):
         # The note stays, and with it the device with its server.
-        raise base.HypervisorError("a program in the server still has it open: end that program")
+        raise base.HypervisorError(ReasonCode.OPEN_IN_SERVER)
     _mark(domain, ours)
 
 

@@ -15,7 +15,7 @@ from compute_shim.hypervisor import base
 from compute_shim.hypervisor.libvirt import protection, refusals
 from compute_shim.hypervisor.libvirt.guest import Guest
 from compute_shim.hypervisor.libvirt.host import Host
-from compute_shim.objects import Device, Waiting
+from compute_shim.objects import Device, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class Qemu(Host):
             hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
         ):
             self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError("QEMU did not open the device: it went away, or refuses to work")
+            raise base.HypervisorError(
+                ReasonCode.DEVICE_UNUSABLE, "QEMU did not open the device: it was unplugged, or does not work"
+            )
         return after
 
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
@@ -87,7 +89,9 @@ class Qemu(Host):
             with _absence_is_success() as absent:
                 guest.request_removal(device_id)
             if not absent and not removed.wait(_REMOVAL_SECONDS):
-                raise base.HypervisorError(f"not removed from the domain within {_REMOVAL_SECONDS} s")
+                raise base.HypervisorError(
+                    ReasonCode.NOT_REMOVED, f"not removed from the domain within {_REMOVAL_SECONDS} s"
+                )
         finally:
             del self._removed[key]
         if port is not None:
@@ -141,7 +145,7 @@ def _attach(guest: Guest, device_id: str, device: Device) -> None:
     except libvirt.libvirtError as error:
         reason = refusals.explained(str(error), guest.usb_controllers(), device.speed)
         LOG.warning("libvirt refused: %s", error)
-        raise base.HypervisorError(reason) from error
+        raise base.HypervisorError(reason.code, reason.details) from error
 
 
 def _refuse_if_busy(domain: libvirt.virDomain) -> None:
@@ -154,7 +158,7 @@ def _refuse_if_busy(domain: libvirt.virDomain) -> None:
             raise
         busy = True
     if busy:
-        raise base.HypervisorBusy(Waiting.BUSY)
+        raise base.HypervisorBusy()
 
 
 @contextlib.contextmanager

@@ -12,17 +12,8 @@ import re
 from collections.abc import Collection
 
 from compute_shim.hypervisor.libvirt.config import XHCI
-
-# Of an xHCI controller whose definition does not say (libvirt, src/conf/domain_addr.c:
-# virDomainUSBAddressControllerModelToPorts). Nova's definition never says.
-_XHCI_PORTS = 4
-
-# With the usual USB tablet Nova ignores the model and adds an old controller (nova, virt/libvirt/driver.py:
-# _guest_add_usb_root_controller).
-_GIVE_IT_XHCI = (
-    "set hw:usb_model=qemu-xhci on the flavor or hw_usb_model=qemu-xhci on the image, and hw_input_bus=virtio"
-    " on the image; then resize or rebuild the server"
-)
+from compute_shim.objects import Reason, ReasonCode
+from novaclient_usb.reason_codes import USE_XHCI
 
 _GONE = (
     "Did not find USB device",
@@ -35,31 +26,30 @@ _GONE = (
 _PRIVATE = re.compile(r"""'[^']*'|"[^"]*"|\([^)]*\)|(?<=, domain )\S+|/\S+""")
 
 
-def explained(text: str, controllers: Collection[str] = (), speed: str = "") -> str:
-    """One sentence for people.
+def explained(text: str, controllers: Collection[str] = (), speed: str = "") -> Reason:
+    """The reason for an error of libvirt's.
 
-    :param text: of libvirt's error.
+    :param text: of the error.
     :param controllers: models of the USB controllers that the domain has.
     :param speed: of the device, in Mb/s.
     """
     modern = any(model in XHCI for model in controllers)
     if "has no USB bus support" in text:
-        return f"the server has no USB controller; {_GIVE_IT_XHCI}"
+        return Reason(ReasonCode.NO_USB_CONTROLLER)
     if "No free USB ports" in text:
-        way_out = "detach another USB device from it"
-        if not modern:
-            way_out += f", or give it a controller with {_XHCI_PORTS} ports: {_GIVE_IT_XHCI}"
-        return f"all USB ports of the server are in use; {way_out}"
+        way_out = "all USB ports of the server are in use; detach another USB device from it"
+        return Reason(ReasonCode.NO_FREE_USB_PORT, way_out if modern else None)
     if "failed to open host usb device" in text and not modern:
         # QEMU names the reason in the domain's log only: "speed mismatch trying to attach usb device".
-        return (
-            f"the server's USB controller ({', '.join(controllers)}) does not suit a device of {speed} Mb/s;"
-            f" {_GIVE_IT_XHCI}"
+        return Reason(
+            ReasonCode.SPEED_MISMATCH,
+            f"the server's USB controller ({', '.join(controllers)}) does not support {speed} Mb/s devices;"
+            f" {USE_XHCI}",
         )
     if "failed to open host usb device" in text:
-        return "QEMU cannot use the device; pull it out and plug it in again"
+        return Reason(ReasonCode.DEVICE_UNUSABLE)
     if "is in use by driver" in text:
-        return "taken: another server on the same host has it; ask the operator to take it out there"
+        return Reason(ReasonCode.HELD_BY_DOMAIN)
     if any(gone in text for gone in _GONE):
-        return "the device went away before it could be attached"
-    return _PRIVATE.sub("\N{HORIZONTAL ELLIPSIS}", text)
+        return Reason(ReasonCode.DEVICE_GONE)
+    return Reason(ReasonCode.HYPERVISOR_ERROR, _PRIVATE.sub("\N{HORIZONTAL ELLIPSIS}", text))

@@ -17,7 +17,7 @@ from compute_shim.hypervisor.base import (
     HypervisorError,
     HypervisorUnavailable,
 )
-from compute_shim.objects import Claim, Device, State, Waiting
+from compute_shim.objects import Claim, Device, ReasonCode, State
 
 SERVERS = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(4)]
 DEVICE_IDS = [f"device-{number}" for number in range(5)]
@@ -99,15 +99,15 @@ class FakeDriver(Driver):
         self._answer()
         self.calls.append(("attach", uuid, device_id))
         if self.busy:
-            raise HypervisorBusy(Waiting.BUSY)
+            raise HypervisorBusy()
         if self.refuse is not None:
-            raise HypervisorError(self.refuse)
+            raise HypervisorError(ReasonCode.HYPERVISOR_ERROR, self.refuse)
         domain = self.state[uuid]
         address = (device.bus, device.device)
         if not domain.running or address not in self.addresses:
-            raise HypervisorError("not running, or not plugged")
+            raise HypervisorError(ReasonCode.HYPERVISOR_ERROR, "not running, or not plugged")
         if any(h.holds(device) for d in self.state.values() for h in d.live):
-            raise HypervisorError("in use")
+            raise HypervisorError(ReasonCode.HELD_BY_DOMAIN)
         hostdev = Hostdev(f"{ALIAS_PREFIX}{device_id}", device.bus, device.device)
         self.state[uuid] = dataclasses.replace(domain, live=(*domain.live, hostdev))
         return self.state[uuid]
@@ -116,7 +116,7 @@ class FakeDriver(Driver):
         self._answer()
         self.calls.append(("detach", uuid, device_id, live, config))
         if self.refuse_detach is not None:
-            raise HypervisorError(self.refuse_detach)
+            raise HypervisorError(ReasonCode.HYPERVISOR_ERROR, self.refuse_detach)
         domain = self.state[uuid]
 
         def without(hostdevs: tuple[Hostdev, ...]) -> tuple[Hostdev, ...]:
@@ -170,7 +170,7 @@ def hosts(draw: st.DrawFn) -> tuple[list[Claim], list[Device], list[Domain]]:
             number,
             identity=f"identity-{number}",
             device=addresses[number],
-            blocked_reason=draw(st.sampled_from([None, None, "mounted at /srv"])),
+            blocked_code=draw(st.sampled_from([None, None, ReasonCode.HOST_MOUNT])),
         )
         for number in draw(st.lists(st.integers(0, 4), unique=True))
     ]

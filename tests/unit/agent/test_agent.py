@@ -16,7 +16,7 @@ from compute_shim.agent.agent import Agent
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, State
+from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
 from tests.unit.agent.model import FakeDriver, claim, device, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
@@ -319,7 +319,7 @@ def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Calla
 
 def test_a_device_that_the_host_began_to_use_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
-    mounted = device(1, blocked_reason="used by the host: mounted at /srv")
+    mounted = device(1, blocked_code=ReasonCode.HOST_MOUNT)
     it.survey.look_again = lambda plugged: mounted  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "failed"})
@@ -465,7 +465,7 @@ def test_a_device_that_cannot_be_taken_out_is_not_reset(world: Callable[..., Wor
         (device(1), OSError(5, "Input/output error"), "not reset: Input/output error"),
         (None, None, "not reset: it went away"),
         (
-            device(1, blocked_reason="used by the host: swap space"),
+            device(1, blocked_code=ReasonCode.HOST_SWAP),
             None,
             "not reset: used by the host: swap space",
         ),

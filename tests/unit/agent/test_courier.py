@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from compute_shim.agent import courier as courier_module
 from compute_shim.agent.courier import Courier
 from compute_shim.db import models, queries
-from compute_shim.objects import Claim, Device, Outcome, State, Waiting
+from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
 from tests.unit.agent.test_agent import until
 from tests.unit.db.test_states import ANSWERS, HOST, SERVERS, STICK, empty_database
 
@@ -91,12 +91,12 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
             before = bus.reports
             courier.outcomes([last])
             until(lambda before=before: bus.reports > before)
-        until(lambda: (bus.row().state, bus.row().state_reason) == (last.state, last.reason))
+        until(lambda: (bus.row().state, bus.row().reason_code) == (last.state, last.reason))
         dice.shuffle(bus.late)
         for outcomes in bus.late:
             with bus.lock:
                 queries.judge_claims(bus.db, HOST, outcomes)
-        until(lambda: (bus.row().state, bus.row().state_reason) == (last.state, last.reason))
+        until(lambda: (bus.row().state, bus.row().reason_code) == (last.state, last.reason))
     finally:
         courier.stop()
         thread.join(20)
@@ -113,13 +113,13 @@ def test_what_the_conductor_found_out_since_is_not_told_otherwise_again(quick: N
         until(bus.known)
         with bus.lock:
             queries.claim(bus.db, queries.devices(bus.db)[0].id, SERVERS[0], "demo")
-        courier.outcomes([Outcome(bus.row().id, 1, State.WAITING, Waiting.SERVER_OFF)])
-        until(lambda: bus.row().state_reason == Waiting.SERVER_OFF)
+        courier.outcomes([Outcome(bus.row().id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)])
+        until(lambda: bus.row().reason_code == ReasonCode.SERVER_OFF)
         with bus.lock:
-            queries.wait_for_server(bus.db, queries.devices(bus.db)[0], Waiting.OTHER_HOST)
+            queries.wait_for_server(bus.db, queries.devices(bus.db)[0], ReasonCode.SERVER_ON_OTHER_HOST)
         told, before = bus.reports, len(syncs)
         until(lambda: len(syncs) > before + 5)
-        assert (bus.row().state_reason, bus.reports) == (Waiting.OTHER_HOST, told)
+        assert (bus.row().reason_code, bus.reports) == (ReasonCode.SERVER_ON_OTHER_HOST, told)
     finally:
         courier.stop()
         thread.join(20)

@@ -11,7 +11,7 @@ from hypothesis import given
 from compute_shim.agent import executor
 from compute_shim.agent.planner import Attach, Detach, Reset, judge, plan, resets
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, State, Waiting
+from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
 from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
@@ -84,7 +84,7 @@ def test_an_obstacle_is_told_only_where_there_is_one(host: Host) -> None:
         can_be = (
             item.server_id in running
             and found is not None
-            and found.blocked_reason is None
+            and found.blocked is None
             and found.device not in strangers
             and min(rival.device_id for rival in rivals) == item.device_id
         )
@@ -233,37 +233,39 @@ def test_a_device_that_was_given_back_and_pulled_out_needs_no_reset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claims", "devices", "domains", "state", "reason"),
+    ("claims", "devices", "domains", "state", "code"),
     [
         ([claim(1, SERVER)], [device(1)], [running(ours(1))], State.ATTACHED, None),
         ([claim(1, SERVER)], [], [running()], State.WAITING, "unplugged"),
-        ([claim(1, SERVER)], [device(1)], [], State.WAITING, "the server is on another host"),
+        ([claim(1, SERVER)], [device(1)], [], State.WAITING, ReasonCode.DOMAIN_ABSENT),
         (
             [claim(1, SERVER)],
             [device(1)],
             [Domain(SERVER, "instance-1", False)],
             State.WAITING,
-            "the server is off",
+            ReasonCode.SERVER_OFF,
         ),
         (
             [claim(1, SERVER)],
-            [device(1, blocked_reason="used by the host: mounted at /srv")],
+            [device(1, blocked_code=ReasonCode.HOST_MOUNT)],
             [running()],
             State.FAILED,
-            "used by the host: mounted at /srv",
+            ReasonCode.HOST_MOUNT,
         ),
-        ([claim(1, SERVER)], [device(1)], [running()], State.FAILED, "No free USB ports"),
-        ([claim(1, SERVER)], [device(1)], [running()], State.WAITING, Waiting.BUSY),
+        ([claim(1, SERVER)], [device(1)], [running()], State.FAILED, ReasonCode.NO_FREE_USB_PORT),
+        ([claim(1, SERVER)], [device(1)], [running()], State.WAITING, ReasonCode.SERVER_BUSY),
         ([claim(1, None)], [device(1)], [running()], State.AVAILABLE, None),
-        ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, Waiting.BUSY),
-        ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, "No free USB ports"),
+        ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, ReasonCode.SERVER_BUSY),
+        ([claim(1, None)], [device(1)], [running(ours(1))], State.DETACHING, ReasonCode.NO_FREE_USB_PORT),
     ],
 )
 def test_what_became_of_a_claim(
-    claims: list[Claim], devices: list[Device], domains: list[Domain], state: State, reason: str | None
+    claims: list[Claim], devices: list[Device], domains: list[Domain], state: State, code: ReasonCode | None
 ) -> None:
-    refusals = {"device-1": reason} if reason in ("No free USB ports", Waiting.BUSY) else {}
-    assert judge(claims, devices, domains, refusals, {}) == [Outcome("device-1", 1, state, reason)]
+    refused = code in (ReasonCode.NO_FREE_USB_PORT, ReasonCode.SERVER_BUSY)
+    reason = None if code is None else Reason(code)
+    refusals = {"device-1": Reason(code)} if refused else {}
+    assert judge(claims, devices, domains, refusals, {}) == [Outcome.of(claims[0], state, reason)]
 
 
 def test_a_device_that_an_operator_gave_away_by_hand_is_left_there() -> None:
@@ -272,4 +274,4 @@ def test_a_device_that_an_operator_gave_away_by_hand_is_left_there() -> None:
     assert plan([claim(1, SERVER)], [device(1)], domains) == []
     [outcome] = judge([claim(1, SERVER)], [device(1)], domains, {}, {})
     assert outcome.state == State.FAILED
-    assert outcome.reason == "taken: an operator gave it to a domain by hand"
+    assert outcome.reason_code == ReasonCode.ATTACHED_MANUALLY

@@ -9,7 +9,7 @@ import pytest
 
 from compute_shim.agent import device_spec, host_use, inventory
 from compute_shim.agent.survey import Survey
-from compute_shim.objects import NOT_ALLOWED, Device, Plugged
+from compute_shim.objects import Device, Plugged, ReasonCode
 from tests.unit.agent.model import claim
 
 STICK = Plugged("x", "46f4", "0001", "", "", "SERIAL1", "08", "5000", "2-1", 2, 3)
@@ -41,7 +41,7 @@ def survey(*rules: str) -> Survey:
 
 
 def blocked(devices: list[Device]) -> dict[str, str | None]:
-    return {device.port: device.blocked_reason for device in devices}
+    return {device.port: device.blocked_code for device in devices}
 
 
 def test_without_a_rule_nothing_is_seen(host: Host) -> None:
@@ -54,7 +54,7 @@ def test_only_what_a_rule_allows_is_seen(host: Host) -> None:
 
 def test_a_known_device_that_is_no_longer_allowed_is_told_as_such(host: Host) -> None:
     """So that it is taken out of the guest that has it, and the row says why."""
-    assert blocked(survey().look([claim(1, "server")])) == {"2-1": NOT_ALLOWED}
+    assert blocked(survey().look([claim(1, "server")])) == {"2-1": ReasonCode.NOT_OFFERED}
 
 
 def test_what_the_host_uses_is_told_with_the_reason(host: Host) -> None:

@@ -35,7 +35,7 @@ class Installation:
         self.file.write_text(text)
 
     def agent(
-        self, host: str, version: str = rpc.VERSION, age: int = 0, problems: Iterable[str] = ()
+        self, host: str, version: str = rpc.CONDUCTOR_VERSION, age: int = 0, problems: Iterable[str] = ()
     ) -> None:
         """An agent that was heard of so many seconds ago."""
         queries.sync_host(self.db, host, "QEMU", version, [STICK], problems)

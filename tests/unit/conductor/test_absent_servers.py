@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from compute_shim import exception, nova
 from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.db import queries
 from compute_shim.db.api import Database
-from compute_shim.objects import Claim, Device, Outcome, State, Waiting
+from compute_shim.objects import Device, Outcome, ReasonCode, State
 from tests.unit.db.test_states import HOST, PROJECTS, SERVERS, STICK, empty_database
 
 ALIVE, GONE = SERVERS
@@ -41,14 +42,14 @@ class Nova:
         return self.sees_all
 
 
-class Agents:
-    """Remembers what it was told."""
+class Nudger:
+    """Remembers of which devices agents were to be told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Claim]] = []
+        self.nudged: list[str] = []
 
-    def claim_changed(self, host: str, claim: Claim) -> None:
-        self.told.append((host, claim))
+    def nudge(self, device_id: str, context: Mapping[str, Any]) -> None:
+        self.nudged.append(device_id)
 
 
 @pytest.fixture
@@ -58,7 +59,9 @@ def db() -> Database:
     sticks = [Device(**{**vars(STICK), "identity": server}) for server in SERVERS]
     for claim in queries.sync_host(db, HOST, "QEMU", "1.0", sticks):
         queries.claim(db, claim.device_id, claim.identity, PROJECTS[claim.identity])
-        queries.judge_claims(db, HOST, [Outcome(claim.device_id, 1, State.WAITING, "the server is off")])
+        queries.judge_claims(
+            db, HOST, [Outcome(claim.device_id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)]
+        )
     return db
 
 
@@ -67,47 +70,51 @@ def states(db: Database) -> dict[str | None, str]:
 
 
 def look(
-    db: Database, nova_: Nova, agents: Agents, interval: int = -1, live_hosts: Iterable[str] = (HOST,)
+    db: Database, nova_: Nova, nudger: Nudger, interval: int = -1, live_hosts: Iterable[str] = (HOST,)
 ) -> None:
     """Look for absent servers; with a negative interval nothing is too young."""
-    AbsentServers(db, nova_, None, agents, lambda: set(live_hosts), interval)()
+    AbsentServers(db, nova_, None, nudger, lambda: set(live_hosts), interval)()
 
 
-def say(db: Database, state: State, reason: str | None = None) -> None:
+def say(db: Database, state: State, code: ReasonCode | None = None) -> None:
     """What the agent says of every claim."""
-    queries.judge_claims(db, HOST, [Outcome(row.id, 1, state, reason) for row in queries.devices(db)])
+    queries.judge_claims(
+        db, HOST, [Outcome(row.id, 1, state, reason_code=code) for row in queries.devices(db)]
+    )
 
 
 def claim_of(db: Database, server: str) -> tuple[str, str | None]:
     [row] = queries.devices_of_server(db, server)
-    return row.state, row.state_reason
+    return row.state, row.reason_code
 
 
 def test_the_device_of_a_deleted_server_is_given_back(db: Database) -> None:
-    agents = Agents()
-    look(db, Nova(), agents)
+    nudger = Nudger()
+    look(db, Nova(), nudger)
     assert states(db) == {ALIVE: State.WAITING, GONE: State.DETACHING}
-    [(host, claim)] = agents.told
-    assert (host, claim.identity, claim.server_id, claim.generation) == (HOST, GONE, None, 2)
+    [device_id] = nudger.nudged
+    row = queries.device(db, device_id)
+    assert row is not None
+    assert (row.identity, row.generation) == (GONE, 2)
 
 
 def test_it_is_given_back_once(db: Database) -> None:
-    agents = Agents()
+    nudger = Nudger()
     for _ in range(2):
-        look(db, Nova(), agents)
-    assert len(agents.told) == 1
+        look(db, Nova(), nudger)
+    assert len(nudger.nudged) == 1
 
 
 def test_what_changed_a_moment_ago_is_left_alone(db: Database) -> None:
     nova_ = Nova()
-    look(db, nova_, Agents(), interval=60)
+    look(db, nova_, Nudger(), interval=60)
     assert nova_.asked == []
 
 
 def test_what_is_attached_is_left_alone(db: Database) -> None:
     say(db, State.ATTACHED)
     nova_ = Nova()
-    look(db, nova_, Agents())
+    look(db, nova_, Nudger())
     assert nova_.asked == []
 
 
@@ -115,48 +122,50 @@ def test_what_is_attached_is_left_alone(db: Database) -> None:
     ("told", "host", "reason"),
     [
         # While a resize waits to be confirmed, the first host has the server as well, switched off.
-        (Waiting.SERVER_OFF, "compute2", Waiting.OTHER_HOST),
-        (Waiting.SERVER_OFF, HOST, Waiting.SERVER_OFF),
-        (Waiting.OTHER_HOST, "", Waiting.SHELVED),
-        (Waiting.SHELVED, "compute2", Waiting.OTHER_HOST),
+        (ReasonCode.SERVER_OFF, "compute2", ReasonCode.SERVER_ON_OTHER_HOST),
+        (ReasonCode.SERVER_OFF, HOST, ReasonCode.SERVER_OFF),
+        (ReasonCode.SERVER_ON_OTHER_HOST, "", ReasonCode.SERVER_SHELVED),
+        (ReasonCode.SERVER_SHELVED, "compute2", ReasonCode.SERVER_ON_OTHER_HOST),
         # Moved away while it was off, and back: its agent has seen it off all the time.
-        (Waiting.OTHER_HOST, HOST, Waiting.SERVER_OFF),
-        (Waiting.UNPLUGGED, "compute2", Waiting.UNPLUGGED),
+        (ReasonCode.SERVER_ON_OTHER_HOST, HOST, ReasonCode.SERVER_OFF),
+        (ReasonCode.UNPLUGGED, "compute2", ReasonCode.UNPLUGGED),
     ],
 )
-def test_nova_knows_better_where_a_server_is(db: Database, told: Waiting, host: str, reason: Waiting) -> None:
+def test_nova_knows_better_where_a_server_is(
+    db: Database, told: ReasonCode, host: str, reason: ReasonCode
+) -> None:
     say(db, State.WAITING, told)
-    look(db, Nova(host=host), Agents())
+    look(db, Nova(host=host), Nudger())
     assert claim_of(db, ALIVE) == (State.WAITING, reason)
 
 
 def test_nova_is_not_believed_while_it_moves_the_server(db: Database) -> None:
-    say(db, State.WAITING, Waiting.OTHER_HOST)
-    look(db, Nova(host=HOST, busy=True), Agents())
-    assert claim_of(db, ALIVE) == (State.WAITING, Waiting.OTHER_HOST)
+    say(db, State.WAITING, ReasonCode.SERVER_ON_OTHER_HOST)
+    look(db, Nova(host=HOST, busy=True), Nudger())
+    assert claim_of(db, ALIVE) == (State.WAITING, ReasonCode.SERVER_ON_OTHER_HOST)
 
 
 @pytest.mark.parametrize(
     ("host", "claim"),
-    [("compute2", (State.WAITING, Waiting.OTHER_HOST)), (HOST, (State.ATTACHED, None))],
+    [("compute2", (State.WAITING, ReasonCode.SERVER_ON_OTHER_HOST)), (HOST, (State.ATTACHED, None))],
 )
 def test_nobody_but_nova_knows_of_a_server_whose_host_died(
     db: Database, host: str, claim: tuple[State, str | None]
 ) -> None:
     """An evacuated server is attached to nothing on the host that it comes from."""
     say(db, State.ATTACHED)
-    look(db, Nova(host=host), Agents(), live_hosts=())
+    look(db, Nova(host=host), Nudger(), live_hosts=())
     assert claim_of(db, ALIVE) == claim
 
 
 def test_a_nova_that_is_away_deletes_nothing(db: Database) -> None:
-    look(db, Nova(away=True), Agents())
+    look(db, Nova(away=True), Nudger())
     assert set(states(db).values()) == {State.WAITING}
 
 
 def test_a_user_who_sees_one_project_only_deletes_nothing(
     db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    look(db, Nova(sees_all=False), Agents())
+    look(db, Nova(sees_all=False), Nudger())
     assert set(states(db).values()) == {State.WAITING}
     assert "all projects" in caplog.text

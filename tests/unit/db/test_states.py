@@ -15,7 +15,7 @@ from oslo_config import cfg
 from compute_shim.conf import database
 from compute_shim.db import models, queries, states
 from compute_shim.db.api import Database
-from compute_shim.objects import Device, Outcome, State, Waiting
+from compute_shim.objects import Device, Outcome, Reason, ReasonCode, State
 from tests.unit.clock import clock
 
 HOST = "compute1"
@@ -37,6 +37,7 @@ STICK = Device(
     device=2,
 )
 
+BECAUSE = ReasonCode.HYPERVISOR_ERROR
 ANSWERS = [State.ATTACHED, State.WAITING, State.FAILED]
 
 servers = st.sampled_from(SERVERS)
@@ -70,9 +71,11 @@ class OneDevice(RuleBasedStateMachine):
         assert row is not None
         return row
 
-    @rule(blocked=st.sampled_from([None, None, "mounted at /srv"]))
+    @rule(blocked=st.sampled_from([None, None, ReasonCode.HOST_MOUNT]))
     def plug(self, blocked: str | None) -> None:
-        device = Device(**{**vars(STICK), "blocked_reason": blocked})
+        device = Device(
+            **{**vars(STICK), "blocked_code": blocked, "blocked_reason": blocked and "mounted at /srv"}
+        )
         claims = queries.sync_host(self.db, HOST, "QEMU", "1.0", [device])
         assert claims == [states.claim_of(self.row)]
         assert self.row.present
@@ -115,7 +118,7 @@ class OneDevice(RuleBasedStateMachine):
     def report(self, age: int, state: State, host: str) -> None:
         """An answer: early, late, doubled, senseless, or of an agent that it does not concern."""
         before = self.row
-        outcome = Outcome(self.id, before.generation - age, state, "because")
+        outcome = Outcome(self.id, before.generation - age, state, "because", BECAUSE)
         queries.judge_claims(self.db, host, [outcome])
         fits = (before.state in states.CLAIMED and state in ANSWERS) or (
             before.state == State.DETACHING and state in (State.AVAILABLE, State.DETACHING)
@@ -125,7 +128,7 @@ class OneDevice(RuleBasedStateMachine):
         elif state == State.AVAILABLE:
             assert self.row.instance_uuid is None
         else:
-            assert (self.row.state, self.row.state_reason) == (state, "because")
+            assert (self.row.state, states.reason(self.row)) == (state, _because(state))
             assert self.row.instance_uuid == before.instance_uuid
 
     @precondition(lambda self: self.now.state in states.CLAIMED)
@@ -163,6 +166,10 @@ class OneDevice(RuleBasedStateMachine):
         assert claim.ending == (row.state == State.DETACHING)
 
 
+def _because(state: State) -> Reason | None:
+    return None if state == State.ATTACHED else Reason(BECAUSE, "because")
+
+
 def _values(row: models.Device) -> dict[str, Any]:
     return {column.name: getattr(row, column.name) for column in models.Device.__table__.columns}
 
@@ -184,7 +191,7 @@ def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
         enabled=True,
         instance_uuid=SERVERS[0] if claimed else None,
     )
-    counts = states.judge(row, Outcome("id", 5 - age, said, "because"))
+    counts = states.judge(row, Outcome("id", 5 - age, said, "because", BECAUSE))
     if age == 0 and state == State.DETACHING and said == State.AVAILABLE:
         assert counts
         assert (row.state, row.instance_uuid, row.state_reason) == (State.AVAILABLE, None, None)
@@ -193,7 +200,7 @@ def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
         assert (row.state, row.instance_uuid, row.state_reason) == (State.DETACHING, SERVERS[0], "because")
     elif age == 0 and state in states.CLAIMED and said in ANSWERS:
         assert counts
-        assert (row.state, row.instance_uuid, row.state_reason) == (said, SERVERS[0], "because")
+        assert (row.state, row.instance_uuid, states.reason(row)) == (said, SERVERS[0], _because(said))
     else:
         assert not counts
         assert (row.state, row.state_reason) == (state, None)
@@ -251,8 +258,8 @@ def test_a_claim_that_changed_meanwhile_is_not_overruled() -> None:
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     device_id = queries.devices(db)[0].id
     queries.claim(db, device_id, SERVERS[0], "demo")
-    queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.WAITING, Waiting.SERVER_OFF)])
+    queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)])
     doubted = queries.devices(db)[0]
     queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.ATTACHED)])
-    queries.wait_for_server(db, doubted, Waiting.OTHER_HOST)
+    queries.wait_for_server(db, doubted, ReasonCode.SERVER_ON_OTHER_HOST)
     assert queries.devices(db)[0].state == State.ATTACHED

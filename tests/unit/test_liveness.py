@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oslo_config import cfg
 
-from compute_shim.api import hosts
+from compute_shim import liveness
 from compute_shim.conf import conductor
 from compute_shim.db import queries
 from tests.unit.clock import clock
@@ -35,9 +35,9 @@ def test_a_clock_that_jumps(jumps: list[float], silence: float) -> None:
         for jump in (0.0, *jumps):
             time.jump(jump)
             queries.sync_host(db, HOST, "QEMU", "1.0", [])
-            assert hosts.live(conf, db) == {HOST}
+            assert queries.hosts_up(db, liveness.Window.now(conf)) == {HOST}
         time.jump(silence)
-        assert hosts.live(conf, db) == set()
+        assert queries.hosts_up(db, liveness.Window.now(conf)) == set()
 
 
 @settings(max_examples=30)
@@ -47,4 +47,4 @@ def test_a_host_that_fell_silent_before_the_clock_was_set_back(back: float) -> N
     with clock() as time:
         queries.sync_host(db, HOST, "QEMU", "1.0", [])
         time.jump(-back)
-        assert hosts.live(conf, db) == set()
+        assert queries.hosts_up(db, liveness.Window.now(conf)) == set()
