@@ -3,8 +3,9 @@
 
 Copied verbatim from compute_shim/objects.py, rpc.py, agent/service.py and conductor/records.py at commit
 35da2e8f81ff6355f39397a6a99c043a520ad009, the last one with RPC 1.0 on both sides. Tests use it to prove that
-those programs understand messages of later versions. Only `claims` and `claim_changed` are not verbatim: they
-are one expression each of ``ConductorClient.sync`` and ``Endpoint.claim_changed``.
+those programs understand messages of later versions. Only the docstrings of the dataclasses are shorter, and
+`claims` and `claim_changed` are one expression each of ``ConductorClient.sync`` and
+``Endpoint.claim_changed``.
 """
 
 from __future__ import annotations
