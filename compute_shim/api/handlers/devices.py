@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib import parse
 
 import webob
 
 from compute_shim import exception, liveness
-from compute_shim.api import devices, servers
+from compute_shim.api import devices, paging, servers
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
@@ -24,16 +23,13 @@ def index(call: Call) -> webob.Response:
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     viewer = Viewer.of(call)
-    limit = min(int(query.get("limit", call.service.conf.api.max_limit)), call.service.conf.api.max_limit)
+    limit = paging.limit(call, query)
     rows = device_list.page(
         call.service.db, _filter(call, viewer, query), _marker(call, viewer, query), limit + 1
     )
     page = rows[:limit]
-    answer: dict[str, object] = {"devices": _views(call, viewer, page)}
-    if len(rows) > limit:
-        following = parse.urlencode({**query, "marker": page[-1].id})
-        answer["devices_links"] = [{"rel": "next", "href": f"{call.request.path_url}?{following}"}]
-    return webob.Response(json=answer)
+    marker = page[-1].id if len(rows) > limit else None
+    return webob.Response(json=paging.answer(call, "devices", query, _views(call, viewer, page), marker))
 
 
 def _filter(call: Call, viewer: Viewer, query: dict[str, str]) -> device_list.Filter:

@@ -22,6 +22,9 @@ TEXT = {
     "description": f"one line of printable text, of at most {TEXT_LENGTH} characters",
 }
 
+#: How many items a page has at most.
+LIMIT = {"type": "string", "pattern": r"^[1-9][0-9]{0,8}\Z", "description": "a positive integer"}
+
 
 def strict(properties: dict[str, Any], required: list[str] | None = None, least: int = 0) -> dict[str, Any]:
     """An object of these properties and no others.

@@ -17,7 +17,7 @@ LIST = base.strict(
         "state": {"enum": [state.value for state in State]},
         "vendor_id": _HEXADECIMAL,
         "product_id": _HEXADECIMAL,
-        "limit": {"type": "string", "pattern": r"^[1-9][0-9]{0,8}\Z", "description": "a positive integer"},
+        "limit": base.LIMIT,
         "marker": base.UUID,
     }
 )
