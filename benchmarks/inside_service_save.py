@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs beside `benchmarks/scale`: Nova's own sign of life. Usage: inside_service_save.py DATABASE_URL.
+
+For each number that it reads it saves a nova-compute's `nova.objects.Service` so often, as nova-conductor does
+for ``_report_state`` of nova/servicegroup/drivers/db.py, and prints the seconds of processor time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
+
+from nova import conf, context, objects, rpc
+from nova.db.main import api, models
+from oslo_db.sqlalchemy import enginefacade
+
+
+def main() -> None:
+    service = created(sys.argv[1])
+    for line in sys.stdin:
+        began = time.process_time()
+        for _ in range(int(line)):
+            service.report_count += 1
+            service.save()
+        print(time.process_time() - began, flush=True)
+
+
+def created(url: str) -> objects.Service:
+    """A new service, in an empty database."""
+    conf.CONF([], project="nova", default_config_files=[])
+    conf.CONF.set_override("connection", url, group="database")
+    api.configure(conf.CONF)
+    models.BASE.metadata.create_all(enginefacade_engine())
+    objects.register_all()
+    service = objects.Service(context.get_admin_context())
+    service.host, service.binary, service.topic, service.report_count = "compute1", "nova-compute", "compute", 0
+    service.create()
+    return service
+
+
+if __name__ == "__main__":
+    main()
