@@ -13,9 +13,8 @@ import time
 
 os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
 
-from nova import conf, context, objects, rpc
+from nova import conf, config, context, objects
 from nova.db.main import api, models
-from oslo_db.sqlalchemy import enginefacade
 
 
 def main() -> None:
@@ -30,10 +29,9 @@ def main() -> None:
 
 def created(url: str) -> objects.Service:
     """A new service, in an empty database."""
-    conf.CONF([], project="nova", default_config_files=[])
     conf.CONF.set_override("connection", url, group="database")
-    api.configure(conf.CONF)
-    models.BASE.metadata.create_all(enginefacade_engine())
+    config.parse_args(["nova-conductor"], default_config_files=[])
+    models.BASE.metadata.create_all(api.get_engine())
     objects.register_all()
     service = objects.Service(context.get_admin_context())
     service.host, service.binary, service.topic, service.report_count = "compute1", "nova-compute", "compute", 0

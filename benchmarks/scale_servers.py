@@ -58,21 +58,21 @@ class Servers:
             _, count = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")).one()
         return int(count)
 
-    def start_rabbitmq(self) -> str:
-        """Start RabbitMQ; its ``transport_url``."""
+    def start_rabbitmq(self) -> None:
+        """Start RabbitMQ, and wait until it answers."""
         config.write_all(self._site)
         services.start_rabbitmq(self._site, self._processes)
-        return self._site.transport_url()
 
-    def start_conductor(self, name: str, transport_url: str, database_url: str) -> None:
+    def start_conductor(self, name: str, database_url: str) -> Path:
         """Start a conductor; it may be still on its way to the message bus.
 
         :param name: which it has on the message bus.
+        :returns: its configuration file
         """
         file = RUN / f"{name}.conf"
         write_private(
             file,
-            f"[DEFAULT]\nhost = {name}\ntransport_url = {transport_url}\n"
+            f"[DEFAULT]\nhost = {name}\ntransport_url = {self._site.transport_url()}\n"
             f"[database]\nconnection = {database_url}\n",
         )
         self._processes.start(
@@ -80,6 +80,7 @@ class Servers:
             [VENV / "bin/python", "-m", "compute_shim.cmd.conductor", "--config-file", file],
             {"PYTHONPATH": str(ROOT)},
         )
+        return file
 
     def log(self, name: str) -> Path:
         """What a conductor says."""
