@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs beside `benchmarks/scale`: Nova's own sign of life. Usage: inside_service_save.py DATABASE_URL.
 
-For each number that it reads it saves a nova-compute's `nova.objects.Service` so often, as nova-conductor does
-for ``_report_state`` of nova/servicegroup/drivers/db.py, and prints the seconds of processor time.
+For each number that it reads it saves the `nova.objects.Service` of a nova-compute so often, as
+nova-conductor does for ``_report_state`` (nova/servicegroup/drivers/db.py), and prints the seconds of
+processor time.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ def created(url: str) -> objects.Service:
     models.BASE.metadata.create_all(api.get_engine())
     objects.register_all()
     service = objects.Service(context.get_admin_context())
-    service.host, service.binary, service.topic, service.report_count = "compute1", "nova-compute", "compute", 0
+    service.host, service.binary, service.topic, service.report_count = (
+        "compute1",
+        "nova-compute",
+        "compute",
+        0,
+    )
     service.create()
     return service
 

@@ -134,9 +134,7 @@ def _device(host: str, number: int) -> Device:
 
 
 def _server(host: str) -> nova.Server:
-    return dataclasses.replace(
-        SERVERS["DEMO"], id=server_id(host), host_id=nova.host_id(DEMO_PROJECT, host)
-    )
+    return dataclasses.replace(SERVERS["DEMO"], id=server_id(host), host_id=nova.host_id(DEMO_PROJECT, host))
 
 
 def _host_row(host: str, now: datetime.datetime) -> dict[str, Any]:

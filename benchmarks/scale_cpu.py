@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 
+from benchmarks import scale_pipe
 from benchmarks.scale_cloud import DEVICES_PER_HOST, Cloud
-from lab.paths import ROOT
+from lab.cloud.site import VENV
 
 
 def report(cloud: Cloud, nova_database: str, calls: int, blocks: int) -> str:
@@ -21,10 +18,12 @@ def report(cloud: Cloud, nova_database: str, calls: int, blocks: int) -> str:
     :param blocks: so many times the two take turns.
     """
     ours = theirs = 0.0
-    with _service_save(nova_database) as save:
+    # In a process of its own: Nova has one global configuration, and imports much.
+    with scale_pipe.numbers(VENV / "bin/python", "inside_service_save.py", nova_database) as save:
+        save("10")  # what the first ones set up is not counted
         for _ in range(blocks):
             ours += _syncs(cloud, calls // blocks)
-            theirs += save(calls // blocks)
+            theirs += save(str(calls // blocks))
     return (
         f"processor time of {calls:,} unchanged syncs of {DEVICES_PER_HOST} devices: {ours:.2f} s;"
         f" of {calls:,} nova.objects.Service.save: {theirs:.2f} s; ratio {ours / theirs:.2f}"
@@ -39,23 +38,3 @@ def _syncs(cloud: Cloud, count: int) -> float:
     for number in range(count):
         cloud.sync_unchanged(hosts[number % len(hosts)])
     return time.process_time() - began
-
-
-@contextlib.contextmanager
-def _service_save(database: str) -> Iterator[Callable[[int], float]]:
-    """Saves so often, and tells the seconds of processor time; in a process of its own: Nova has one global
-    configuration, and imports much."""
-    command = [sys.executable, f"{ROOT}/benchmarks/inside_service_save.py", database]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-
-    def save(count: int) -> float:
-        print(count, file=process.stdin, flush=True)
-        return float(process.stdout.readline())
-
-    try:
-        save(10)  # what the first ones set up is not counted
-        yield save
-    finally:
-        process.stdin.close()
-        process.wait()

@@ -7,6 +7,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from benchmarks import scale_statements as statements
 from benchmarks.scale_cloud import DEVICES_PER_HOST, Cloud, device_id, server_id
@@ -35,22 +36,21 @@ class Operation:
 
 def look_for_absent_servers(cloud: Cloud, host: str) -> None:
     """What the conductor does from time to time."""
-    AbsentServers(
-        cloud.db,
-        cloud.nova,  # type: ignore[arg-type]  stands in for it
-        None,
-        cloud.agents,  # type: ignore[arg-type]
-        lambda: hosts.live(cloud.conf, cloud.db),
-        _ABSENT_INTERVAL,
-    )()
+    nova: Any = cloud.nova
+    agents: Any = cloud.agents
+
+    def live() -> set[str]:
+        return hosts.live(cloud.conf, cloud.db)
+
+    AbsentServers(cloud.db, nova, None, agents, live, _ABSENT_INTERVAL)()
 
 
-def _get(name: str, path: str, token: str = "admin") -> Operation:
+def _get(name: str, path: str, caller: str = "admin") -> Operation:
     """A GET; ``{host}``, ``{server}`` and ``{device}`` stand for those of the host."""
     return Operation(
         name,
         lambda cloud, host: cloud.get(
-            token, path.format(host=host, server=server_id(host), device=device_id(host, _FREE))
+            caller, path.format(host=host, server=server_id(host), device=device_id(host, _FREE))
         ),
     )
 

@@ -8,11 +8,11 @@ beside them, do not meet. RabbitMQ gets a free block of ports on 127.0.0.1, Mari
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
-os.environ["LAB_RUN"] = tempfile.mkdtemp(prefix="usb-scale-")
+_DIRECTORY = tempfile.TemporaryDirectory(prefix="usb-scale-")  # it goes when this process ends
+os.environ["LAB_RUN"] = _DIRECTORY.name
 
 import sqlalchemy as sa  # noqa: E402
 
@@ -43,10 +43,9 @@ class Servers:
             connection.execute(sa.text(f"SET GLOBAL innodb_buffer_pool_size = {_BUFFER_POOL_BYTES}"))
 
     def remove(self) -> None:
-        """Stop everything, and remove what was stored."""
+        """Stop everything."""
         self._processes.stop(*self._processes.names())
         self._mariadb.remove()
-        shutil.rmtree(RUN)
 
     def create_database(self) -> str:
         """The URL of a new database."""
