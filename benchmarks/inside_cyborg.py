@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs beside `benchmarks/scale --cyborg`, in a virtualenv with Cyborg: its API, on a database that it fills.
+"""Runs beside `benchmarks/scale --cyborg`, in a virtualenv with Cyborg: its API.
 
 Usage: inside_cyborg.py DATABASE_URL API_PASTE_INI. The first line that it reads is JSON, the ids of the
 devices by host; it prints how many these are. Each further line is a token and the path of a GET; it prints
@@ -9,10 +9,12 @@ the seconds that this took. Its log is off, in which it would write each device 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 
 import webob
+from cyborg import objects
 from cyborg.api import app
 from cyborg.common import config, constants
 from cyborg.conf import CONF
@@ -25,10 +27,12 @@ _ROLES = {"admin": ["admin", "manager", "member", "reader"], "demo": ["manager",
 
 
 def main() -> None:
+    logging.getLogger("keystonemiddleware").setLevel(logging.ERROR)  # as in benchmarks/scale
     url, paste = sys.argv[1:]
     CONF.set_override("connection", url, group="database")
     CONF.set_override("api_paste_config", paste, group="api")
     config.parse_args(["cyborg-api"], default_config_files=[])
+    objects.register_all()
     application = app.load_app()
     print(fill(json.loads(sys.stdin.readline())), flush=True)
     with fixture.AuthTokenFixture() as keystone:

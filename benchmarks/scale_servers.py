@@ -44,8 +44,12 @@ class Servers:
 
     def remove(self) -> None:
         """Stop everything."""
-        self._processes.stop(*self._processes.names())
+        self.stop_processes()
         self._mariadb.remove()
+
+    def stop_processes(self) -> None:
+        """Stop RabbitMQ and the conductors."""
+        self._processes.stop(*self._processes.names())
 
     def create_database(self) -> str:
         """The URL of a new database."""

@@ -57,6 +57,7 @@ def report(servers: Servers, directory: Path, hosts: int) -> str:
     finally:
         for bus in buses:
             bus.cleanup()
+        servers.stop_processes()
     lines = [
         f"{hosts} hosts with {DEVICES_PER_HOST} devices at once, {len(_CONDUCTORS)} conductors",
         f"  first syncs:  {first}",
