@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ HYPERVISOR = "QEMU 7.2.22"
 # Filling a database, and the benchmark after it, take longer than an agent may be silent by default.
 _DOWN_SECONDS = 24 * 3600
 _ROWS_PER_INSERT = 2000
+# For ids that are made of names (RFC 9562, 5.5).
 _SPACE = uuid.UUID("0c2a4a0e-6d1f-4d55-9d0e-0d7c5d6f3a10")
 
 
@@ -52,7 +54,7 @@ class Cloud(World):
 
     def host(self, turn: int) -> str:
         """One of the hosts; neighbours in the table do not follow each other."""
-        return self.hosts[turn * 7919 % len(self.hosts)]  # a prime number, and no divisor of any size
+        return self.hosts[turn * 7919 % len(self.hosts)]  # a prime that divides no size
 
     def fill(self) -> None:
         """Write the rows that the agents of all hosts would have made."""
@@ -70,8 +72,7 @@ class Cloud(World):
 
     def sync_unchanged(self, host: str) -> None:
         """The agent of a host tells what it told before."""
-        devices = [dataclasses.asdict(device) for device in devices_of(host)]
-        self.conductor.sync({}, host, HYPERVISOR, rpc.VERSION, devices)
+        self.conductor.sync({}, host, HYPERVISOR, rpc.VERSION, _records_of(host))
 
     def take(self, host: str, number: int) -> None:
         """The server of a host gets a free device, and gives it back before the agent has done anything."""
@@ -120,6 +121,12 @@ def device_id(host: str, number: int) -> str:
 def devices_of(host: str) -> list[Device]:
     """What is plugged into a host, as its agent tells it."""
     return [_device(host, number) for number in range(DEVICES_PER_HOST)]
+
+
+@functools.cache
+def _records_of(host: str) -> list[dict[str, Any]]:
+    """As they arrive at the conductor; kept, because making them is no work of the conductor's."""
+    return [dataclasses.asdict(device) for device in devices_of(host)]
 
 
 def _device(host: str, number: int) -> Device:

@@ -26,28 +26,29 @@ def report(cloud: Cloud, database: str, rounds: int) -> str:
 
     :param database: URL of an empty database.
     """
-    host = cloud.host(1)
-    device = device_id(host, 0)
-    calls = {
-        "list all, admin": (lambda: _walk(cloud, "admin"), "admin /v2/devices"),
-        "list all, tenant": (lambda: _walk(cloud, "demo"), "demo /v2/devices"),
-        "list by host": (
-            lambda: _walk(cloud, "admin", f"?host={host}"),
-            f"admin /v2/devices?hostname={host}",
-        ),
-        "show one": (
-            lambda: cloud.get("admin", f"/v1/devices/{device}"),
-            f"admin /v2/devices/{device}",
-        ),
-    }
     devices = {host: [device_id(host, number) for number in range(DEVICES_PER_HOST)] for host in cloud.hosts}
     paste = _HOME / "etc/cyborg/api-paste.ini"
     lines = [f"{f'milliseconds at {cloud.size:,} devices, and ratio':44}   Cyborg     ours    ratio"]
     with scale_pipe.numbers(_python(), "inside_cyborg.py", database, str(paste)) as cyborg:
         cyborg(json.dumps(devices))
-        for name, (ours, theirs) in calls.items():
+        for name, ours, theirs in _calls(cloud, cloud.host(1)):
             lines.append(_row(name, ours, functools.partial(cyborg, theirs), rounds))
     return "\n".join(lines)
+
+
+def _calls(cloud: Cloud, host: str) -> list[tuple[str, Callable[[], object], str]]:
+    """What is compared: its name, ours, and what `inside_cyborg.py` is asked for."""
+    device = device_id(host, 0)
+    return [
+        ("list all, admin", lambda: _walk(cloud, "admin"), "admin /v2/devices"),
+        ("list all, tenant", lambda: _walk(cloud, "demo"), "demo /v2/devices"),
+        (
+            "list by host",
+            lambda: _walk(cloud, "admin", f"?host={host}"),
+            f"admin /v2/devices?hostname={host}",
+        ),
+        ("show one", lambda: cloud.get("admin", f"/v1/devices/{device}"), f"admin /v2/devices/{device}"),
+    ]
 
 
 def _row(name: str, ours: Callable[[], object], theirs: Callable[[], float], rounds: int) -> str:

@@ -105,12 +105,11 @@ def _row(operation: Operation, clouds: Sequence[Cloud], rounds: int) -> str:
 def _statements(operation: Operation, cloud: Cloud) -> tuple[int, dict[str, statements.Read]]:
     """How many statements it makes, and what they read. This is the warm-up as well."""
     host = cloud.host(0)
-    engine = cloud.db.engine()
     operation.before(cloud, host)
-    with statements.recorded(engine) as made:
+    with statements.recorded() as made:
         operation.run(cloud, host)
     operation.after(cloud, host)
-    return len(made), statements.explained(engine, made)
+    return len(made), statements.explained(cloud.db.engine(), made)
 
 
 def _medians(operation: Operation, clouds: Sequence[Cloud], rounds: int) -> list[float]:

@@ -32,19 +32,19 @@ class Read:
 
 
 @contextlib.contextmanager
-def recorded(engine: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are executed meanwhile, with their parameters."""
+def recorded() -> Iterator[list[tuple[str, Any]]]:
+    """The statements that this process executes meanwhile, whatever the engine, with their parameters."""
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _: Any, many: bool) -> None:
         if statement != _PING:
             statements.append((statement, parameters[0] if many else parameters))
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def explained(engine: sa.Engine, statements: list[tuple[str, Any]]) -> dict[str, Read]:
