@@ -72,7 +72,7 @@ class Cloud(World):
 
     def sync_unchanged(self, host: str) -> None:
         """The agent of a host tells what it told before."""
-        self.conductor.sync({}, host, HYPERVISOR, rpc.VERSION, _records_of(host))
+        self.conductor.sync({}, host, HYPERVISOR, rpc.CONDUCTOR_VERSION, _records_of(host))
 
     def take(self, host: str, number: int) -> None:
         """The server of a host gets a free device, and gives it back before the agent has done anything."""
@@ -145,7 +145,13 @@ def _server(host: str) -> nova.Server:
 
 
 def _host_row(host: str, now: datetime.datetime) -> dict[str, Any]:
-    return {"host": host, "hypervisor": HYPERVISOR, "version": rpc.VERSION, "last_seen": now, "problems": ""}
+    return {
+        "host": host,
+        "hypervisor": HYPERVISOR,
+        "version": rpc.CONDUCTOR_VERSION,
+        "last_seen": now,
+        "problems": "",
+    }
 
 
 def _device_rows(host: str, seen: datetime.datetime) -> list[dict[str, Any]]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmarks import scale_statements as statements
 from benchmarks.scale_cloud import DEVICES_PER_HOST, Cloud, device_id, server_id
-from compute_shim.api import hosts
+from compute_shim import liveness
 from compute_shim.conductor.absent_servers import AbsentServers
+from compute_shim.db import queries
 
 Step = Callable[[Cloud, str], object]
 
@@ -37,12 +38,12 @@ class Operation:
 def look_for_absent_servers(cloud: Cloud, host: str) -> None:
     """What the conductor does from time to time."""
     nova: Any = cloud.nova
-    agents: Any = cloud.agents
+    nudger: Any = cloud.nudger
 
     def live() -> set[str]:
-        return hosts.live(cloud.conf, cloud.db)
+        return queries.hosts_up(cloud.db, liveness.Window.now(cloud.conf))
 
-    AbsentServers(cloud.db, nova, None, agents, live, _ABSENT_INTERVAL)()
+    AbsentServers(cloud.db, nova, None, nudger, live, _ABSENT_INTERVAL)()
 
 
 def _get(name: str, path: str, caller: str = "admin") -> Operation:

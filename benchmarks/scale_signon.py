@@ -77,7 +77,7 @@ def _wait_serving(bus: oslo_messaging.Transport, name: str, log: Path) -> None:
 
     :raises LabError: it does not
     """
-    target = oslo_messaging.Target(topic=rpc.CONDUCTOR_TOPIC, server=name, version=rpc.VERSION)
+    target = oslo_messaging.Target(topic=rpc.CONDUCTOR_TOPIC, server=name, version=rpc.CONDUCTOR_VERSION)
     client = oslo_messaging.get_rpc_client(bus, target, timeout=2)
 
     def answers() -> bool:
@@ -97,7 +97,7 @@ def _storm(servers: Servers, clients: Sequence[rpc.ConductorClient], hosts: Sequ
     def sync(client: rpc.ConductorClient, host: str) -> None:
         devices = devices_of(host)
         ready.wait()
-        client.sync(HYPERVISOR, rpc.VERSION, devices)
+        client.sync(HYPERVISOR, devices)
 
     with futures.ThreadPoolExecutor(len(hosts)) as pool:
         calls = [pool.submit(sync, client, host) for client, host in zip(clients, hosts, strict=True)]
