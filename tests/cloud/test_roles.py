@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every call, by everybody: roles, scopes, the own project and another, with tokens of the real Keystone.
 
-The calls name things that are not there wherever they would change something: who is allowed is told so, who is
-not is refused before that.
+The calls name things that do not exist wherever they would change something: who is allowed is told so, and
+everybody else is refused before that.
 """
 
 from __future__ import annotations
