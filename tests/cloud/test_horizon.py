@@ -24,7 +24,6 @@ from tests.cloud import pages
 from tests.cloud.axe import grave_faults
 from tests.cloud.browser import Browser
 from tests.cloud.conftest import Cloud
-from tests.cloud.test_usb import server_id
 from tests.lab.gadget import gadget
 
 STICK = "LABSTICK01"
