@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from oslo_log import log
 
 from compute_shim.agent import executor, planner, usb_reset
-from compute_shim.agent.courier import Courier
-from compute_shim.agent.survey import Survey
+from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.reporter import Reporter
 from compute_shim.hypervisor.base import Domain, Driver, HypervisorUnavailable
 from compute_shim.objects import Claim, Device, Reason, ReasonCode
 
@@ -82,14 +82,14 @@ class Agent:
     def __init__(
         self,
         driver: Driver,
-        survey: Survey,
-        courier: Courier,
+        discovery: Discovery,
+        reporter: Reporter,
         interval: float,
         reset_device: Callable[[Device], None] = usb_reset.reset,
     ) -> None:
         self._driver = driver
-        self._survey = survey
-        self._courier = courier
+        self._discovery = discovery
+        self._reporter = reporter
         self._interval = interval
         self._reset_device = reset_device
         self._inbox: queue.SimpleQueue[_Note] = queue.SimpleQueue()
@@ -167,7 +167,7 @@ class Agent:
         everything = any(isinstance(note, _LookAtEverything) for note in notes)
         everything |= first_claims and self._claims is not None
         if everything or any(isinstance(note, _DeviceBound | _DevicesChanged) for note in notes):
-            self._devices = self._survey.look((self._claims or {}).values())
+            self._devices = self._discovery.scan((self._claims or {}).values())
         if everything or any(isinstance(note, _DevicesChanged) for note in notes):
             self._tell_devices()
         if everything:
@@ -192,7 +192,7 @@ class Agent:
     def _tell_devices(self) -> None:
         devices, problems = self._devices or [], self._driver.problems()
         if (devices, problems) != (self._told_devices, self._problems):
-            self._courier.devices(self._driver.name(), devices, problems)
+            self._reporter.devices(self._driver.name(), devices, problems)
             for problem in problems if problems != self._problems else ():
                 LOG.warning("%s", problem)
             self._told_devices, self._problems = devices, problems
@@ -221,16 +221,16 @@ class Agent:
             for action in planner.plan(claims, self._devices, self._domains.values())
             if self._worth_trying(action)
         ]
-        done = executor.execute(actions, self._driver, self._survey.look_again)
+        done = executor.execute(actions, self._driver, self._discovery.refresh)
         self._see(_updated(self._domains, done.domains))
         self._remember(actions, done.refusals)
         domains = self._domains.values()
         for reset in planner.resets(claims, self._devices, domains, self._resets):
-            self._resets[reset.device_id] = executor.reset(reset, self._survey.look_again, self._reset_device)
+            self._resets[reset.device_id] = executor.reset(reset, self._discovery.refresh, self._reset_device)
         reasons = {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
         # Nobody is told that a device is attached before it is told that it is there.
         if self._devices == self._told_devices:
-            self._courier.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
+            self._reporter.outcomes(planner.judge(claims, self._devices, domains, reasons, self._resets))
 
     def _busy(self) -> bool:
         return any(refusal.reason.code == ReasonCode.SERVER_BUSY for refusal in self._refusals.values())

@@ -36,11 +36,11 @@ class Done:
 def execute(
     actions: Iterable[Detach | Attach],
     driver: Driver,
-    look_again: Callable[[Device], Device | None],
+    refresh: Callable[[Device], Device | None],
 ) -> Done:
     """Carry out the actions in their order; one that is refused does not stop the others.
 
-    :param look_again: reads a device anew, the moment before it is attached: its address may have become
+    :param refresh: reads a device anew, the moment before it is attached: its address may have become
         another device, or the host may have begun to use it. None: it is gone.
     :raises HypervisorUnavailable: the daemon went away; what is not done yet is not done
     """
@@ -52,7 +52,7 @@ def execute(
                     action.server_id, action.device_id, live=action.live, config=action.config
                 )
             else:
-                domain = _attach(action, driver, look_again)
+                domain = _attach(action, driver, refresh)
         except HypervisorUnavailable:
             raise
         except HypervisorBusy as error:
@@ -68,8 +68,8 @@ def execute(
     return done
 
 
-def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Device | None]) -> Domain | None:
-    device = look_again(action.device)
+def _attach(action: Attach, driver: Driver, refresh: Callable[[Device], Device | None]) -> Domain | None:
+    device = refresh(action.device)
     if device is None:
         raise HypervisorError(ReasonCode.DEVICE_GONE)
     if device.blocked is not None:
@@ -79,7 +79,7 @@ def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Devic
 
 def reset(
     action: Reset,
-    look_again: Callable[[Device], Device | None],
+    refresh: Callable[[Device], Device | None],
     reset_device: Callable[[Device], None],
 ) -> Reason:
     """Reset a device that a server gave back; never one that the host uses.
@@ -87,11 +87,11 @@ def reset(
     A reset that fails does not keep the device: the next guest resets it again when it finds it, and a
     device that is broken would fail there as well.
 
-    :param look_again: as for `execute`.
+    :param refresh: as for `execute`.
     :param reset_device: raises OSError.
     :returns: what became of it
     """
-    device = look_again(action.device)
+    device = refresh(action.device)
     if device is None:
         return Reason(ReasonCode.RESET_SKIPPED, "not reset: the device was unplugged")
     if device.blocked is not None:

@@ -15,8 +15,8 @@ from oslo_log import log
 from compute_shim import rpc, wire
 from compute_shim.agent import device_spec
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.courier import Courier
-from compute_shim.agent.survey import Survey
+from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.reporter import Reporter
 from compute_shim.hypervisor.base import Driver
 from compute_shim.objects import Claim
 
@@ -47,18 +47,18 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
-    survey = Survey(device_spec.parse(conf.usb.device_spec))
+    discovery = Discovery(device_spec.parse(conf.usb.device_spec))
     if not conf.usb.device_spec:
         LOG.warning("[usb] device_spec is not set: no device of this host is offered")
     bus = rpc.transport(conf)
-    courier = Courier(rpc.ConductorClient(bus, conf.host, conf.upgrade_levels.conductor), interval)
-    agent = Agent(driver, survey, courier, look_interval)
+    reporter = Reporter(rpc.ConductorClient(bus, conf.host, conf.upgrade_levels.conductor), interval)
+    agent = Agent(driver, discovery, reporter, look_interval)
     server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     threads = [
         threading.Thread(target=agent.run, name="agent"),
         threading.Thread(
-            target=courier.run,
-            name="courier",
+            target=reporter.run,
+            name="reporter",
             args=(lambda claims: agent.claims_arrived(claims, complete=True),),
         ),
         # Starting waits for the message bus, without which the host must be looked after as well.
@@ -70,7 +70,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
     stop.wait()
     LOG.info("Stopping")
     agent.stop()
-    courier.stop()
+    reporter.stop()
     for thread in threads[:2]:
         thread.join()
     driver.close()

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from compute_shim.hypervisor.base import UnsupportedHypervisor
-from compute_shim.hypervisor.libvirt.host import Host
+from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
 from compute_shim.hypervisor.libvirt.lxc import Lxc
 from compute_shim.hypervisor.libvirt.qemu import Qemu
 
-_DRIVERS: dict[str, type[Host]] = {"qemu": Qemu, "lxc": Lxc}
+_DRIVERS: dict[str, type[LibvirtDriver]] = {"qemu": Qemu, "lxc": Lxc}
 
 
-def driver(uri: str) -> Host:
+def driver(uri: str) -> LibvirtDriver:
     """The driver for libvirt's connection URI, ``DRIVER[+TRANSPORT]://...`` (https://libvirt.org/uri.html).
 
     :raises compute_shim.hypervisor.base.UnsupportedHypervisor: there is none for it

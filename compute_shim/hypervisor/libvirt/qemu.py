@@ -12,9 +12,9 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import protection, refusals
+from compute_shim.hypervisor.libvirt import error_translation, host_checks
+from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
 from compute_shim.hypervisor.libvirt.guest import Guest
-from compute_shim.hypervisor.libvirt.host import Host
 from compute_shim.objects import Device, ReasonCode
 
 LOG = log.getLogger(__name__)
@@ -32,14 +32,14 @@ _ARRIVALS = (
 )
 
 
-class Qemu(Host):
+class Qemu(LibvirtDriver):
     """The servers are QEMU's processes, which open the devices that they have.
 
     :raises compute_shim.hypervisor.base.UnsafeHost: at once, if libvirt's settings endanger its devices
     """
 
     def __init__(self, uri: str) -> None:
-        protection.refuse_unsafe()
+        host_checks.refuse_unsafe()
         super().__init__(uri)
         self._removed: dict[tuple[str, str], threading.Event] = {}
         # Domains that arrived with hostdevs of their past, and what was attached since.
@@ -47,7 +47,7 @@ class Qemu(Host):
         self._proven: set[tuple[str, str]] = set()
 
     def problems(self) -> list[str]:
-        problem = protection.hook_problem()
+        problem = host_checks.hook_problem()
         return [] if problem is None else [problem]
 
     def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
@@ -116,7 +116,7 @@ class Qemu(Host):
                 Guest(domain).end_passing()
         return connection
 
-    # As in `Host`, the callbacks run in the event thread.
+    # As in `LibvirtDriver`, the callbacks run in the event thread.
 
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         uuid = domain.UUIDString()
@@ -143,7 +143,7 @@ def _attach(guest: Guest, device_id: str, device: Device) -> None:
     try:
         guest.attach(device_id, device)
     except libvirt.libvirtError as error:
-        reason = refusals.explained(str(error), guest.usb_controllers(), device.speed)
+        reason = error_translation.explained(str(error), guest.usb_controllers(), device.speed)
         LOG.warning("libvirt refused: %s", error)
         raise base.HypervisorError(reason.code, reason.details) from error
 

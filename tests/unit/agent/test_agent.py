@@ -11,9 +11,9 @@ import oslo_messaging
 import pytest
 
 from compute_shim.agent import agent as agent_module
-from compute_shim.agent import courier as courier_module
+from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.courier import Courier
+from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
@@ -32,14 +32,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-class FakeSurvey:
+class FakeDiscovery:
     def __init__(self, devices: list[Device]) -> None:
         self.devices = devices
 
-    def look(self, claims: Collection[Claim]) -> list[Device]:
+    def scan(self, claims: Collection[Claim]) -> list[Device]:
         return list(self.devices)
 
-    def look_again(self, plugged: Device) -> Device | None:
+    def refresh(self, plugged: Device) -> Device | None:
         return plugged if plugged in self.devices else None
 
 
@@ -55,9 +55,7 @@ class FakeConductor:
         # Said to be attached when the last list of plugged devices was empty.
         self.attached_unseen: list[Outcome] = []
 
-    def sync(
-        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str]
-    ) -> list[Claim]:
+    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str]) -> list[Claim]:
         self._answer()
         self.problems = list(problems)
         self.seen.append(list(devices))
@@ -84,15 +82,15 @@ class World:
 
     def __init__(self, claims: list[Claim], devices: list[Device], domains: list[Domain]) -> None:
         self.driver = FakeDriver(domains, devices)
-        self.survey = FakeSurvey(devices)
+        self.discovery = FakeDiscovery(devices)
         self.conductor = FakeConductor(claims)
-        self.courier = Courier(self.conductor, NEVER)  # type: ignore[arg-type]
+        self.reporter = Reporter(self.conductor, NEVER)  # type: ignore[arg-type]
         self.resets: list[tuple[Device, bool]] = []
         self.reset_error: OSError | None = None
         self.agent = Agent(
             self.driver,
-            self.survey,  # type: ignore[arg-type]
-            self.courier,
+            self.discovery,  # type: ignore[arg-type]
+            self.reporter,
             NEVER,
             self.reset,
         )
@@ -100,7 +98,7 @@ class World:
         self.threads = [
             threading.Thread(target=self.agent.run),
             threading.Thread(
-                target=self.courier.run,
+                target=self.reporter.run,
                 args=(lambda found: self.agent.claims_arrived(found, complete=True),),
             ),
         ]
@@ -112,7 +110,7 @@ class World:
 
     def stop(self) -> None:
         self.agent.stop()
-        self.courier.stop()
+        self.reporter.stop()
         for thread in self.threads:
             thread.join(20)
             assert not thread.is_alive()
@@ -136,7 +134,7 @@ def running(*live: Hostdev, uuid: str = SERVER) -> Domain:
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
     monkeypatch.setattr(agent_module, "_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(agent_module, "_BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(courier_module, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(reporter_module, "_RETRY_SECONDS", 0.05)
     made: list[World] = []
 
     def make(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> World:
@@ -205,13 +203,13 @@ def test_a_hostdev_that_no_claim_names_is_removed(world: Callable[..., World]) -
 def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
-    it.survey.devices = []
+    it.discovery.devices = []
     it.agent.devices_changed()
     until(lambda: it.conductor.states() == {"device-1": "waiting"})
     assert it.held() == ()
     replugged = device(1, device=9)
     it.driver.addresses.add((2, 9))
-    it.survey.devices = [replugged]
+    it.discovery.devices = [replugged]
     it.agent.devices_changed()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.held() == (ours(1, replugged),)
@@ -222,11 +220,11 @@ def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., Wo
     it = world([claim(1, SERVER)], [], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "waiting"})
     it.driver.addresses.add((device(1).bus, device(1).device))
-    it.survey.devices = [device(1, name="")]
+    it.discovery.devices = [device(1, name="")]
     it.agent.device_bound()
     until(lambda: it.held() == (ours(1),))
     it.driver.on_change(SERVER)
-    it.survey.devices = [device(1)]
+    it.discovery.devices = [device(1)]
     it.agent.devices_changed()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.conductor.seen == [[], [device(1)]]
@@ -311,7 +309,7 @@ def test_what_is_refused_again_and_again_is_tried_less_and_less_often(world: Cal
 
 def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
-    it.survey.look_again = lambda plugged: None  # type: ignore[method-assign]
+    it.discovery.refresh = lambda plugged: None  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "failed"})
     assert it.driver.calls == []
@@ -320,7 +318,7 @@ def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Calla
 def test_a_device_that_the_host_began_to_use_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
     mounted = device(1, blocked_code=ReasonCode.HOST_MOUNT)
-    it.survey.look_again = lambda plugged: mounted  # type: ignore[method-assign]
+    it.discovery.refresh = lambda plugged: mounted  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "failed"})
     assert it.conductor.outcomes["device-1"].reason == "used by the host: mounted at /srv"
@@ -348,7 +346,7 @@ def test_a_conductor_that_goes_away_and_comes_back(world: Callable[..., World]) 
     it = world([claim(1, SERVER)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     it.conductor.away = True
-    it.survey.devices = []
+    it.discovery.devices = []
     it.agent.devices_changed()
     until(lambda: it.held() == ())
     assert it.conductor.states() == {"device-1": "attached"}
@@ -371,7 +369,7 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
     it = world([claim(1, None), claim(2, None)], [device(1)], [running()]).start()
     until(lambda: set(it.conductor.outcomes) == {"device-1", "device-2"})
     it.conductor.claims = [claim(1, SERVER, generation=2)]
-    it.survey.devices = [device(1), device(3)]
+    it.discovery.devices = [device(1), device(3)]
     it.agent.devices_changed()
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
     it.driver.state[SERVER] = running(ours(1), ours(2))
@@ -381,13 +379,13 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
 
 def test_one_surprise_does_not_end_the_agent(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
-    healthy = it.survey.look
+    healthy = it.discovery.scan
 
     def surprise(claims: Collection[Claim]) -> list[Device]:
-        it.survey.look = healthy  # type: ignore[method-assign]
+        it.discovery.scan = healthy  # type: ignore[method-assign]
         raise RuntimeError("boo")
 
-    it.survey.look = surprise  # type: ignore[method-assign]
+    it.discovery.scan = surprise  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
 
@@ -475,7 +473,7 @@ def test_a_reset_that_fails_does_not_keep_the_device(
     world: Callable[..., World], now: Device | None, error: OSError | None, note: str
 ) -> None:
     it = world([claim(1, None, state=State.DETACHING)], [device(1)], [running()])
-    it.survey.look_again = lambda plugged: now  # type: ignore[method-assign]
+    it.discovery.refresh = lambda plugged: now  # type: ignore[method-assign]
     it.reset_error = error
     it.start()
     until(lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "available", note)})

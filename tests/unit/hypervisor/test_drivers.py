@@ -9,7 +9,7 @@ import pytest
 
 from compute_shim.cmd import agent
 from compute_shim.hypervisor.base import UnsupportedHypervisor
-from compute_shim.hypervisor.libvirt import protection
+from compute_shim.hypervisor.libvirt import host_checks
 from compute_shim.hypervisor.libvirt.drivers import driver
 from compute_shim.hypervisor.libvirt.lxc import Lxc
 from compute_shim.hypervisor.libvirt.qemu import Qemu
@@ -27,7 +27,7 @@ from compute_shim.hypervisor.libvirt.qemu import Qemu
 def test_the_uri_selects_the_driver(
     monkeypatch: pytest.MonkeyPatch, uri: str, expected: type[Qemu | Lxc]
 ) -> None:
-    monkeypatch.setattr(protection, "refuse_unsafe", lambda: None)
+    monkeypatch.setattr(host_checks, "refuse_unsafe", lambda: None)
     assert type(driver(uri)) is expected
 
 

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from compute_shim.hypervisor.libvirt import process
+from compute_shim.hypervisor.libvirt import qemu_process
 
 # Documentation/admin-guide/devices.txt of Linux: "189 char".
 _USBFS_MAJOR = 189
@@ -54,7 +54,7 @@ def is_open(address: tuple[int, int], proc: Path = Path("/proc")) -> bool:
     for pid in map(int, filter(str.isdigit, os.listdir(proc))):  # noqa: PTH208
         try:
             inside = os.readlink(f"{proc}/{pid}/ns/pid") != host  # noqa: PTH115
-            if inside and any(map(node.fullmatch, process.open_paths(pid, proc))):
+            if inside and any(map(node.fullmatch, qemu_process.open_paths(pid, proc))):
                 return True
         except OSError:  # it has ended
             continue

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.hypervisor.libvirt.refusals import explained
+from compute_shim.hypervisor.libvirt.error_translation import explained
 
 NO_BUS = "unsupported configuration: Device configuration is not compatible: Domain has no USB bus support"
 NO_PORTS = "internal error: No free USB ports"

@@ -21,7 +21,7 @@ LOG = log.getLogger(__name__)
 _RETRY_SECONDS = 5
 
 
-class Courier:
+class Reporter:
     """Carries away what is plugged and what became of the claims, and brings the claims.
 
     :param interval: seconds between two syncs, each of which is a sign of life.

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compute_shim.agent import courier as courier_module
-from compute_shim.agent.courier import Courier
+from compute_shim.agent import reporter as reporter_module
+from compute_shim.agent.reporter import Reporter
 from compute_shim.db import models, queries
 from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
 from tests.unit.agent.test_agent import until
@@ -24,7 +24,7 @@ FATES = ("arrives", "arrives twice", "is lost", "is late", "the answer is lost")
 
 
 class Bus:
-    """Between the courier and the database; the first of its reports meet the fates that it is given."""
+    """Between the reporter and the database; the first of its reports meet the fates that it is given."""
 
     def __init__(self, fates: Iterable[str]) -> None:
         self.db = empty_database()
@@ -34,11 +34,9 @@ class Bus:
         self.late: list[list[Outcome]] = []
         self._fates = iter(fates)
 
-    def sync(
-        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str]
-    ) -> list[Claim]:
+    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str]) -> list[Claim]:
         with self.lock:
-            return queries.sync_host(self.db, HOST, hypervisor, version, devices, problems)
+            return queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
 
     def report(self, outcomes: Iterable[Outcome]) -> None:
         outcomes = list(outcomes)
@@ -65,7 +63,7 @@ class Bus:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier_module, "_RETRY_SECONDS", 0.005)
+    monkeypatch.setattr(reporter_module, "_RETRY_SECONDS", 0.005)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,11 +75,11 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
     quick: None, said: list[tuple[State, str]], dice: random.Random
 ) -> None:
     bus = Bus(fate for _, fate in said)
-    courier = Courier(bus, 0.01)  # type: ignore[arg-type]
-    thread = threading.Thread(target=courier.run, args=(lambda claims: None,))
+    reporter = Reporter(bus, 0.01)  # type: ignore[arg-type]
+    thread = threading.Thread(target=reporter.run, args=(lambda claims: None,))
     thread.start()
     try:
-        courier.devices("QEMU", [STICK], [])
+        reporter.devices("QEMU", [STICK], [])
         until(bus.known)
         row = bus.row()
         with bus.lock:
@@ -89,7 +87,7 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
         for number, (state, _) in enumerate(said):
             last = Outcome(row.id, 1, state, str(number))
             before = bus.reports
-            courier.outcomes([last])
+            reporter.outcomes([last])
             until(lambda before=before: bus.reports > before)
         until(lambda: (bus.row().state, bus.row().reason_code) == (last.state, last.reason))
         dice.shuffle(bus.late)
@@ -98,22 +96,22 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
                 queries.judge_claims(bus.db, HOST, outcomes)
         until(lambda: (bus.row().state, bus.row().reason_code) == (last.state, last.reason))
     finally:
-        courier.stop()
+        reporter.stop()
         thread.join(20)
 
 
 def test_what_the_conductor_found_out_since_is_not_told_otherwise_again(quick: None) -> None:
     bus = Bus([])
-    courier = Courier(bus, 0.01)  # type: ignore[arg-type]
+    reporter = Reporter(bus, 0.01)  # type: ignore[arg-type]
     syncs: list[list[Claim]] = []
-    thread = threading.Thread(target=courier.run, args=(syncs.append,))
+    thread = threading.Thread(target=reporter.run, args=(syncs.append,))
     thread.start()
     try:
-        courier.devices("QEMU", [STICK], [])
+        reporter.devices("QEMU", [STICK], [])
         until(bus.known)
         with bus.lock:
             queries.claim(bus.db, queries.devices(bus.db)[0].id, SERVERS[0], "demo")
-        courier.outcomes([Outcome(bus.row().id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)])
+        reporter.outcomes([Outcome(bus.row().id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)])
         until(lambda: bus.row().reason_code == ReasonCode.SERVER_OFF)
         with bus.lock:
             queries.wait_for_server(bus.db, queries.devices(bus.db)[0], ReasonCode.SERVER_ON_OTHER_HOST)
@@ -121,5 +119,5 @@ def test_what_the_conductor_found_out_since_is_not_told_otherwise_again(quick: N
         until(lambda: len(syncs) > before + 5)
         assert (bus.row().reason_code, bus.reports) == (ReasonCode.SERVER_ON_OTHER_HOST, told)
     finally:
-        courier.stop()
+        reporter.stop()
         thread.join(20)

@@ -13,7 +13,7 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import refusals
+from compute_shim.hypervisor.libvirt import error_translation
 
 LOG = log.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _KEEPALIVE_SECONDS = 5
 _KEEPALIVE_COUNT = 3
 
 
-class Host(base.Driver):
+class LibvirtDriver(base.Driver):
     """One driver of libvirt on this host; a subclass says what its domains have, and attaches and detaches.
 
     :param uri: of the driver, for example ``qemu:///system``.
@@ -91,7 +91,7 @@ class Host(base.Driver):
                 self.close()
                 raise base.HypervisorUnavailable(f"libvirt at {self._uri}: {error}") from error
             LOG.warning("libvirt refused: %s", error)
-            reason = refusals.explained(str(error))
+            reason = error_translation.explained(str(error))
             raise base.HypervisorError(reason.code, reason.details) from error
 
     def _open(self) -> libvirt.virConnect:
