@@ -10,10 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from compute_shim import usbfs
 from compute_shim.hypervisor.libvirt import qemu_process
-
-# Documentation/admin-guide/devices.txt of Linux: "189 char".
-_USBFS_MAJOR = 189
 
 
 def has_node(
@@ -85,6 +83,5 @@ def node_on_host(address: tuple[int, int], directory: Path = Path("/dev/bus/usb"
 
 
 def _number(address: tuple[int, int]) -> int:
-    """The number of a device's node (Linux, drivers/usb/core/hub.c: usb_new_device)."""
-    bus, device = address
-    return os.makedev(_USBFS_MAJOR, (bus - 1) * 128 + device - 1)
+    """The number of a device's node."""
+    return os.makedev(usbfs.MAJOR, usbfs.minor(*address))

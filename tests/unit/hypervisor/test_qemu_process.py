@@ -55,6 +55,22 @@ def test_a_driver_that_is_bound_for_a_moment_changes_nothing(
     assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
 
 
+def test_a_driver_that_is_unbound_while_it_is_read_is_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind(root, 140, "usb-storage")
+    found = Path.glob
+
+    def unbound(directory: Path, pattern: str) -> list[Path]:
+        links = list(found(directory, pattern))
+        for link in links:
+            link.unlink()
+        return links
+
+    monkeypatch.setattr(Path, "glob", unbound)
+    assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
+
+
 def test_none_is_open(root: Path) -> None:
     for descriptor in ("1", "3"):
         (root / "proc/42/fd" / descriptor).unlink()
