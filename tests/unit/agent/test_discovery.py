@@ -9,7 +9,7 @@ import pytest
 
 from compute_shim.agent import device_spec, host_use, inventory
 from compute_shim.agent.discovery import Discovery
-from compute_shim.objects import Device, Plugged, ReasonCode
+from compute_shim.objects import Device, Plugged, Reason, ReasonCode
 from tests.unit.agent.model import claim
 
 STICK = Plugged("x", "46f4", "0001", "", "", "SERIAL1", "08", "5000", "2-1", 2, 3)
@@ -21,7 +21,7 @@ class Host:
 
     def __init__(self) -> None:
         self.plugged = [STICK, READER]
-        self.used: dict[str, str] = {}
+        self.used: dict[str, Reason] = {}
 
     def read(self, port: str) -> Plugged | None:
         return next((item for item in self.plugged if item.port == port), None)
@@ -58,8 +58,10 @@ def test_a_known_device_that_is_no_longer_allowed_is_told_as_such(host: Host) ->
 
 
 def test_what_the_host_uses_is_told_with_the_reason(host: Host) -> None:
-    host.used = {"2-1": "used by the host: mounted at /srv"}
-    assert blocked(discovery("{}").scan([])) == {"2-1": "used by the host: mounted at /srv", "1-6": None}
+    mounted = Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv")
+    host.used = {"2-1": mounted}
+    found = discovery("{}").scan([])
+    assert {device.port: device.blocked for device in found} == {"2-1": mounted, "1-6": None}
 
 
 def test_a_held_device_that_moved_keeps_its_identity_when_a_twin_comes(host: Host) -> None:
@@ -78,10 +80,10 @@ def test_a_device_is_looked_at_again(host: Host) -> None:
     [stick, _] = it.scan([])
     host.plugged = [dataclasses.replace(STICK, device=7)]
     assert it.refresh(stick) == dataclasses.replace(stick, device=7)
-    host.used = {"2-1": "used by the host: swap space"}
+    host.used = {"2-1": Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")}
     again = it.refresh(stick)
     assert again is not None
-    assert again.blocked_reason == "used by the host: swap space"
+    assert again.blocked == host.used["2-1"]
 
 
 @pytest.mark.parametrize("change", [{"serial": "SERIAL2"}, {"product_id": "0002"}, {"vendor_id": "dead"}])
