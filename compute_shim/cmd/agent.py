@@ -13,7 +13,7 @@ from compute_shim import conf as configuration
 from compute_shim.agent import device_spec, service
 from compute_shim.cmd import signals
 from compute_shim.hypervisor.base import UnsafeHost, UnsupportedHypervisor
-from compute_shim.hypervisor.libvirt.drivers import driver
+from compute_shim.hypervisor.drivers import driver
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import libvirt
 from compute_shim.hypervisor import base
 from compute_shim.hypervisor.libvirt import config, guest, lxc_devices, lxc_metadata
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
-from compute_shim.objects import Device, ReasonCode
+from compute_shim.objects import Device, Reason, ReasonCode
 
 
 class Lxc(LibvirtDriver):
@@ -20,33 +20,23 @@ class Lxc(LibvirtDriver):
     ever written there.
     """
 
+    _not_attached = Reason(ReasonCode.DEVICE_GONE)
+
     def problems(self) -> list[str]:
         return []
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            before = lxc_metadata.read(domain.XMLDesc(0))
-            _mark(domain, {**before, device_id: (device.bus, device.device)})
-            try:
-                domain.attachDeviceFlags(config.hostdev_xml(device_id, device), guest.AFFECT_LIVE)
-            except libvirt.libvirtError:
-                _mark(domain, before)
-                raise
-            after = self._describe(domain)
-        if after is not None and not any(
-            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
-        ):
-            self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError(ReasonCode.DEVICE_GONE)
-        return after
+    def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
+        before = lxc_metadata.read(domain.XMLDesc(0))
+        _mark(domain, {**before, device_id: (device.bus, device.device)})
+        try:
+            domain.attachDeviceFlags(config.hostdev_xml(device_id, device), guest.AFFECT_LIVE)
+        except libvirt.libvirtError:
+            _mark(domain, before)
+            raise
 
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            if live:
-                _remove(domain, device_id)
-            return self._describe(domain)
+    def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
+        if live:
+            _remove(domain, device_id)
 
     def _look(self, domain: libvirt.virDomain) -> base.Domain:
         def live(now: str) -> tuple[base.Hostdev, ...]:

@@ -15,7 +15,7 @@ from compute_shim.hypervisor import base
 from compute_shim.hypervisor.libvirt import error_translation, host_checks
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
 from compute_shim.hypervisor.libvirt.guest import Guest
-from compute_shim.objects import Device, ReasonCode
+from compute_shim.objects import Device, Reason, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -38,6 +38,10 @@ class Qemu(LibvirtDriver):
     :raises compute_shim.hypervisor.base.UnsafeHost: at once, if libvirt's settings endanger its devices
     """
 
+    _not_attached = Reason(
+        ReasonCode.DEVICE_UNUSABLE, "QEMU did not open the device: it was unplugged, or does not work"
+    )
+
     def __init__(self, uri: str) -> None:
         host_checks.refuse_unsafe()
         super().__init__(uri)
@@ -50,36 +54,20 @@ class Qemu(LibvirtDriver):
         problem = host_checks.hook_problem()
         return [] if problem is None else [problem]
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            guest = Guest(domain)
-            _refuse_if_busy(domain)
-            _attach(guest, device_id, device)
-            self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
-            after = self._describe(domain)
-        # An attach of an absent device succeeds as well.
-        if after is not None and not any(
-            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
-        ):
-            self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError(
-                ReasonCode.DEVICE_UNUSABLE, "QEMU did not open the device: it was unplugged, or does not work"
-            )
-        return after
+    def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
+        _refuse_if_busy(domain)
+        _attach_or_explain(Guest(domain), device_id, device)
+        self._proven.add((domain.UUIDString(), f"{base.ALIAS_PREFIX}{device_id}"))
 
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
+    def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
         # Two calls: one with both flags is all or nothing, and fails if either has no such hostdev.
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            guest = Guest(domain)
-            if live:
-                _refuse_if_busy(domain)
-                self._remove(guest, uuid, device_id)
-            if config:
-                with _absence_is_success():
-                    guest.undefine_hostdev(device_id)
-            return self._describe(domain)
+        guest = Guest(domain)
+        if live:
+            _refuse_if_busy(domain)
+            self._remove(guest, domain.UUIDString(), device_id)
+        if config:
+            with _absence_is_success():
+                guest.undefine_hostdev(device_id)
 
     def _remove(self, guest: Guest, uuid: str, device_id: str) -> None:
         port = guest.arrival_port(device_id)
@@ -138,7 +126,7 @@ class Qemu(LibvirtDriver):
         self._on_change(domain.UUIDString())
 
 
-def _attach(guest: Guest, device_id: str, device: Device) -> None:
+def _attach_or_explain(guest: Guest, device_id: str, device: Device) -> None:
     """Attach; a refusal is explained by what the guest has."""
     try:
         guest.attach(device_id, device)
