@@ -42,7 +42,10 @@ class Listener:
             self.plugged = devices
             self._changed.notify_all()
 
-    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
+    def servers(self, domains: object) -> None:
+        pass
+
+    def outcomes(self, outcomes: Iterable[Outcome], request_ids: object) -> None:
         with self._changed:
             self._outcome = next((item for item in outcomes if item.device_id == DEVICE_ID), None)
             self._changed.notify_all()

@@ -1,30 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's conversation with the conductor, on a thread of its own.
+"""Tells the conductor what is on the host and fetches the claims, on a thread of its own.
 
-A message bus that is away must never delay what has to be done on the host.
+A message bus that is down must never delay what has to be done on the host.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import oslo_messaging
 from oslo_log import log
 
-from compute_shim.objects import SERVER_ABSENT, Claim, Device, Outcome
+from compute_shim.hypervisor.base import Domain
+from compute_shim.objects import SERVER_ABSENT, Claim, Device, Outcome, ReasonCode
 from compute_shim.rpc import ConductorClient
 
 LOG = log.getLogger(__name__)
 
 _RETRY_SECONDS = 5
+_BETTER_KNOWN = frozenset(SERVER_ABSENT) - {ReasonCode.DOMAIN_ABSENT}
 
 
 class Reporter:
-    """Carries away what is plugged and what became of the claims, and brings the claims.
+    """Reports plugged devices, servers and the status of each claim, and brings the claims.
 
-    :param interval: seconds between two syncs, each of which is a sign of life.
+    :param interval: seconds between two syncs, each of which is a heartbeat.
     """
 
     def __init__(self, conductor: ConductorClient, interval: float) -> None:
@@ -34,8 +36,12 @@ class Reporter:
         self._hypervisor = ""
         self._problems: list[str] = []
         self._devices: list[Device] | None = None
+        self._servers: dict[str, bool] | None = None
         self._outcomes: dict[str, Outcome] = {}
+        self._request_ids: dict[str, str] = {}
+        # What the database says: by our own reports, and by the last sync where nothing was reported since.
         self._told: dict[str, Outcome] = {}
+        self._claims: dict[str, Claim] = {}
         self._sync_wanted = False
         self._stopping = False
 
@@ -52,10 +58,20 @@ class Reporter:
             self._sync_wanted = True
             self._changed.notify()
 
-    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """This became of the claims."""
+    def servers(self, domains: Iterable[Domain] | None) -> None:
+        """These are all domains of the host now, None: that is not known. Told with the next sync."""
+        found = None if domains is None else {domain.uuid: domain.running for domain in domains}
+        with self._changed:
+            self._servers = found
+
+    def outcomes(self, outcomes: Iterable[Outcome], request_ids: Mapping[str, str]) -> None:
+        """This became of the claims.
+
+        :param request_ids: device id -> the request that made its claim what it is.
+        """
         with self._changed:
             self._outcomes = {outcome.device_id: outcome for outcome in outcomes}
+            self._request_ids = dict(request_ids)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -65,7 +81,7 @@ class Reporter:
             self._changed.notify()
 
     def run(self, deliver: Callable[[list[Claim]], None]) -> None:
-        """Carry messages until `stop`.
+        """Sync and report until `stop`.
 
         :param deliver: takes the claims on all known devices of this host.
         """
@@ -89,7 +105,8 @@ class Reporter:
         with self._changed:
             self._changed.wait_for(
                 lambda: (
-                    self._stopping or (self._devices is not None and bool(self._sync_wanted or self._news()))
+                    self._stopping
+                    or (self._devices is not None and bool(self._sync_wanted or self._untold()))
                 ),
                 timeout=max(0.0, due - time.monotonic()) if self._devices is not None else None,
             )
@@ -105,41 +122,61 @@ class Reporter:
         self._told.clear()
         return time.monotonic()
 
-    def _news(self) -> list[Outcome]:
-        return [
-            outcome for outcome in self._outcomes.values() if self._told.get(outcome.device_id) != outcome
-        ]
-
     def _sync(self, deliver: Callable[[list[Claim]], None]) -> None:
         with self._changed:
             self._sync_wanted = False
             hypervisor, devices, problems = self._hypervisor, self._devices, self._problems
-        claims = self._conductor.sync(hypervisor, devices or [], problems)
-        self._forget_what_was_not_kept(claims)
+            servers = self._servers
+        claims = self._conductor.sync(hypervisor, devices or [], problems, servers)
+        self._learn(claims)
         deliver(claims)
 
-    def _forget_what_was_not_kept(self, claims: Iterable[Claim]) -> None:
-        """A report may have arrived after a newer one: where the database says otherwise, tell again."""
-        for claim in claims:
+    def _learn(self, claims: Iterable[Claim]) -> None:
+        """Note what the database says; where that is not what it was told, it is told again.
+
+        A report may have arrived after a newer one, and the conductor may have found out where a server is.
+        """
+        self._claims = {claim.device_id: claim for claim in claims if claim.server_id is not None}
+        for claim in self._claims.values():
             told = self._told.get(claim.device_id)
-            if (
-                claim.server_id is not None
-                and told is not None
-                and told.generation == claim.generation
-                and not _is_kept(told, claim)
-            ):
+            if told is not None and told.generation == claim.generation and not _says(claim, told):
                 del self._told[claim.device_id]
+
+    def _untold(self) -> list[Outcome]:
+        """The outcomes that the conductor does not know yet."""
+        return [outcome for outcome in self._outcomes.values() if not self._is_known(outcome)]
+
+    def _is_known(self, outcome: Outcome) -> bool:
+        told = self._told.get(outcome.device_id)
+        if told is not None:
+            return told == outcome
+        claim = self._claims.get(outcome.device_id)
+        return claim is not None and claim.generation == outcome.generation and _is_kept(outcome, claim)
 
     def _report(self) -> None:
         with self._changed:
-            news = self._news()
+            news = self._untold()
+            request_ids = {self._request_ids.get(outcome.device_id) for outcome in news}
         if news:
-            self._conductor.report(news)
+            # The log of the conductor has one request for a message.
+            self._conductor.report(news, request_ids.pop() if len(request_ids) == 1 else None)
             self._told |= {outcome.device_id: outcome for outcome in news}
 
 
-def _is_kept(told: Outcome, claim: Claim) -> bool:
-    """Whether the database says what it was told, or what the conductor found out since."""
-    if told.reason_code in SERVER_ABSENT and claim.reason_code in SERVER_ABSENT:
-        return told.state == claim.state
-    return (told.state, told.reason_code) == (claim.state, claim.reason_code)
+def _says(claim: Claim, told: Outcome) -> bool:
+    """Whether the database says what it was told."""
+    # A conductor of RPC 1.0 answers with a text, which need not have a code.
+    is_text_only = claim.reason_code is None and claim.reason is not None
+    return claim.state == told.state and (is_text_only or claim.reason_code == told.reason_code)
+
+
+def _is_kept(outcome: Outcome, claim: Claim) -> bool:
+    """Whether the database says what the agent would tell, or better where the server is.
+
+    That a host has no domain for a server is the least that can be known of it.
+    """
+    if outcome.state != claim.state:
+        return False
+    if outcome.reason_code in SERVER_ABSENT and claim.reason_code in _BETTER_KNOWN:
+        return True
+    return outcome.reason_code == claim.reason_code

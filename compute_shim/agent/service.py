@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,8 @@ LOG = log.getLogger(__name__)
 # A sync is a sign of life and costs next to nothing. Looking at every device and domain costs something, and
 # only makes up for an event that got lost.
 _SYNCS_PER_LOOK = 3
+# As oslo.context makes them (oslo_context/context.py: generate_request_id).
+_REQUEST_ID = re.compile(r"req-[0-9a-f-]{36}")
 
 
 class Endpoint:
@@ -37,7 +40,11 @@ class Endpoint:
 
     def claim_changed(self, context: dict[str, Any], claim: dict[str, Any]) -> None:
         """The intent for one device changed."""
-        self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False)
+        request_id = context.get("request_id")
+        # Anybody on the bus may have written it, and it goes to the log.
+        if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+            request_id = None
+        self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False, request_id=request_id)
 
 
 def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
