@@ -7,15 +7,16 @@ Rows that are returned belong to no session any more.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from oslo_log import log
 from oslo_utils import timeutils
+from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, models, states
+from compute_shim.db import events, instances, models, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -27,8 +28,55 @@ LOG = log.getLogger(__name__)
 # that shows another serial at every plug must not fill the database.
 _ROWS_PER_HOST = 512
 
+# What `compute_shim.db.states.claim_of` reads of a device.
+_CLAIMS = sa.select(
+    models.Device.id,
+    models.Device.identity,
+    models.Device.port,
+    models.Device.generation,
+    models.Device.instance_uuid,
+    models.Device.state,
+    models.Device.reason_code,
+    models.Device.state_reason,
+    models.Device.present,
+    models.Device.enabled,
+    models.Device.blocked_reason,
+    models.Device.blocked_code,
+)
+
 
 # What agents tell: devices and outcomes.
+
+
+@retried
+def sync_unchanged(db: Database, host: str, digest: str, plugged: int) -> list[objects.Claim] | None:
+    """Record that a host tells what it told last: one UPDATE and one SELECT.
+
+    Nobody but syncs changes what they write of a device that is plugged in. That all these devices are
+    recorded as such is checked nevertheless, because rows may be deleted by hand.
+
+    :param digest: of all that the agent tells.
+    :param plugged: how many devices it tells of.
+    :returns: what is wanted of every known device of the host; None if it told something else last, or a
+        conductor of RPC 1.0 has changed the rows since
+    """
+    now = timeutils.utcnow()
+    statement = (
+        sa.update(models.Host)
+        .where(
+            models.Host.host == host,
+            models.Host.digest == digest,
+            models.Host.last_seen == models.Host.digested_at,
+        )
+        .values(last_seen=now, digested_at=now)
+    )
+    with db.writer() as session:
+        if session.connection().execute(statement).rowcount != 1:
+            return None
+        rows: Sequence[Any] = session.connection().execute(_CLAIMS.where(models.Device.host == host)).all()
+    if sum(row.present for row in rows) != plugged:
+        return None
+    return [states.claim_of(row) for row in rows]
 
 
 @retried
@@ -39,48 +87,76 @@ def sync_host(
     version: str,
     devices: Iterable[objects.Device],
     problems: Iterable[str] = (),
+    servers: Mapping[str, bool] | None = None,
+    digest: str | None = None,
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
     :param devices: no two of the same identity.
     :param problems: what the operator of the host has to mend, a line each.
+    :param servers: UUID -> whether it runs, of all servers that have a domain there; None: nobody knows.
+    :param digest: of all that the agent told, for `sync_unchanged`.
     :returns: what is wanted of every known device of the host
     """
     with db.writer() as session:
-        # Locked first, so that two syncs of one host come one after the other.
-        seen = session.get(models.Host, host, with_for_update=True)
-        if seen is None:
-            seen = models.Host(host=host)
-            session.add(seen)
-        seen.hypervisor, seen.version, seen.last_seen = hypervisor, version, timeutils.utcnow()
-        seen.problems = "\n".join(problems)
-        session.flush()
+        _record_host(
+            session,
+            host,
+            hypervisor=hypervisor,
+            version=version,
+            problems="\n".join(problems),
+            digest=digest,
+        )
         rows = {
             row.identity: row
             for row in session.scalars(
                 sa.select(models.Device).where(models.Device.host == host).with_for_update()
             )
         }
-        absent = dict(rows)
         before = {identity: events.Moment.of(row) for identity, row in rows.items()}
-        for device in devices:
-            absent.pop(device.identity, None)
-            row = rows.get(device.identity)
-            if row is None:
-                row = rows[device.identity] = models.Device(host=host, enabled=True)
-                session.add(row)
-            states.plug(row, device)
-        for row in absent.values():
-            states.unplug(row)
-        session.flush()
-        for identity, row in rows.items():
-            events.record(session, row, before.get(identity))
+        _record_devices(session, host, rows, devices)
+        events.record_many(session, [(row, before.get(identity)) for identity, row in rows.items()])
+        if servers is not None:
+            instances.store(session, host, servers)
         for row in _surplus(list(rows.values())):
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
             del rows[row.identity]
             events.forget(session, row.id)
             session.delete(row)
         return [states.claim_of(row) for row in rows.values()]
+
+
+def _record_host(session: orm.Session, host: str, **values: Any) -> None:
+    """Write the row of a host.
+
+    That comes before all else in a transaction, so that two syncs of one host come one after the other.
+    """
+    now = timeutils.utcnow()
+    values |= {"last_seen": now, "digested_at": now}
+    connection = session.connection()
+    known = sa.update(models.Host).where(models.Host.host == host).values(**values)
+    if connection.execute(known).rowcount == 0:
+        connection.execute(sa.insert(models.Host).values(host=host, **values))
+
+
+def _record_devices(
+    session: orm.Session, host: str, rows: dict[str, models.Device], devices: Iterable[objects.Device]
+) -> None:
+    """Write what is plugged in and what is not.
+
+    :param rows: identity -> row, of all known devices of the host; those that are new are added.
+    """
+    absent = dict(rows)
+    for device in devices:
+        absent.pop(device.identity, None)
+        row = rows.get(device.identity)
+        if row is None:
+            row = rows[device.identity] = models.Device(host=host, enabled=True)
+            session.add(row)
+        states.plug(row, device)
+    for row in absent.values():
+        states.unplug(row)
+    session.flush()
 
 
 def _surplus(rows: Sequence[models.Device]) -> list[models.Device]:
@@ -95,6 +171,8 @@ def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -
     """Record what became of claims on a host; what answers no claim of that host changes nothing."""
     by_id = {outcome.device_id: outcome for outcome in outcomes}
     with db.writer() as session:
+        # As a sync does, or each may lock a device that the other wants next.
+        session.execute(sa.select(models.Host.host).where(models.Host.host == host).with_for_update())
         rows = session.scalars(
             sa.select(models.Device)
             .where(models.Device.host == host, models.Device.id.in_(by_id))

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -72,10 +73,15 @@ class Server:
     def _log(self) -> str:
         return (self._directory / "log").read_text(errors="replace")
 
-    def _execute(self, statement: str) -> None:
+    def deadlocks(self) -> int:
+        """How many there have been since the start."""
+        raise NotImplementedError
+
+    def _execute(self, statement: str) -> list[sa.Row[Any]]:
         engine = sa.create_engine(self._url(), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:
-            connection.execute(sa.text(statement))
+            result = connection.execute(sa.text(statement))
+            return list(result) if result.returns_rows else []
 
     def _url(self, name: str | None = None) -> str:
         raise NotImplementedError
@@ -97,6 +103,11 @@ class MariaDB(Server):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         )
+
+    def deadlocks(self) -> int:
+        """As `Server.deadlocks`."""
+        [(_, value)] = self._execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return int(value)
 
     def _command(self) -> list[str | Path]:
         return [
@@ -140,6 +151,11 @@ class PostgreSQL(Server):
             "--auth=trust",
             "--no-sync",
         )
+
+    def deadlocks(self) -> int:
+        """As `Server.deadlocks`."""
+        [(value,)] = self._execute("SELECT sum(deadlocks) FROM pg_stat_database")
+        return int(value)
 
     def _command(self) -> list[str | Path]:
         return [
