@@ -406,14 +406,3 @@ def hosts_up(db: Database, up: Window, names: Collection[str] | None = None) -> 
         statement = statement.where(models.Host.host.in_(names))
     with db.reader() as session:
         return set(session.scalars(statement))
-
-
-def count_devices(db: Database) -> dict[str, dict[str, int]]:
-    """How many devices are in which state, by host."""
-    columns = (models.Device.host, models.Device.state)
-    statement = sa.select(*columns, sa.func.count()).group_by(*columns)
-    counts: dict[str, dict[str, int]] = {}
-    with db.reader() as session:
-        for name, state, count in session.execute(statement):
-            counts.setdefault(name, {})[state] = count
-    return counts

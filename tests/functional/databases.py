@@ -77,6 +77,10 @@ class Server:
         """How many there have been since the start."""
         raise NotImplementedError
 
+    def lock_waits(self) -> int:
+        """How many transactions wait for a lock now."""
+        raise NotImplementedError
+
     def _execute(self, statement: str) -> list[sa.Row[Any]]:
         engine = sa.create_engine(self._url(), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:
@@ -107,6 +111,12 @@ class MariaDB(Server):
     def deadlocks(self) -> int:
         """As `Server.deadlocks`."""
         [(_, value)] = self._execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return int(value)
+
+    def lock_waits(self) -> int:
+        """As `Server.lock_waits`."""
+        statement = "SELECT count(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'"
+        [(value,)] = self._execute(statement)
         return int(value)
 
     def _command(self) -> list[str | Path]:
@@ -155,6 +165,11 @@ class PostgreSQL(Server):
     def deadlocks(self) -> int:
         """As `Server.deadlocks`."""
         [(value,)] = self._execute("SELECT sum(deadlocks) FROM pg_stat_database")
+        return int(value)
+
+    def lock_waits(self) -> int:
+        """As `Server.lock_waits`."""
+        [(value,)] = self._execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         return int(value)
 
     def _command(self) -> list[str | Path]:
