@@ -7,7 +7,7 @@ lock or the condition that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,20 @@ WRITE_DEVICE = r"UPDATE host_usb_devices"
 
 
 class Contest:
-    """One stick on one host, which two want to change at once."""
+    """One stick on one host, which two want to change at once.
 
-    def __init__(self, server: MariaDB | PostgreSQL, directory: Path) -> None:
+    :param server: on which the database is; None where nobody meets.
+    """
+
+    def __init__(self, world: World, server: MariaDB | PostgreSQL | None = None) -> None:
         self._server = server
-        self.world = World(server.create_database(), directory)
-        self.db = self.world.db
-        self.world.sync(STICK1={})
-        self.id = self.world.device_id("STICK1")
+        self.world = world
+        self.db = world.db
+        world.sync(STICK1={})
+        self.id = world.device_id("STICK1")
 
     def meet(self, first: Callable[[], Any], statement: str, second: Callable[[], Any]) -> Met:
+        assert self._server is not None
         return meet(self._server, self.db.engine(), first, statement, second)
 
     @property
@@ -60,9 +64,10 @@ class Contest:
 
 
 @pytest.fixture(params=["mariadb", "postgresql"])
-def contest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Contest]:
+def contest(request: pytest.FixtureRequest, tmp_path: Path) -> Contest:
     """A stick that is free, on a database that can do two things at once."""
-    return Contest(request.getfixturevalue(request.param), tmp_path)
+    server = request.getfixturevalue(request.param)
+    return Contest(World(server.create_database(), tmp_path), server)
 
 
 def test_two_syncs_of_one_host_come_one_after_the_other(contest: Contest) -> None:
@@ -160,6 +165,18 @@ def test_a_report_is_not_overwritten_by_where_the_server_was(contest: Contest) -
     assert contest.row.state == State.ATTACHED
 
 
+def test_where_a_server_was_says_nothing_of_a_later_claim(world: World) -> None:
+    """Not even where that looks the same."""
+    contest = Contest(world)
+    contest.claim()
+    claim = contest.row
+    contest.give_up()
+    contest.report(State.AVAILABLE, generation=2)
+    contest.claim()
+    queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED)
+    assert (contest.row.state, contest.row.generation) == (State.ATTACHING, 3)
+
+
 def test_a_device_is_not_forgotten_while_it_is_plugged_in(contest: Contest) -> None:
     contest.world.sync()
     met = contest.meet(
@@ -210,9 +227,7 @@ CHANGES: dict[str, tuple[Change, dict[str, Any]]] = {
 )
 def test_every_condition_of_a_change_counts(world: World, name: str, different: dict[str, Any]) -> None:
     """Each by itself, whatever the others say: rows may be written by programs of other versions."""
-    world.sync(STICK1={})
-    contest = Contest.__new__(Contest)
-    contest.world, contest.db, contest.id = world, world.db, world.device_id("STICK1")
+    contest = Contest(world)
     change, before = CHANGES[name]
 
     def prepare(values: dict[str, Any]) -> None:
