@@ -103,6 +103,7 @@ class MariaDB(Server):
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self._directory}/data",
+            self._tmpdir(),
             f"--user={getpass.getuser()}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
@@ -110,8 +111,8 @@ class MariaDB(Server):
 
     def deadlocks(self) -> int:
         """As `Server.deadlocks`."""
-        [(_, value)] = self._execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
-        return int(value)
+        [row] = self._execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return int(row.Value)
 
     def lock_waits(self) -> int:
         """As `Server.lock_waits`."""
@@ -119,12 +120,18 @@ class MariaDB(Server):
         [(value,)] = self._execute(statement)
         return int(value)
 
+    def _tmpdir(self) -> str:
+        """Of its own: MariaDB, when it starts, deletes the temporary tables that it finds, and gives up if
+        another does so at the same moment."""
+        return f"--tmpdir={self._directory}"
+
     def _command(self) -> list[str | Path]:
         return [
             "/usr/sbin/mariadbd",
             "--no-defaults",
             f"--user={getpass.getuser()}",
             f"--datadir={self._directory}/data",
+            self._tmpdir(),
             f"--socket={self._directory}/socket",
             f"--pid-file={self._directory}/pid",
             "--skip-networking",
