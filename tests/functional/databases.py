@@ -81,6 +81,10 @@ class Server:
         """How many transactions wait for a lock now."""
         raise NotImplementedError
 
+    def cut(self, connection: Any) -> None:
+        """End a connection of psycopg2 or PyMySQL from the other side."""
+        raise NotImplementedError
+
     def _execute(self, statement: str) -> list[sa.Row[Any]]:
         engine = sa.create_engine(self._url(), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:
@@ -119,6 +123,10 @@ class MariaDB(Server):
         statement = "SELECT count(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'"
         [(value,)] = self._execute(statement)
         return int(value)
+
+    def cut(self, connection: Any) -> None:
+        """As `Server.cut`."""
+        self._execute(f"KILL {connection.thread_id()}")
 
     def _tmpdir(self) -> str:
         """Of its own: MariaDB, when it starts, deletes the temporary tables that it finds, and gives up if
@@ -178,6 +186,10 @@ class PostgreSQL(Server):
         """As `Server.lock_waits`."""
         [(value,)] = self._execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         return int(value)
+
+    def cut(self, connection: Any) -> None:
+        """As `Server.cut`."""
+        self._execute(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
 
     def _command(self) -> list[str | Path]:
         return [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -127,17 +128,20 @@ def test_after_a_conductor_of_rpc_1_0_a_sync_is_worked_through(every_world: Worl
     every_world.sync(STICK1={})
     device_id = every_world.device_id("STICK1")
     with every_world.db.engine().begin() as connection:
-        # As it does at a sync in which the device is unplugged.
+        # As it does at a sync in which the host uses the device, which has another number now.
         connection.execute(sa.update(models.Host).values(last_seen=timeutils.utcnow()))
         connection.execute(
             sa.update(models.Device).values(
-                present=False, state=State.UNAVAILABLE, state_reason="unplugged", bus=9
+                blocked_reason="used by the host: swap space",
+                state=State.UNAVAILABLE,
+                state_reason="used by the host: swap space",
+                device=99,
             )
         )
     [claim] = every_world.sync(STICK1={})
     row = queries.device(every_world.db, device_id)
     assert row is not None
-    assert (row.present, row.bus, claim["state"]) == (True, 2, State.AVAILABLE)
+    assert (row.device, row.blocked_reason, claim["state"]) == (2, None, State.AVAILABLE)
 
 
 def test_after_a_conductor_of_another_version_a_sync_is_worked_through(
@@ -177,6 +181,27 @@ def test_a_device_is_forgotten_and_comes_back(every_world: World) -> None:
     assert every_world.request("admin", "DELETE", f"/v1/devices/{device_id}").status_int == 204
     assert len(every_world.sync(STICK1={})) == 1
     assert len(every_world.sync(STICK1={}, STICK2={})) == 2
+
+
+def test_of_too_many_devices_the_oldest_are_forgotten(
+    every_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those whose name comes first, in either direction."""
+    ages = {"STICK3": 3, "STICK1": 2, "STICK4": 1}
+    every_world.sync(**{stick: {} for stick in ages})
+    with every_world.db.engine().begin() as connection:
+        for stick, days in ages.items():
+            created = timeutils.utcnow() - datetime.timedelta(days=days)
+            row = models.Device.serial == stick
+            connection.execute(sa.update(models.Device).where(row).values(created_at=created))
+    for most, left in ((3, {"STICK1", "STICK4", "STICK2"}), (2, {"STICK4", "STICK2"})):
+        monkeypatch.setattr(queries, "_ROWS_PER_HOST", most)
+        every_world.sync(STICK2={"device": most})
+        assert _known(every_world) == left
+
+
+def _known(world: World) -> set[str]:
+    return {row.serial for row in queries.devices(world.db)}
 
 
 def test_what_is_no_list_is_no_repetition_of_anything(world: World) -> None:
