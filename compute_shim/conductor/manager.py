@@ -9,7 +9,7 @@ import oslo_messaging
 
 from compute_shim import rpc
 from compute_shim.conductor import records
-from compute_shim.db import queries
+from compute_shim.db import queries, syncs
 from compute_shim.db.api import Database
 
 
@@ -44,7 +44,7 @@ class Manager:
         host = records.host(host)
         digest = records.digest(hypervisor, version, devices, problems, servers)
         plugged = len(devices) if isinstance(devices, list) else 0
-        claims = queries.sync_unchanged(self._db, host, digest, plugged)
+        claims = syncs.unchanged(self._db, host, digest, plugged)
         if claims is None:
             claims = queries.sync_host(
                 self._db,

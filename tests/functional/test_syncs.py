@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from oslo_utils import timeutils
 
 from compute_shim.conductor import records
-from compute_shim.db import models, queries
+from compute_shim.db import models, queries, syncs
 from compute_shim.objects import ReasonCode, State
 from tests.functional import statements
 from tests.functional.world import SERVERS, STICKS, World
@@ -195,7 +195,7 @@ def test_of_too_many_devices_the_oldest_are_forgotten(
             row = models.Device.serial == stick
             connection.execute(sa.update(models.Device).where(row).values(created_at=created))
     for most, left in ((3, {"STICK1", "STICK4", "STICK2"}), (2, {"STICK4", "STICK2"})):
-        monkeypatch.setattr(queries, "_ROWS_PER_HOST", most)
+        monkeypatch.setattr(syncs, "_ROWS_PER_HOST", most)
         every_world.sync(STICK2={"device": most})
         assert _known(every_world) == left
 
