@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from oslo_log import log
 
+from compute_shim.agent import metrics
 from compute_shim.agent.planner import Attach, Detach, Reset
 from compute_shim.hypervisor.base import (
     Domain,
@@ -48,9 +49,10 @@ def execute(
     for action in actions:
         try:
             if isinstance(action, Detach):
-                domain = driver.detach(
-                    action.server_id, action.device_id, live=action.live, config=action.config
-                )
+                with metrics.detach_seconds.time():
+                    domain = driver.detach(
+                        action.server_id, action.device_id, live=action.live, config=action.config
+                    )
             else:
                 domain = _attach(action, driver, look_again)
         except HypervisorUnavailable:
@@ -74,7 +76,8 @@ def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Devic
         raise HypervisorError(ReasonCode.DEVICE_GONE)
     if device.blocked is not None:
         raise HypervisorError(device.blocked.code, device.blocked.details)
-    return driver.attach(action.server_id, action.device_id, device)
+    with metrics.attach_seconds.time():
+        return driver.attach(action.server_id, action.device_id, device)
 
 
 def reset(

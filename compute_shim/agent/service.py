@@ -12,11 +12,13 @@ import pyudev
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import rpc, wire
+from compute_shim import bus, metrics, rpc, wire
 from compute_shim.agent import device_spec
+from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.courier import Courier
 from compute_shim.agent.survey import Survey
+from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
 from compute_shim.objects import Claim
 
@@ -40,20 +42,21 @@ class Endpoint:
         self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False)
 
 
-def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
-    """Keep this host matching its claims until the event is set.
+def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
+    """Keep this host matching its claims until the program is to end.
 
     :raises device_spec.InvalidDeviceSpec: a rule cannot be read
+    :raises compute_shim.daemon.CannotServe: the message bus refuses us
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
     survey = Survey(device_spec.parse(conf.usb.device_spec))
-    if not conf.usb.device_spec:
-        LOG.warning("[usb] device_spec is not set: no device of this host is offered")
-    bus = rpc.transport(conf)
-    courier = Courier(rpc.ConductorClient(bus, conf.host, conf.upgrade_levels.conductor), interval)
+    transport = bus.connect(conf)
+    courier = Courier(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
     agent = Agent(driver, survey, courier, look_interval)
-    server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
+    endpoint = rpc.server(transport, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
+    # Its start waits for the message bus, without which the host must be looked after as well.
+    server = bus.RpcServer(endpoint, "conductor and API", conf, daemon)
     threads = [
         threading.Thread(target=agent.run, name="agent"),
         threading.Thread(
@@ -61,19 +64,40 @@ def run(conf: cfg.ConfigOpts, driver: Driver, stop: threading.Event) -> None:
             name="courier",
             args=(lambda claims: agent.claims_arrived(claims, complete=True),),
         ),
-        # Starting waits for the message bus, without which the host must be looked after as well.
-        threading.Thread(target=server.start, name="rpc", daemon=True),
     ]
+    daemon.announce()
+    _warn_of_no_rule(conf)
+    metrics.serve(conf, agent_metrics.registry())
     _watch_udev(agent)
     for thread in threads:
         thread.start()
-    stop.wait()
-    LOG.info("Stopping")
-    agent.stop()
-    courier.stop()
-    for thread in threads[:2]:
-        thread.join()
-    driver.close()
+    server.start()
+    try:
+        daemon.wait(lambda: _reload_rules(conf, survey, agent))
+    finally:
+        agent.stop()
+        courier.stop()
+        for thread in threads:
+            thread.join()
+        driver.close()
+
+
+def _warn_of_no_rule(conf: cfg.ConfigOpts) -> None:
+    if not conf.usb.device_spec:
+        LOG.warning("[usb] device_spec is not set: no device of this host is offered")
+
+
+def _reload_rules(conf: cfg.ConfigOpts, survey: Survey, agent: Agent) -> None:
+    """Take the rules that the configuration has now; keep the old ones if one of them cannot be read."""
+    try:
+        rules = device_spec.parse(conf.usb.device_spec)
+    except device_spec.InvalidDeviceSpec as error:
+        LOG.error("The rules for devices stay as they were: %s", error)
+        return
+    LOG.info("Rules of [usb] device_spec: %s", len(rules))
+    _warn_of_no_rule(conf)
+    survey.use(rules)
+    agent.devices_changed()
 
 
 def _watch_udev(agent: Agent) -> None:

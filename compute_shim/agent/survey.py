@@ -20,6 +20,10 @@ class Survey:
         self._rules = rules
         self._ports: dict[str, str] = {}
 
+    def use(self, rules: list[device_spec.Rule]) -> None:
+        """Judge by other rules from the next look on. May be called by any thread."""
+        self._rules = rules
+
     def look(self, claims: Collection[Claim]) -> list[Device]:
         """All devices that are offered, and those known from before that no longer may be.
 

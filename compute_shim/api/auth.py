@@ -10,6 +10,7 @@ import webob.dec
 from keystonemiddleware import auth_token
 from oslo_config import cfg
 from oslo_context import context as oslo_context
+from oslo_middleware import request_id
 
 from compute_shim.api.call import CONTEXT
 
@@ -39,3 +40,22 @@ def context(application: Any, conf: cfg.ConfigOpts) -> Any:
         return application
 
     return add
+
+
+def forget_last_caller(application: Any, conf: cfg.ConfigOpts) -> Any:
+    """Middleware that gives a request a context of its own before anybody knows who asks.
+
+    oslo.log writes the context of the thread into each line; without this, that of the request before would
+    stay until `context` replaces it, and stand in what keystonemiddleware says of a bad token.
+    """
+
+    @webob.dec.wsgify
+    def replace(request: webob.Request) -> Any:
+        environ = request.environ
+        oslo_context.RequestContext(
+            request_id=environ.get(request_id.ENV_REQUEST_ID),
+            global_request_id=environ.get(request_id.GLOBAL_REQ_ID),
+        )
+        return application
+
+    return replace

@@ -7,13 +7,11 @@ from typing import Any
 
 import microversion_parse.middleware
 import oslo_middleware
-import webob
-import webob.dec
 from oslo_config import cfg
 from oslo_policy import policy
 
 from compute_shim import policies
-from compute_shim.api import auth, errors, microversion
+from compute_shim.api import auth, errors, health, microversion
 from compute_shim.api.application import Application
 from compute_shim.api.call import Compute, Nudger, Service
 from compute_shim.db.api import Database
@@ -29,17 +27,6 @@ def negotiation(application: Any, conf: cfg.ConfigOpts) -> Any:
     )
 
 
-def healthcheck(application: Any, conf: cfg.ConfigOpts) -> Any:
-    """Tell load balancers that we are here."""
-    answer = oslo_middleware.Healthcheck(None, conf)
-
-    @webob.dec.wsgify
-    def choose(request: webob.Request) -> Any:
-        return answer if request.environ["PATH_INFO"] == "/healthcheck" else application
-
-    return choose
-
-
 def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) -> Any:
     """The WSGI application."""
     enforcer = policy.Enforcer(conf)
@@ -51,8 +38,10 @@ def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) ->
         auth.context,
         auth.keystone,
         oslo_middleware.RequestBodySizeLimiter,
-        healthcheck,
         errors.Errors,
+        health.healthcheck,
+        health.deep(db),
+        auth.forget_last_caller,
         oslo_middleware.RequestId,
         oslo_middleware.HTTPProxyToWSGI,
     ):

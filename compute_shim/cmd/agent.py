@@ -3,30 +3,32 @@
 
 import sys
 
-from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+from compute_shim.cmd import extras
 
-# isort: split
-from oslo_config import cfg
-from oslo_log import log
+_NAME = "usb-shim-agent"
 
-from compute_shim import conf as configuration
-from compute_shim.agent import device_spec, service
-from compute_shim.cmd import signals
-from compute_shim.hypervisor.base import UnsafeHost, UnsupportedHypervisor
-from compute_shim.hypervisor.libvirt.drivers import driver
+with extras.needed_by(_NAME, "compute"):
+    from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+
+    # isort: split
+    from oslo_config import cfg
+
+    from compute_shim.agent import device_spec, service
+    from compute_shim.cmd import program
+    from compute_shim.daemon import Daemon
+    from compute_shim.hypervisor.base import UnsafeHost, UnsupportedHypervisor
+    from compute_shim.hypervisor.libvirt.drivers import driver
 
 
 def main() -> int:
     """Run the agent until SIGTERM or SIGINT."""
-    stop = signals.stop_event()
-    try:
-        conf = configuration.load()
-        log.setup(conf, configuration.PROJECT)
-        service.run(conf, driver(conf.libvirt.connection_uri), stop)
-    except (cfg.Error, device_spec.InvalidDeviceSpec, UnsafeHost, UnsupportedHypervisor) as error:
-        print(f"usb-shim-agent: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return program.serve(
+        _NAME, _run, refusals=(device_spec.InvalidDeviceSpec, UnsafeHost, UnsupportedHypervisor)
+    )
+
+
+def _run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
+    service.run(conf, driver(conf.libvirt.connection_uri), daemon)
 
 
 if __name__ == "__main__":

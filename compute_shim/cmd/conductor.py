@@ -3,32 +3,30 @@
 
 import sys
 
-from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+from compute_shim.cmd import extras
 
-# isort: split
-from keystoneauth1 import exceptions as ks_exceptions
-from oslo_config import cfg
-from oslo_log import log
+_NAME = "usb-shim-conductor"
 
-from compute_shim import conf as configuration
-from compute_shim.cmd import signals
-from compute_shim.conductor import service
-from compute_shim.conf import database, nova
+with extras.needed_by(_NAME, "service"):
+    from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+
+    # isort: split
+    from keystoneauth1 import exceptions as ks_exceptions
+
+    from compute_shim.cmd import program
+    from compute_shim.conductor import service
+    from compute_shim.conf import database, nova
+    from compute_shim.db import readiness
 
 
 def main() -> int:
     """Run the conductor until SIGTERM or SIGINT."""
-    stop = signals.stop_event()
-    try:
-        conf = configuration.load()
-        database.register(conf)
-        nova.register(conf)
-        log.setup(conf, configuration.PROJECT)
-        service.run(conf, stop)
-    except (cfg.Error, ks_exceptions.AuthPluginException) as error:
-        print(f"usb-shim-conductor: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return program.serve(
+        _NAME,
+        service.run,
+        register=(database.register, nova.register),
+        refusals=(ks_exceptions.AuthPluginException, readiness.Refused),
+    )
 
 
 if __name__ == "__main__":

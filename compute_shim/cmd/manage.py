@@ -8,14 +8,20 @@ usb-shim-manage db version    print the schema's revision
 import sys
 from typing import Any
 
-from oslo_config import cfg
-from oslo_db import exception as db_exception
-from oslo_log import log
+from compute_shim.cmd import extras
 
-from compute_shim import conf as configuration
-from compute_shim.conf import database
-from compute_shim.db import migrations
-from compute_shim.db.api import Database
+_NAME = "usb-shim-manage"
+
+with extras.needed_by(_NAME, "service"):
+    from alembic.util import CommandError
+    from oslo_config import cfg
+    from oslo_db import exception as db_exception
+    from sqlalchemy import exc as sqlalchemy_exception
+
+    from compute_shim.cmd import program
+    from compute_shim.conf import database
+    from compute_shim.db import migrations, readiness
+    from compute_shim.db.api import Database
 
 
 def _sync(db: Database) -> None:
@@ -35,16 +41,18 @@ def _add_commands(subparsers: Any) -> None:
 def main() -> int:
     """Do what the command line says."""
     command = cfg.SubCommandOpt("command", title="commands", handler=_add_commands)
-    try:
-        conf = configuration.load(prepare=lambda conf: conf.register_cli_opt(command))
-        database.register(conf)
-        conf.set_default("use_stderr", True)  # the answer alone is on stdout
-        log.setup(conf, configuration.PROJECT)
-        conf.command.run(Database(conf))
-    except (cfg.Error, db_exception.DBError) as error:
-        print(f"usb-shim-manage: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return program.run(
+        _NAME,
+        lambda conf: conf.command.run(readiness.database(conf)),
+        register=(database.register, program.log_to_stderr),
+        prepare=lambda conf: conf.register_cli_opt(command),
+        refusals=(
+            readiness.Refused,
+            CommandError,
+            db_exception.DBError,
+            sqlalchemy_exception.SQLAlchemyError,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -3,21 +3,25 @@
 
 import sys
 
-from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+from compute_shim.cmd import extras
 
-# isort: split
-from keystonemiddleware import opts as keystone_opts
-from oslo_config import cfg
-from oslo_db import exception as db_exception
-from oslo_log import log
-from oslo_upgradecheck import upgradecheck
-from sqlalchemy import exc as sqlalchemy_exception
+_NAME = "usb-shim-status"
 
-from compute_shim import conf as configuration
-from compute_shim import liveness, rpc
-from compute_shim.conf import database
-from compute_shim.db import migrations, queries
-from compute_shim.db.api import Database
+with extras.needed_by(_NAME, "service"):
+    from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
+
+    # isort: split
+    from keystonemiddleware import opts as keystone_opts
+    from oslo_config import cfg
+    from oslo_db import exception as db_exception
+    from oslo_upgradecheck import upgradecheck
+    from sqlalchemy import exc as sqlalchemy_exception
+
+    from compute_shim import liveness, rpc
+    from compute_shim.cmd import program
+    from compute_shim.conf import database
+    from compute_shim.db import migrations, queries
+    from compute_shim.db.api import Database
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -101,21 +105,25 @@ def _failure(details: str) -> upgradecheck.Result:
 def main() -> int:
     """Print what was found; the exit code is 0 for all well, 1 for warnings, 2 for failures."""
     checks = Checks()
-    try:
-        checks.conf = configuration.load(
-            prepare=lambda conf: upgradecheck.register_cli_options(conf, checks),
-        )
-    except cfg.Error as error:
-        print(f"usb-shim-status: {error}", file=sys.stderr)
-        return 2
-    database.register(checks.conf)
-    # A database that is away is an answer, too.
-    checks.conf.set_override("max_retries", 1, group=database.GROUP)
+    return program.run(
+        _NAME,
+        lambda conf: _check(conf, checks),
+        register=(database.register, _register_keystone, program.log_to_stderr),
+        prepare=lambda conf: upgradecheck.register_cli_options(conf, checks),
+        failure=upgradecheck.Code.FAILURE,
+    )
+
+
+def _register_keystone(conf: cfg.ConfigOpts) -> None:
     for group, options in keystone_opts.list_auth_token_opts():
-        checks.conf.register_opts(options, group=group)
-    checks.conf.set_default("use_stderr", True)  # the answer alone is on stdout
-    log.setup(checks.conf, configuration.PROJECT)
-    return upgradecheck.run(checks.conf)
+        conf.register_opts(options, group=group)
+
+
+def _check(conf: cfg.ConfigOpts, checks: Checks) -> int:
+    checks.conf = conf
+    # A database that is away is an answer, too.
+    conf.set_override("max_retries", 1, group=database.GROUP)
+    return upgradecheck.run(conf)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import threading
 
-import oslo_messaging
 from futurist import periodics
+from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import liveness, rpc
+from compute_shim import bus, exception, liveness, metrics, rpc
+from compute_shim.conductor import metrics as conductor_metrics
 from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.conductor.manager import Manager
-from compute_shim.db import queries
+from compute_shim.conf import database
+from compute_shim.daemon import CannotServe, Daemon
+from compute_shim.db import queries, readiness
 from compute_shim.db.api import Database
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
@@ -22,49 +25,79 @@ LOG = log.getLogger(__name__)
 
 # Seconds for what is being done when we are stopped. What is cut off is repeated at the next sync.
 _GRACE = 10
+# Seconds between two tries to reach a database that is away.
+_DATABASE_INTERVAL = 5
 
 
-def run(conf: cfg.ConfigOpts, stop: threading.Event) -> None:
-    """Serve agents until the event is set.
+def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
+    """Serve agents until the program is to end.
 
     :raises oslo_config.cfg.Error: an option that is needed is not set
+    :raises CannotServe: the database or the message bus refuses us
+    :raises compute_shim.db.readiness.Refused: the database's URL cannot be used
     """
-    db = Database(conf)
-    bus = rpc.transport(conf)
-    server = rpc.server(bus, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
-    # Starting waits for the message bus, and must not keep us from being stopped.
-    started = threading.Event()
-    serving = threading.Thread(target=_serve, args=(server, started, stop), name="rpc", daemon=True)
-    serving.start()
-    periodic = _periodic(conf, db, bus)
-    if periodic is not None:
-        threading.Thread(target=periodic.start, name="periodic", daemon=True).start()
-    stop.wait()
-    LOG.info("Stopping")
-    if started.is_set():
-        serving.join(_GRACE)
+    # We wait for the database ourselves, where we can be stopped and say which one it is.
+    conf.set_override("max_retries", 0, group=database.GROUP)
+    db = readiness.database(conf)
+    transport = bus.connect(conf)
+    endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
+    server = bus.RpcServer(endpoint, "agents", conf, daemon)
+    periodic = _periodic(conf, db, transport)
+    daemon.announce()
+    metrics.serve(conf, conductor_metrics.registry(conf, db))
+
+    def start() -> None:
+        if _database_is_ready(conf, db, daemon):
+            server.start()
+            if periodic is not None:
+                periodic.start()
+
+    threading.Thread(target=start, name="start", daemon=True).start()
+    daemon.wait()
+    server.finish(_GRACE)
 
 
-def _serve(
-    server: oslo_messaging.MessageHandlingServer, started: threading.Event, stop: threading.Event
-) -> None:
-    server.start()
-    started.set()
-    LOG.info("Serving agents")
-    stop.wait()
-    server.stop()
-    server.wait()
+def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bool:
+    """Wait until the database can be used; False if the program is to end first."""
+    address = readiness.address(conf)
+    while not daemon.stopping.is_set():
+        try:
+            readiness.check(db)
+            return True
+        except readiness.Unusable as error:
+            found = error
+        text = f"Database {address}: {found} {found.details}".strip()
+        if isinstance(found, readiness.Refused):
+            daemon.fail(CannotServe(text))
+            return False
+        LOG.warning("%s Next try in %s s.", text, _DATABASE_INTERVAL)
+        daemon.stopping.wait(_DATABASE_INTERVAL)
+    return False
 
 
-def _periodic(conf: cfg.ConfigOpts, db: Database, bus: object) -> periodics.PeriodicWorker | None:
+def _periodic(conf: cfg.ConfigOpts, db: Database, transport: object) -> periodics.PeriodicWorker | None:
     nova = Nova(conf)
     auth = nova.service_auth()
     if auth is None:
         LOG.warning("[nova] has no credentials: devices of deleted servers are not given back")
         return None
+    threading.Thread(target=_check_credentials, args=(nova, auth), name="nova", daemon=True).start()
     interval = conf.conductor.deleted_server_interval
-    nudger = Nudger(db, rpc.AgentClient(bus, conf.upgrade_levels.agent))
+    nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
     look = AbsentServers(
         db, nova, auth, nudger, lambda: queries.hosts_up(db, liveness.Window.now(conf)), interval
     )
     return periodics.PeriodicWorker([(periodics.periodic(interval)(look), (), {})])
+
+
+def _check_credentials(nova: Nova, auth: ks_plugin.BaseAuthPlugin) -> None:
+    """Log whether Nova takes our credentials; agents are served without them as well."""
+    try:
+        nova.sees_all_projects(auth)
+    except exception.Unauthorized:
+        LOG.error(
+            "The credentials of [nova] are refused. Until they are corrected, devices of deleted servers are"
+            " not given back."
+        )
+    except exception.ApiError as error:
+        LOG.warning("The credentials of [nova] cannot be checked now: %s", error)

@@ -7,16 +7,18 @@ itself, so that no host needs the libraries of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim.conf import agent, api, base, conductor, libvirt, upgrade_levels, usb
+from compute_shim.conf import agent, api, base, conductor, libvirt, metrics, upgrade_levels, usb
 
 PROJECT = "usb-shim"
 
-_OWN = (base, api, usb, agent, libvirt, conductor, upgrade_levels)
+_OWN = (base, api, usb, agent, libvirt, conductor, upgrade_levels, metrics)
 
 
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
@@ -45,3 +47,24 @@ def load(
     prepare(conf)
     conf(None if argv is None else list(argv), project=PROJECT, version=version)
     return conf
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Read every option that is registered: oslo.config looks at a value only when somebody asks for it.
+
+    :raises oslo_config.cfg.Error: a value is not one that the option takes
+    """
+    for name in conf:
+        value = _read(conf, name, "DEFAULT")
+        if isinstance(value, cfg.ConfigOpts.GroupAttr):
+            for option in value:
+                _read(value, option, name)
+
+
+def _read(options: Mapping[str, Any], name: str, group: str) -> Any:
+    try:
+        return options[name]
+    except cfg.ConfigSourceValueError as error:
+        # It names the file as LocationInfo(location=..., detail='/etc/usb-shim/usb-shim.conf').
+        text = re.sub(r"LocationInfo\(.*?detail='(.*?)'\)", r"\1", str(error))
+        raise cfg.ConfigFileValueError(f"[{group}] {name}: {text}. Correct it.") from None

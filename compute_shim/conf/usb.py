@@ -8,6 +8,7 @@ OPTS = [
     cfg.MultiStrOpt(
         "device_spec",
         default=[],
+        mutable=True,
         help="""
 Which USB devices of this compute host may be given to instances. Without a rule none is.
 

@@ -8,35 +8,49 @@ Configuration files are those of ``OS_USB_SHIM_CONFIG_FILES`` (separated by semi
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
 # isort: split
+from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import conf as configuration
-from compute_shim import rpc
+from compute_shim import bus, rpc
 from compute_shim.api import deploy
+from compute_shim.cmd import program
 from compute_shim.conf import database, nova
-from compute_shim.db.api import Database
+from compute_shim.daemon import CannotServe, start_line
+from compute_shim.db import readiness
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
+
+LOG = log.getLogger(__name__)
+
+_NAME = "usb-shim-api"
+# gunicorn ends when a worker ends with this code; after others it starts the worker again, for ever
+# (gunicorn/arbiter.py, WORKER_BOOT_ERROR).
+_CANNOT_START = 3
 
 
 def init_application() -> Any:
     """The application, with nothing connected yet: the WSGI server may still fork.
 
-    :raises oslo_config.cfg.Error: a file is missing, or an option that is needed is not set
+    :raises SystemExit: it cannot start; stderr has the reason
     """
     files = os.environ.get("OS_USB_SHIM_CONFIG_FILES", "").split(";")
-    conf = configuration.load(f"--config-file={file.strip()}" for file in files if file.strip())
-    database.register(conf)
-    nova.register(conf)
-    log.setup(conf, configuration.PROJECT)
-    db = Database(conf)
-    agents = rpc.AgentClient(rpc.transport(conf), conf.upgrade_levels.agent)
-    return deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
+    arguments = [f"--config-file={file.strip()}" for file in files if file.strip()]
+    try:
+        conf = program.configure(_NAME, (database.register, nova.register), arguments)
+        db = readiness.database(conf)
+        agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
+        application = deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
+    except (cfg.Error, CannotServe, readiness.Refused) as error:
+        print(f"{_NAME}: {program.one_line(error)}", file=sys.stderr, flush=True)
+        raise SystemExit(_CANNOT_START) from None
+    LOG.info("%s", start_line(_NAME, conf))
+    return application
 
 
 application = init_application()

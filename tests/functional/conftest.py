@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional import databases
+from tests.functional.programs import Program
 from tests.functional.world import World, tokens
 
 KINDS = ["sqlite", "mariadb", "postgresql"]
@@ -66,3 +67,17 @@ def every_world(database_url: str, tmp_path: Path) -> Iterator[World]:
     """A small cloud on a database of every kind."""
     with tokens():
         yield World(database_url, tmp_path)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[str, str], Program]]:
+    """Starts a program (its module, its configuration), and sees to its end."""
+    started: list[Program] = []
+
+    def start_one(name: str, configuration: str) -> Program:
+        started.append(Program(name, tmp_path, configuration))
+        return started[-1]
+
+    yield start_one
+    for program in started:
+        program.remove()

@@ -6,11 +6,9 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,86 +16,47 @@ import pytest
 
 from compute_shim.db import queries
 from compute_shim.objects import State
+from tests.functional.programs import Program, create_schema
 from tests.functional.world import SERVERS, World
-
-_PATIENCE = 60
-
-
-class Conductor:
-    """``usb-shim-conductor`` with a configuration file of its own."""
-
-    def __init__(self, directory: Path, configuration: str) -> None:
-        file = directory / "conductor.conf"
-        file.write_text(configuration)
-        self._log = directory / "conductor.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "compute_shim.cmd.conductor", f"--config-file={file}"],
-                stdout=log,
-                stderr=log,
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not condition():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log
-            time.sleep(0.05)
-
-    def terminate(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_PATIENCE)
 
 
 @pytest.fixture
-def conductor(tmp_path: Path) -> Iterator[Callable[[str], Conductor]]:
-    """Starts a conductor, and sees to its end."""
-    started: list[Conductor] = []
-
-    def start(configuration: str) -> Conductor:
-        started.append(Conductor(tmp_path, configuration))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.wait()
+def conductor(start: Callable[[str, str], Program]) -> Callable[[str], Program]:
+    """Starts a conductor."""
+    return lambda configuration: start("conductor", configuration)
 
 
 def _database(directory: Path) -> str:
-    return f"[database]\nconnection = sqlite:///{directory}/usb.sqlite\n"
+    return create_schema(directory, f"sqlite:///{directory}/usb.sqlite")
 
 
 def test_the_conductor_serves_until_it_is_told_to_stop(
-    conductor: Callable[[str], Conductor], tmp_path: Path
+    conductor: Callable[[str], Program], tmp_path: Path
 ) -> None:
     running = conductor(f"[DEFAULT]\ntransport_url = fake:///\n{_database(tmp_path)}")
-    running.wait_until(lambda: "Serving agents" in running.log)
+    running.logs("Serving agents")
     assert running.terminate() == 0
     assert "devices of deleted servers are not given back" in running.log
-    assert "Traceback" not in running.log
+    assert "Traceback" not in running.log + running.errors
 
 
 def test_the_conductor_stops_while_the_message_bus_is_away(
-    conductor: Callable[[str], Conductor], tmp_path: Path
+    conductor: Callable[[str], Program], tmp_path: Path
 ) -> None:
     # Nobody listens on port 1 (tcpmux).
     running = conductor(
         f"[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n{_database(tmp_path)}"
     )
-    running.wait_until(lambda: "Connection refused" in running.log)
+    running.logs("Connection refused")
     assert running.terminate() == 0
 
 
-def test_a_conductor_without_a_database_says_so(conductor: Callable[[str], Conductor]) -> None:
+def test_a_conductor_without_a_database_says_so(conductor: Callable[[str], Program]) -> None:
     running = conductor("[DEFAULT]\ntransport_url = fake:///\n")
-    assert running.process.wait(_PATIENCE) == 1
-    assert running.log.startswith("usb-shim-conductor: ")
-    assert "[database]" in running.log
-    assert "Traceback" not in running.log
+    assert running.end() == 1
+    assert running.errors.startswith("usb-shim-conductor: ")
+    assert "[database]" in running.errors
+    assert "Traceback" not in running.log + running.errors
 
 
 class _Nova(http.server.BaseHTTPRequestHandler):
@@ -126,7 +85,7 @@ def nova() -> Iterator[str]:
 
 
 def test_the_conductor_gives_back_what_a_deleted_server_had(
-    conductor: Callable[[str], Conductor], world: World, tmp_path: Path, nova: str
+    conductor: Callable[[str], Program], world: World, tmp_path: Path, nova: str
 ) -> None:
     world.sync(STICK1={})
     device_id = world.device_id("STICK1")
@@ -175,3 +134,36 @@ def test_a_wsgi_application_without_its_file_does_not_start(tmp_path: Path) -> N
     done = _wsgi(f"{tmp_path}/missing.conf")
     assert done.returncode != 0
     assert "missing.conf" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[api]\nmax_limit = 0\n", "[api] max_limit"),
+        ("[DEFAULT]\ndebug = perhaps\n", "--debug"),
+        ("[DEFAULT]\ntransport_url = carrier-pigeon://bus/\n", "transport_url"),
+        ("[database]\nconnection = nowhere\n", "[database] connection"),
+    ],
+)
+def test_a_wsgi_application_with_a_bad_option_does_not_start(text: str, reason: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.conf", tmp_path / "two.conf"
+    one.write_text(f"[DEFAULT]\ntransport_url = fake:///\n{_database(tmp_path)}")
+    two.write_text(text)
+    done = _wsgi(f"{one};{two}")
+    # The code that ends gunicorn (gunicorn/arbiter.py, WORKER_BOOT_ERROR).
+    assert done.returncode == 3
+    assert done.stderr.startswith("usb-shim-api: ")
+    assert done.stderr.count("\n") == 1
+    assert reason in done.stderr
+
+
+def test_the_wsgi_application_logs_to_a_file_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "usb-shim.conf"
+    file.write_text(
+        f"[DEFAULT]\ntransport_url = fake:///\nlog_dir = {tmp_path}\n{_database(tmp_path)}"
+        "[keystone_authtoken]\nauth_type = none\n"
+    )
+    done = _wsgi(str(file))
+    assert "200 OK" in done.stdout, done.stderr
+    assert [path.name for path in tmp_path.glob("*.log")] == ["usb-shim-api.log"]
+    assert f"configuration files: {file}" in (tmp_path / "usb-shim-api.log").read_text()

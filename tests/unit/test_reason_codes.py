@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,11 @@ def test_every_description_is_a_fragment_for_everyone() -> None:
 def test_a_code_of_a_later_version_is_shown_as_it_is() -> None:
     assert describe("taken_by_aliens") == "taken_by_aliens"
     assert describe(None) is None
+
+
+def test_every_code_is_documented() -> None:
+    table_rows = re.findall(r"^``(\w+)``", (_ROOT / "doc/reason-codes.rst").read_text(), re.MULTILINE)
+    assert set(table_rows) == {code.value for code in ReasonCode}
 
 
 def test_the_client_exports_the_codes() -> None:

@@ -52,6 +52,13 @@ def test_only_what_a_rule_allows_is_seen(host: Host) -> None:
     assert blocked(survey('{"vendor_id": "46f4"}').look([])) == {"2-1": None}
 
 
+def test_other_rules_count_from_the_next_look_on(host: Host) -> None:
+    one = survey()
+    assert one.look([]) == []
+    one.use(device_spec.parse(["{}"]))
+    assert one.look([]) != []
+
+
 def test_a_known_device_that_is_no_longer_allowed_is_told_as_such(host: Host) -> None:
     """So that it is taken out of the guest that has it, and the row says why."""
     assert blocked(survey().look([claim(1, "server")])) == {"2-1": ReasonCode.NOT_OFFERED}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent counts."""
+
+from __future__ import annotations
+
+import threading
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from compute_shim.metrics import NAMESPACE
+
+# Seconds. The hypervisor answers in a tenth of a second, a guest may take ten to let a device go.
+_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Not more devices than a host's agent reports in a normal life (a bus has 127: USB 2.0 specification, 9.4.6);
+# one that shows a new serial at every plug must not fill the memory of Prometheus.
+_DEVICES = 256
+_OTHER = "other"
+
+attach_seconds = Histogram(
+    "attach_seconds",
+    "Duration of an attach in the hypervisor, refused ones included.",
+    namespace=NAMESPACE,
+    registry=None,
+    buckets=_BUCKETS,
+)
+detach_seconds = Histogram(
+    "detach_seconds",
+    "Duration of a detach in the hypervisor, refused ones included.",
+    namespace=NAMESPACE,
+    registry=None,
+    buckets=_BUCKETS,
+)
+replug_seconds = Histogram(
+    "replug_seconds",
+    "Time from a claimed device's being plugged again until its server has it.",
+    namespace=NAMESPACE,
+    registry=None,
+    buckets=_BUCKETS,
+)
+attach_refusals = Counter(
+    "attach_refusals",
+    "Attaches that were refused, by reason code.",
+    ["code"],
+    namespace=NAMESPACE,
+    registry=None,
+)
+syncs = Counter(
+    "agent_syncs",
+    "Syncs with the conductor, by result: done or failed.",
+    ["result"],
+    namespace=NAMESPACE,
+    registry=None,
+)
+outcomes_queued = Gauge(
+    "outcomes_queued",
+    "Claims whose outcome the conductor has not been told yet.",
+    namespace=NAMESPACE,
+    registry=None,
+)
+
+
+class Flaps:
+    """Counts how often each device went away; the many beyond a bound are counted together.
+
+    :param bound: how many devices are counted one by one.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self.counter = Counter(
+            "flaps",
+            "How often a known device was unplugged, by its id.",
+            ["device_id"],
+            namespace=NAMESPACE,
+            registry=None,
+        )
+        self._bound = bound
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+
+    def inc(self, device_id: str) -> None:
+        """A device went away."""
+        with self._lock:
+            if device_id not in self._known and len(self._known) < self._bound:
+                self._known.add(device_id)
+            label = device_id if device_id in self._known else _OTHER
+        self.counter.labels(label).inc()
+
+
+flaps = Flaps(_DEVICES)
+
+_COUNTED = (
+    attach_seconds,
+    detach_seconds,
+    replug_seconds,
+    attach_refusals,
+    syncs,
+    outcomes_queued,
+    flaps.counter,
+)
+
+
+def registry() -> CollectorRegistry:
+    """All metrics of an agent."""
+    whole = CollectorRegistry()
+    for one in _COUNTED:
+        whole.register(one)
+    return whole

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a conductor counts, and what it reads from the database when it is scraped."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from oslo_config import cfg
+from oslo_db import exception as db_exception
+from oslo_log import log
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import exc as sqlalchemy_exception
+
+from compute_shim.bounded import Bounded
+from compute_shim.db import statistics
+from compute_shim.db.api import Database
+from compute_shim.metrics import NAMESPACE
+
+LOG = log.getLogger(__name__)
+
+# Seconds for which counts are not read again, and for which a scrape waits for them. Prometheus gives up
+# after 10 s by default ("scrape_timeout").
+_FRESH = 5
+_PATIENCE = 2
+
+syncs = Counter(
+    "syncs", "Syncs of agents, by result: done or failed.", ["result"], namespace=NAMESPACE, registry=None
+)
+sync_seconds = Histogram(
+    "sync_seconds", "Duration of a sync of an agent.", namespace=NAMESPACE, registry=None
+)
+releases = Counter(
+    "releases",
+    "Claims that ended because their server is gone.",
+    namespace=NAMESPACE,
+    registry=None,
+)
+refusals = Counter(
+    "refusals",
+    "Claims that an agent reported as failed, by reason code.",
+    ["code"],
+    namespace=NAMESPACE,
+    registry=None,
+)
+
+_COUNTED = (syncs, sync_seconds, releases, refusals)
+
+
+@contextlib.contextmanager
+def sync() -> Iterator[None]:
+    """Measure and count a sync; also a decorator."""
+    try:
+        with sync_seconds.time():
+            yield
+    except Exception:
+        syncs.labels("failed").inc()
+        raise
+    syncs.labels("done").inc()
+
+
+def registry(conf: cfg.ConfigOpts, db: Database) -> CollectorRegistry:
+    """All metrics of a conductor."""
+    whole = CollectorRegistry()
+    for one in (*_COUNTED, DatabaseCollector(db, conf.conductor.host_down_time)):
+        whole.register(one)
+    return whole
+
+
+class DatabaseCollector(Collector):
+    """Gauges of what the database has; without them while it does not answer.
+
+    :param host_down_time: as in `compute_shim.db.statistics.take`.
+    """
+
+    def __init__(self, db: Database, host_down_time: int) -> None:
+        self._take = Bounded(lambda: statistics.take(db, host_down_time), _PATIENCE)
+        self._taken: statistics.Statistics | None = None
+        self._expires = 0.0
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by prometheus_client at each scrape."""
+        if time.monotonic() >= self._expires:
+            self._taken = self._current()
+            self._expires = time.monotonic() + _FRESH
+        taken = self._taken
+        yield _gauge("database_up", "Whether the database answers.", {(): int(taken is not None)})
+        if taken is not None:
+            yield _gauge("devices", "Devices, by host and state.", taken.devices, "host", "state")
+            claims = {(state,): count for state, count in taken.claims.items()}
+            yield _gauge("claims", "Devices that a server has, by state.", claims, "state")
+            hosts = {("up",): taken.hosts_up, ("down",): taken.hosts_down}
+            yield _gauge("hosts", "Hosts with an agent, by state: up or down.", hosts, "state")
+
+    def _current(self) -> statistics.Statistics | None:
+        try:
+            return self._take()
+        except (TimeoutError, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
+            LOG.warning("Metrics without the database: %s", error or "it does not answer in time")
+            return None
+
+
+def _gauge(name: str, text: str, values: Mapping[Any, int], *labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many devices, claims and hosts there are, for metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+import sqlalchemy as sa
+from oslo_utils import timeutils
+from sqlalchemy import orm
+
+from compute_shim.db import models
+from compute_shim.db.api import Database
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Counts at one moment.
+
+    :param devices: (host, state) -> number of devices.
+    :param claims: state -> number of devices that a server has.
+    :param hosts_up: hosts whose agent is alive.
+    :param hosts_down: hosts whose agent is not.
+    """
+
+    devices: dict[tuple[str, str], int]
+    claims: dict[str, int]
+    hosts_up: int
+    hosts_down: int
+
+
+def take(db: Database, host_down_time: int) -> Statistics:
+    """Count, by one query for each kind.
+
+    :param host_down_time: seconds without a sign of life after which a host counts as down.
+    :raises oslo_db.exception.DBError: the database cannot be asked; so does
+        `sqlalchemy.exc.SQLAlchemyError`
+    """
+    with db.reader() as session:
+        devices = {(host, state): count for host, state, count in session.execute(_devices())}
+        claims = {row[0]: row[1] for row in session.execute(_claims())}
+        total, up = session.execute(_hosts(datetime.timedelta(seconds=host_down_time))).one()
+    return Statistics(devices, claims, int(up), int(total) - int(up))
+
+
+def _devices() -> sa.Select:
+    return sa.select(models.Device.host, models.Device.state, sa.func.count()).group_by(
+        models.Device.host, models.Device.state
+    )
+
+
+def _claims() -> sa.Select:
+    return (
+        sa.select(models.Device.state, sa.func.count())
+        .where(models.Device.instance_uuid.is_not(None))
+        .group_by(models.Device.state)
+    )
+
+
+def _hosts(down_time: datetime.timedelta) -> sa.Select:
+    now = timeutils.utcnow()
+    seen: orm.InstrumentedAttribute[datetime.datetime] = models.Host.last_seen
+    # As `compute_shim.liveness.Window` has it.
+    alive = sa.case((seen.between(now - down_time, now + down_time), 1), else_=0)
+    return sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(alive), 0)).select_from(models.Host)
