@@ -188,7 +188,7 @@ def test_of_too_many_devices_the_oldest_are_forgotten(
 ) -> None:
     """Not those whose name comes first, in either direction."""
     ages = {"STICK3": 3, "STICK1": 2, "STICK4": 1}
-    every_world.sync(**{stick: {} for stick in ages})
+    every_world.sync(STICK4={}, STICK1={}, STICK3={})
     with every_world.db.engine().begin() as connection:
         for stick, days in ages.items():
             created = timeutils.utcnow() - datetime.timedelta(days=days)
