@@ -9,7 +9,7 @@ import oslo_messaging
 
 from compute_shim import rpc
 from compute_shim.conductor import records
-from compute_shim.db import queries
+from compute_shim.db import queries, syncs
 from compute_shim.db.api import Database
 
 
@@ -30,20 +30,32 @@ class Manager:
         version: str,
         devices: list[dict[str, Any]],
         problems: list[str] | None = None,
+        servers: list[dict[str, Any]] | None = None,
     ) -> list[dict[str, Any]]:
         """Take what an agent sees on its host; answer what is wanted of every known device there.
 
+        What an agent tells again and again is not even checked anew.
+
         :param version: of the RPC that the agent speaks.
+        :param servers: all servers that have a domain on the host, ``uuid`` and ``running`` of each; None:
+            the agent cannot say now, or speaks RPC 1.0.
         :raises ValueError: that is no name of a host
         """
-        claims = queries.sync_host(
-            self._db,
-            records.host(host),
-            records.text(hypervisor),
-            records.text(version),
-            records.devices(devices),
-            records.problems(problems),
-        )
+        host = records.host(host)
+        digest = records.digest(hypervisor, version, devices, problems, servers)
+        plugged = len(devices) if isinstance(devices, list) else 0
+        claims = syncs.unchanged(self._db, host, digest, plugged)
+        if claims is None:
+            claims = queries.sync_host(
+                self._db,
+                host,
+                records.text(hypervisor),
+                records.text(version),
+                records.devices(devices),
+                records.problems(problems),
+                records.servers(servers, version),
+                digest,
+            )
         return [records.claim(claim, version) for claim in claims]
 
     @oslo_messaging.expected_exceptions(ValueError)

@@ -8,8 +8,11 @@ is wrong is left out and logged; it never spoils the others. Text that is too lo
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import jsonschema
@@ -24,6 +27,8 @@ LOG = log.getLogger(__name__)
 
 # 127 devices on a bus (USB 2.0 specification, 9.4.6); hosts have a few buses.
 _MOST_RECORDS = 1024
+# Conductors of another version may make something else of the same message.
+_VERSION = metadata.version("openstack-usb-passthrough")
 _LARGEST_INTEGER = 2**31 - 1
 
 # PostgreSQL stores no NUL, and no database a lone surrogate; nothing else needs control characters.
@@ -85,6 +90,21 @@ _OUTCOME = _schema(
 )
 
 
+_SERVER = _schema(
+    {
+        "uuid": _matching("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+        "running": {"type": "boolean"},
+    },
+    {},
+)
+
+
+def digest(*told: Any) -> str:
+    """The same for two messages only if they say the same, unchecked as they are."""
+    canonical = json.dumps([_VERSION, *told], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def text(value: Any, length: int = TEXT_LENGTH) -> str:
     """Text that every database holds: one line, printable, no longer than so many characters."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))[:length]
@@ -134,6 +154,20 @@ def _device(value: dict[str, Any]) -> Device:
     elif code is not None:
         blocked = blocked or describe(code)
     return wire.decode(Device, _stored(value | {"blocked_code": code, "blocked_reason": blocked}))
+
+
+def servers(values: Any, version: str) -> dict[str, bool] | None:
+    """UUID -> whether it runs, of all servers that have a domain on a host; None if that is not known.
+
+    Of the host of an agent that speaks RPC 1.0 nothing is known any more, whatever a later one once told.
+    """
+    if wire.number(version) == wire.FIRST:
+        return {}
+    if not isinstance(values, list):
+        return None
+    found = {value["uuid"]: value["running"] for value in _valid(_SERVER, values)}
+    # A server must not seem to be gone because something was wrong with its record.
+    return found if len(found) == len(values) else None
 
 
 def outcomes(values: Any) -> list[Outcome]:

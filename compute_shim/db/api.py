@@ -51,6 +51,7 @@ class Database:
         self._manager = enginefacade.transaction_context()
         self._manager.configure(**options)
         self._manager.append_on_engine_create(_sqlite_transactions)
+        self._manager.append_on_engine_create(_read_committed)
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[orm.Session]:
@@ -101,3 +102,21 @@ def _sqlite_transactions(engine: sqlalchemy.Engine) -> None:
         if connection.get_execution_options().get(_WRITES):
             connection.exec_driver_sql("ROLLBACK")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _read_committed(engine: sqlalchemy.Engine) -> None:
+    """Let MariaDB and MySQL lock the rows that a statement finds, not the gaps between them.
+
+    Otherwise, the first syncs of two hosts make each other fail with a deadlock (MariaDB documentation,
+    "InnoDB Lock Modes": gap locks). It is PostgreSQL's default. A binary log must not be of the format
+    STATEMENT then; MIXED and ROW, the defaults, are fine (MariaDB documentation, "SET TRANSACTION").
+    """
+    if engine.dialect.name not in ("mysql", "mariadb"):
+        return
+
+    @event.listens_for(engine, "connect")
+    def read_committed(connection, record) -> None:  # type: ignore[no-untyped-def]
+        engine.dialect.set_isolation_level(connection, "READ COMMITTED")
+
+    # oslo.db has a connection already, of its test whether the database answers.
+    engine.dispose()

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -15,8 +16,6 @@ from compute_shim.db.api import Database
 from compute_shim.objects import Reason, ReasonCode, State
 from novaclient_usb.reason_codes import describe
 
-# A stick with a loose contact must not fill the database.
-_EVENTS_PER_DEVICE = 200
 _CAUSE_LENGTH = 32  # of the column
 
 # A claim's obstacle -> what ends it, and what makes it.
@@ -80,31 +79,53 @@ def record(
     :param cause: of a change that an agent told of, it is worked out.
     :param note: what the state itself does not say, for example what became of the reset.
     """
+    _add(session, [_values(row, before, cause, actor, note)])
+
+
+def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Moment | None]]) -> None:
+    """Add to the histories of many devices, in one statement, what an agent told of.
+
+    :param changes: devices, and as each was before; as for `record`.
+    """
+    _add(session, [_values(row, before) for row, before in changes])
+
+
+def _add(session: orm.Session, events: Iterable[dict[str, Any] | None]) -> None:
+    """Insert the events that are there."""
+    values = [event for event in events if event is not None]
+    if values:
+        session.execute(sa.insert(models.Event), values)
+
+
+def _values(
+    row: models.Device,
+    before: Moment | None,
+    cause: ReasonCode | None = None,
+    actor: Actor | None = None,
+    note: Reason | None = None,
+) -> dict[str, Any] | None:
+    """The columns of an event, None if nothing has changed."""
     now = Moment.of(row)
     if now == before:
-        return
+        return None
     cause = cause or _cause(before, now)
     why = note or now.reason
     text = "; ".join(reason.text for reason in (now.reason, note) if reason)
-    session.add(
-        models.Event(
-            device_id=row.id,
-            device_name=row.name,
-            host=row.host,
-            cause=(describe(cause) or "")[:_CAUSE_LENGTH],
-            cause_code=cause,
-            state=now.state,
-            reason_code=why and why.code,
-            state_reason=text[: models.REASON_LENGTH] or None,
-            # Of a device that was given back: who had it.
-            instance_uuid=now.server_id or (before and before.server_id),
-            project_id=now.project_id or (before and before.project_id),
-            user_id=actor and actor.user_id,
-            request_id=actor and actor.request_id,
-        )
-    )
-    session.flush()
-    _drop_oldest(session, row.id)
+    return {
+        "device_id": row.id,
+        "device_name": row.name,
+        "host": row.host,
+        "cause": (describe(cause) or "")[:_CAUSE_LENGTH],
+        "cause_code": cause,
+        "state": now.state,
+        "reason_code": why and why.code,
+        "state_reason": text[: models.REASON_LENGTH] or None,
+        # Of a device that was given back: who had it.
+        "instance_uuid": now.server_id or (before and before.server_id),
+        "project_id": now.project_id or (before and before.project_id),
+        "user_id": actor and actor.user_id,
+        "request_id": actor and actor.request_id,
+    }
 
 
 def _cause(before: Moment | None, now: Moment) -> ReasonCode:
@@ -120,15 +141,6 @@ def _cause(before: Moment | None, now: Moment) -> ReasonCode:
     if now.state in (State.ATTACHED, State.FAILED):
         return ReasonCode.RETRIED
     return ReasonCode.HOST_USE_CHANGED
-
-
-def _drop_oldest(session: orm.Session, device_id: str) -> None:
-    of_device = sa.select(models.Event.id).where(models.Event.device_id == device_id)
-    newest = session.scalars(of_device.order_by(models.Event.id.desc()).limit(_EVENTS_PER_DEVICE)).all()
-    if len(newest) == _EVENTS_PER_DEVICE:
-        session.execute(
-            sa.delete(models.Event).where(models.Event.device_id == device_id, models.Event.id < newest[-1])
-        )
 
 
 def of_device(db: Database, device_id: str, project_id: str | None) -> Sequence[models.Event]:

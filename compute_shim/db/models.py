@@ -9,6 +9,7 @@ import uuid
 import sqlalchemy as sa
 from oslo_utils import timeutils
 from sqlalchemy import orm
+from sqlalchemy.dialects import mysql
 
 #: Characters that a text column holds; more are cut off before they get here.
 TEXT_LENGTH = 255
@@ -17,6 +18,9 @@ CODE_LENGTH = 64
 
 # SQLite counts up only what is exactly INTEGER (https://www.sqlite.org/autoinc.html).
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+# To the microsecond on every database: MariaDB and MySQL keep whole seconds unless told.
+_PRECISE = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 # Whatever the database's own default, our text is all of Unicode and "a" is not "A".
 _MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -114,15 +118,17 @@ class Host(Base):
     """A compute host whose agent has shown up."""
 
     __tablename__ = "usb_hosts"
-    __table_args__ = (_MYSQL,)
+    __table_args__ = (sa.Index("usb_hosts_last_seen_idx", "last_seen"), _MYSQL)
 
     host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
     hypervisor: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
     version: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
     problems: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
-    last_seen: orm.Mapped[datetime.datetime]
+    last_seen: orm.Mapped[datetime.datetime] = orm.mapped_column(_PRECISE)
     # Of the last sync, which need not be worked through again while the next one says the same.
     digest: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
+    # `last_seen` at that sync. A conductor of RPC 1.0, which knows no digest, changes `last_seen` alone.
+    digested_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(_PRECISE)
 
 
 class Instance(Base):

@@ -7,7 +7,7 @@ Rows that are returned belong to no session any more.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,18 +15,13 @@ from oslo_log import log
 from oslo_utils import timeutils
 
 from compute_shim import objects
-from compute_shim.db import events, models, states
+from compute_shim.db import events, instances, models, states, syncs
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
 from compute_shim.objects import Reason, ReasonCode, State
 
 LOG = log.getLogger(__name__)
-
-# More rows than a host can have devices plugged in (127 on a bus: USB 2.0 specification, 9.4.6). A device
-# that shows another serial at every plug must not fill the database.
-_ROWS_PER_HOST = 512
-
 
 # What agents tell: devices and outcomes.
 
@@ -39,43 +34,38 @@ def sync_host(
     version: str,
     devices: Iterable[objects.Device],
     problems: Iterable[str] = (),
+    servers: Mapping[str, bool] | None = None,
+    digest: str | None = None,
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
     :param devices: no two of the same identity.
     :param problems: what the operator of the host has to mend, a line each.
+    :param servers: UUID -> whether it runs, of all servers that have a domain there; None: nobody knows.
+    :param digest: of all that the agent told, for `compute_shim.db.syncs.unchanged`.
     :returns: what is wanted of every known device of the host
     """
     with db.writer() as session:
-        # Locked first, so that two syncs of one host come one after the other.
-        seen = session.get(models.Host, host, with_for_update=True)
-        if seen is None:
-            seen = models.Host(host=host)
-            session.add(seen)
-        seen.hypervisor, seen.version, seen.last_seen = hypervisor, version, timeutils.utcnow()
-        seen.problems = "\n".join(problems)
-        session.flush()
+        syncs.record_host(
+            session,
+            host,
+            hypervisor=hypervisor,
+            version=version,
+            problems="\n".join(problems),
+            digest=digest,
+        )
         rows = {
             row.identity: row
             for row in session.scalars(
                 sa.select(models.Device).where(models.Device.host == host).with_for_update()
             )
         }
-        absent = dict(rows)
         before = {identity: events.Moment.of(row) for identity, row in rows.items()}
-        for device in devices:
-            absent.pop(device.identity, None)
-            row = rows.get(device.identity)
-            if row is None:
-                row = rows[device.identity] = models.Device(host=host, enabled=True)
-                session.add(row)
-            states.plug(row, device)
-        for row in absent.values():
-            states.unplug(row)
-        session.flush()
-        for identity, row in rows.items():
-            events.record(session, row, before.get(identity))
-        for row in _surplus(list(rows.values())):
+        syncs.record_devices(session, host, rows, devices)
+        events.record_many(session, [(row, before.get(identity)) for identity, row in rows.items()])
+        if servers is not None:
+            instances.store(session, host, servers)
+        for row in syncs.surplus(list(rows.values())):
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
             del rows[row.identity]
             events.forget(session, row.id)
@@ -83,18 +73,13 @@ def sync_host(
         return [states.claim_of(row) for row in rows.values()]
 
 
-def _surplus(rows: Sequence[models.Device]) -> list[models.Device]:
-    """The rows that are too many: the oldest of those that are neither plugged nor claimed nor disabled."""
-    idle = [row for row in rows if not row.present and row.instance_uuid is None and row.enabled]
-    idle.sort(key=lambda row: row.created_at)
-    return idle[: max(0, len(rows) - _ROWS_PER_HOST)]
-
-
 @retried
 def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -> None:
     """Record what became of claims on a host; what answers no claim of that host changes nothing."""
     by_id = {outcome.device_id: outcome for outcome in outcomes}
     with db.writer() as session:
+        # As a sync does, or each may lock a device that the other wants next.
+        session.execute(sa.select(models.Host.host).where(models.Host.host == host).with_for_update())
         rows = session.scalars(
             sa.select(models.Device)
             .where(models.Device.host == host, models.Device.id.in_(by_id))
@@ -328,14 +313,3 @@ def hosts_up(db: Database, up: Window, names: Collection[str] | None = None) -> 
         statement = statement.where(models.Host.host.in_(names))
     with db.reader() as session:
         return set(session.scalars(statement))
-
-
-def count_devices(db: Database) -> dict[str, dict[str, int]]:
-    """How many devices are in which state, by host."""
-    columns = (models.Device.host, models.Device.state)
-    statement = sa.select(*columns, sa.func.count()).group_by(*columns)
-    counts: dict[str, dict[str, int]] = {}
-    with db.reader() as session:
-        for name, state, count in session.execute(statement):
-            counts.setdefault(name, {})[state] = count
-    return counts

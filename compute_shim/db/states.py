@@ -13,6 +13,7 @@ from oslo_utils import timeutils
 from compute_shim import legacy_reasons, objects
 from compute_shim.db import models
 from compute_shim.objects import Reason, ReasonCode, State
+from novaclient_usb.reason_codes import describe
 
 #: A server has the device, or is about to.
 CLAIMED = (State.ATTACHING, State.ATTACHED, State.WAITING, State.FAILED)
@@ -66,8 +67,17 @@ def reason(row: models.Device) -> Reason | None:
         return _obstacle(row)
     if row.state_reason is None:
         return None
-    code = row.reason_code or legacy_reasons.code_of(row.state_reason, ReasonCode.HYPERVISOR_ERROR)
-    return _reason(code, row.state_reason)
+    return _reason(_code(row, row.state_reason), row.state_reason)
+
+
+def _code(row: models.Device, text: str) -> ReasonCode | str | None:
+    """The code of a claim's reason, unless a program of RPC 1.0 has changed the text since it was stored."""
+    stored = row.reason_code
+    is_old_text = text != describe(stored) and not legacy_reasons.has_details(text)
+    is_of_another_state = row.state == State.FAILED and stored in objects.SERVER_ABSENT
+    if stored is None or is_old_text or is_of_another_state:
+        return legacy_reasons.code_of(text, ReasonCode.HYPERVISOR_ERROR)
+    return stored
 
 
 def _obstacle(row: models.Device) -> Reason | None:

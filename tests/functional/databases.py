@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -72,10 +73,23 @@ class Server:
     def _log(self) -> str:
         return (self._directory / "log").read_text(errors="replace")
 
-    def _execute(self, statement: str) -> None:
+    def deadlocks(self) -> int:
+        """How many there have been since the start."""
+        raise NotImplementedError
+
+    def lock_waits(self) -> int:
+        """How many transactions wait for a lock now."""
+        raise NotImplementedError
+
+    def cut(self, connection: Any) -> None:
+        """End a connection of psycopg2 or PyMySQL from the other side."""
+        raise NotImplementedError
+
+    def _execute(self, statement: str) -> list[sa.Row[Any]]:
         engine = sa.create_engine(self._url(), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:
-            connection.execute(sa.text(statement))
+            result = connection.execute(sa.text(statement))
+            return list(result) if result.returns_rows else []
 
     def _url(self, name: str | None = None) -> str:
         raise NotImplementedError
@@ -98,6 +112,21 @@ class MariaDB(Server):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         )
+
+    def deadlocks(self) -> int:
+        """As `Server.deadlocks`."""
+        [row] = self._execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return int(row.Value)
+
+    def lock_waits(self) -> int:
+        """As `Server.lock_waits`."""
+        statement = "SELECT count(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'"
+        [(value,)] = self._execute(statement)
+        return int(value)
+
+    def cut(self, connection: Any) -> None:
+        """As `Server.cut`."""
+        self._execute(f"KILL {connection.thread_id()}")
 
     def _tmpdir(self) -> str:
         """Of its own: MariaDB, when it starts, deletes the temporary tables that it finds, and gives up if
@@ -147,6 +176,20 @@ class PostgreSQL(Server):
             "--auth=trust",
             "--no-sync",
         )
+
+    def deadlocks(self) -> int:
+        """As `Server.deadlocks`."""
+        [(value,)] = self._execute("SELECT sum(deadlocks) FROM pg_stat_database")
+        return int(value)
+
+    def lock_waits(self) -> int:
+        """As `Server.lock_waits`."""
+        [(value,)] = self._execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return int(value)
+
+    def cut(self, connection: Any) -> None:
+        """As `Server.cut`."""
+        self._execute(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
 
     def _command(self) -> list[str | Path]:
         return [

@@ -84,8 +84,7 @@ def _claims(call: Call, server_id: str, change: bool = False) -> Sequence[models
 
 def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
     """Take a device that another server may be taking at this moment."""
-    host = servers.live_host(call, server)
-    if row.host != host.host:
+    if row.host != servers.live_host(call, server, row.host):
         raise exception.Conflict(
             f"USB device {row.id} is on a different host than server {server.id}.",
             ReasonCode.DEVICE_ON_OTHER_HOST,

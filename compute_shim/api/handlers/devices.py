@@ -36,7 +36,6 @@ def _filter(call: Call, viewer: Viewer, query: dict[str, str]) -> device_list.Fi
     if "host" in query:
         call.authorize(policies.SEE_ALL)
     server = servers.find(call, query["server_id"]) if "server_id" in query else None
-    host = servers.host(call, server) if server else None
     return device_list.Filter(
         project_id=viewer.scope,
         up=liveness.Window.now(call.service.conf),
@@ -45,7 +44,7 @@ def _filter(call: Call, viewer: Viewer, query: dict[str, str]) -> device_list.Fi
         vendor_id=query["vendor_id"].lower() if "vendor_id" in query else None,
         product_id=query["product_id"].lower() if "product_id" in query else None,
         server_id=server.id if server else None,
-        server_host=host.host if host else None,
+        server_host=servers.host(call, server) if server else None,
     )
 
 

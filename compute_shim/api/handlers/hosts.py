@@ -3,35 +3,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import webob
 
 from compute_shim import exception, liveness
+from compute_shim.api import paging
 from compute_shim.api.call import Call
+from compute_shim.api.schemas import hosts as schemas
 from compute_shim.api.visibility import utc
-from compute_shim.db import models, queries
+from compute_shim.db import host_list, models, queries
 from compute_shim.objects import State
 from compute_shim.policies import hosts as policies
 from novaclient_usb.reason_codes import ReasonCode
 
 
 def index(call: Call) -> webob.Response:
-    """All hosts with an agent."""
+    """The hosts with an agent, page by page."""
     call.authorize(policies.LIST)
-    counts = queries.count_devices(call.service.db)
-    rows = queries.hosts(call.service.db)
-    return webob.Response(json={"hosts": [_view(call, row, counts.get(row.host, {})) for row in rows]})
+    query = call.query(schemas.LIST)
+    limit = paging.limit(call, query)
+    order = host_list.Order(query.get("sort_key", "host"), query.get("sort_dir") == "desc")
+    rows = host_list.page(call.service.db, order, _marker(call, query), limit + 1)
+    marker = rows[limit - 1].host if len(rows) > limit else None
+    views = _views(call, rows[:limit])
+    return webob.Response(json=paging.answer(call, "hosts", query, views, marker))
+
+
+def _marker(call: Call, query: Mapping[str, str]) -> models.Host | None:
+    if "marker" not in query:
+        return None
+    row = queries.host(call.service.db, query["marker"])
+    if row is None:
+        raise exception.Invalid(f"Invalid input: marker: there is no host {query['marker']}.")
+    return row
 
 
 def show(call: Call, host: str) -> webob.Response:
     """One host with an agent."""
     call.authorize(policies.SHOW)
+    call.query(schemas.SHOW)
     row = queries.host(call.service.db, host)
     if row is None:
         raise exception.NotFound(f"No USB agent is registered for host {host}.", ReasonCode.HOST_NOT_FOUND)
-    counts = queries.count_devices(call.service.db)
-    return webob.Response(json={"host": _view(call, row, counts.get(host, {}))})
+    return webob.Response(json={"host": _views(call, [row])[0]})
+
+
+def _views(call: Call, rows: Sequence[models.Host]) -> list[dict[str, Any]]:
+    counts = host_list.count_devices(call.service.db, [row.host for row in rows])
+    return [_view(call, row, counts[row.host]) for row in rows]
 
 
 def _view(call: Call, row: models.Host, counts: dict[str, int]) -> dict[str, Any]:

@@ -119,3 +119,42 @@ def test_more_than_a_host_can_have_is_cut() -> None:
 
 def test_a_newer_agent_may_say_more() -> None:
     assert records.devices([{**GOOD, "colour": "red"}]) == [STICK]
+
+
+def test_a_digest_is_of_what_is_said_not_of_how() -> None:
+    said = records.digest("QEMU", [{"port": "2-1", "bus": 2}], None)
+    assert records.digest("QEMU", [{"bus": 2, "port": "2-1"}], None) == said
+    for other in (
+        ("QEMU", [{"port": "2-1", "bus": "2"}], None),
+        ("QEMU", [{"port": "2-1", "bus": 2}], []),
+        ("QEMU", [{"port": "2-1", "bus": 2}]),
+        ("QEMU", [{"port": "2-1", "bus": 2}, {"port": "2-1", "bus": 2}], None),
+        ([{"port": "2-1", "bus": 2}], "QEMU", None),
+    ):
+        assert records.digest(*other) != said
+
+
+def test_a_digest_fits_its_column_whatever_is_said() -> None:
+    for said in ("\ud800\x00", float("nan"), {"a": [None]}, "x" * 100000):
+        assert len(records.digest(said)) == 64
+
+
+SERVER = {"uuid": "00000000-0000-0000-0000-000000000001", "running": True}
+
+
+def test_servers_are_told_since_rpc_1_1() -> None:
+    assert records.servers([SERVER, {**SERVER, "uuid": SERVER["uuid"][:-1] + "2", "later": 1}], "1.1") == {
+        SERVER["uuid"]: True,
+        "00000000-0000-0000-0000-000000000002": True,
+    }
+    assert records.servers([], "1.1") == {}
+    assert records.servers(None, "1.1") is None
+    assert records.servers(None, "1.0") == records.servers([SERVER], "1.0") == {}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["x", {}, [SERVER, SERVER], [SERVER, {}], [{**SERVER, "uuid": "x"}], [{**SERVER, "running": 1}]]
+)
+def test_servers_are_not_known_where_anything_is_wrong(wrong: Any) -> None:
+    """One that is left out would seem to be gone."""
+    assert records.servers(wrong, "1.1") is None

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0004"
 down_revision = "0003"
@@ -17,6 +18,7 @@ _MYSQL: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",
 }
+_PRECISE = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
 def upgrade() -> None:
@@ -43,6 +45,12 @@ def upgrade() -> None:
         op.create_index(f"usb_device_events_{'_'.join(columns)}_idx", "usb_device_events", columns)
     _widen_event_ids()
     op.add_column("usb_hosts", sa.Column("digest", sa.String(64)))
+    op.add_column("usb_hosts", sa.Column("digested_at", _PRECISE))
+    if op.get_bind().dialect.name in ("mysql", "mariadb"):
+        op.alter_column(
+            "usb_hosts", "last_seen", existing_type=sa.DateTime, type_=_PRECISE, existing_nullable=False
+        )
+    op.create_index("usb_hosts_last_seen_idx", "usb_hosts", ["last_seen"])
     op.create_table(
         "usb_instances",
         sa.Column("instance_uuid", sa.String(36), primary_key=True),

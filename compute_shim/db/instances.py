@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which servers have a domain on which host, as the agents tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from compute_shim.db import models
+from compute_shim.db.api import Database
+
+_I = models.Instance
+
+
+def store(session: orm.Session, host: str, servers: Mapping[str, bool]) -> None:
+    """Make the rows of a host say what its agent does; only those that differ are written.
+
+    The caller has locked the host's row.
+
+    :param servers: UUID -> whether it runs, of all servers that have a domain on the host.
+    """
+    known = {row.instance_uuid: row for row in session.scalars(sa.select(_I).where(_I.host == host))}
+    gone = known.keys() - servers.keys()
+    if gone:
+        session.execute(sa.delete(_I).where(_I.host == host, _I.instance_uuid.in_(gone)))
+    for server_id in servers.keys() & known.keys():
+        known[server_id].running = servers[server_id]
+    session.add_all(
+        _I(instance_uuid=server_id, host=host, running=servers[server_id])
+        for server_id in servers.keys() - known.keys()
+    )
+
+
+def likely_hosts(db: Database, server_id: str) -> list[str]:
+    """Where a server may be, as far as its domains and its devices tell, without looking at other hosts."""
+    domains = sa.select(_I.host).where(_I.instance_uuid == server_id)
+    devices = sa.select(models.Device.host).where(models.Device.instance_uuid == server_id)
+    with db.reader() as session:
+        return list(session.scalars(domains.union(devices)))

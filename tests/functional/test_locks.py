@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each lock and each compare-and-swap, where two transactions meet.
+
+The first transaction is held up in its middle, the second goes as far as it can. Each test fails without the
+lock or the condition that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from compute_shim.db import models, queries
+from compute_shim.objects import Outcome, ReasonCode, State
+from tests.functional.databases import MariaDB, PostgreSQL
+from tests.functional.interleaving import Met, meet
+from tests.functional.world import DEMO_PROJECT, SERVERS, World
+
+HOST = "compute1"
+SERVER = SERVERS["DEMO"].id
+OTHER_SERVER = SERVERS["DEMO2"].id
+
+READ_DEVICES = r"SELECT .*FROM host_usb_devices"
+WRITE_DEVICE = r"UPDATE host_usb_devices"
+
+
+class Contest:
+    """One stick on one host, which two want to change at once.
+
+    :param server: on which the database is; None where nobody meets.
+    """
+
+    def __init__(self, world: World, server: MariaDB | PostgreSQL | None = None) -> None:
+        self._server = server
+        self.world = world
+        self.db = world.db
+        world.sync(STICK1={})
+        self.id = world.device_id("STICK1")
+
+    def meet(self, first: Callable[[], Any], statement: str, second: Callable[[], Any]) -> Met:
+        assert self._server is not None
+        return meet(self._server, self.db.engine(), first, statement, second)
+
+    @property
+    def row(self) -> models.Device:
+        row = queries.device(self.db, self.id)
+        assert row is not None
+        return row
+
+    def claim(self, server_id: str = SERVER) -> bool:
+        return queries.claim(self.db, self.id, server_id, DEMO_PROJECT)
+
+    def give_up(self) -> bool:
+        return queries.give_up(self.db, self.id, SERVER)
+
+    def report(self, state: State, generation: int = 1) -> None:
+        why = ReasonCode.HYPERVISOR_ERROR if state == State.FAILED else None
+        outcome = Outcome(self.id, generation, state, why and "no", why)
+        queries.judge_claims(self.db, HOST, [outcome])
+
+
+@pytest.fixture(params=["mariadb", "postgresql"])
+def contest(request: pytest.FixtureRequest, tmp_path: Path) -> Contest:
+    """A stick that is free, on a database that can do two things at once."""
+    server = request.getfixturevalue(request.param)
+    return Contest(World(server.create_database(), tmp_path), server)
+
+
+def test_two_syncs_of_one_host_come_one_after_the_other(contest: Contest) -> None:
+    world = contest.world
+    met = contest.meet(
+        lambda: world.sync(STICK1={}, STICK2={}), READ_DEVICES, lambda: world.sync(STICK1={"port": "2-7"})
+    )
+    assert met.waited
+    assert len(met.second) == 2
+    assert {row.identity[-6:]: row.present for row in queries.devices(contest.db)} == {
+        "STICK1": True,
+        "STICK2": False,
+    }
+    assert contest.row.port == "2-7"
+
+
+def test_a_repeated_sync_is_none_while_another_is_recorded(contest: Contest) -> None:
+    """It says what the last sync said, until the one commits that is on its way."""
+    world = contest.world
+    met = contest.meet(world.sync, READ_DEVICES, lambda: world.sync(STICK1={}))
+    assert met.waited
+    assert contest.row.present
+    assert met.second[0]["state"] == State.AVAILABLE
+
+
+def test_a_report_waits_for_a_sync_before_it_locks_a_device(contest: Contest) -> None:
+    """Else each could have a device that the other wants next."""
+    contest.claim()
+    met = contest.meet(
+        lambda: contest.world.sync(STICK1={"port": "2-7"}),
+        READ_DEVICES,
+        lambda: contest.report(State.ATTACHED),
+    )
+    assert met.waited
+    assert (contest.row.state, contest.row.port) == (State.ATTACHED, "2-7")
+
+
+def test_a_device_is_not_claimed_while_it_is_unplugged(contest: Contest) -> None:
+    met = contest.meet(contest.world.sync, WRITE_DEVICE, contest.claim)
+    assert met.second is False
+    assert (contest.row.state, contest.row.instance_uuid) == (State.UNAVAILABLE, None)
+
+
+def test_a_device_is_claimed_before_it_is_unplugged(contest: Contest) -> None:
+    met = contest.meet(contest.claim, r"INSERT INTO usb_device_events", contest.world.sync)
+    assert met.waited
+    assert (contest.row.state, contest.row.instance_uuid) == (State.ATTACHING, SERVER)
+    assert not contest.row.present
+
+
+def test_a_report_does_not_overwrite_a_detach(contest: Contest) -> None:
+    contest.claim()
+    met = contest.meet(lambda: contest.report(State.ATTACHED), WRITE_DEVICE, contest.give_up)
+    assert met.second is True
+    assert (contest.row.state, contest.row.generation) == (State.DETACHING, 2)
+
+
+def test_a_detach_makes_a_report_void(contest: Contest) -> None:
+    contest.claim()
+    met = contest.meet(
+        contest.give_up, r"INSERT INTO usb_device_events", lambda: contest.report(State.ATTACHED)
+    )
+    assert met.waited
+    assert (contest.row.state, contest.row.generation) == (State.DETACHING, 2)
+
+
+def test_a_device_is_not_claimed_while_it_is_disabled(contest: Contest) -> None:
+    met = contest.meet(
+        lambda: queries.set_device(contest.db, contest.id, enabled=False), WRITE_DEVICE, contest.claim
+    )
+    assert met.second is False
+    assert (contest.row.state, contest.row.instance_uuid) == (State.UNAVAILABLE, None)
+
+
+def test_where_a_server_is_does_not_overwrite_a_report(contest: Contest) -> None:
+    contest.claim()
+    claim = contest.row
+    contest.meet(
+        lambda: queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED),
+        WRITE_DEVICE,
+        lambda: contest.report(State.ATTACHED),
+    )
+    assert (contest.row.state, contest.row.state_reason) == (State.ATTACHED, None)
+
+
+def test_a_report_is_not_overwritten_by_where_the_server_was(contest: Contest) -> None:
+    contest.claim()
+    claim = contest.row
+    met = contest.meet(
+        lambda: contest.report(State.ATTACHED),
+        WRITE_DEVICE,
+        lambda: queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED),
+    )
+    assert met.waited
+    assert contest.row.state == State.ATTACHED
+
+
+def test_where_a_server_was_says_nothing_of_a_later_claim(world: World) -> None:
+    """Not even where that looks the same."""
+    contest = Contest(world)
+    contest.claim()
+    claim = contest.row
+    contest.give_up()
+    contest.report(State.AVAILABLE, generation=2)
+    contest.claim()
+    queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED)
+    assert (contest.row.state, contest.row.generation) == (State.ATTACHING, 3)
+
+
+def test_a_device_is_not_forgotten_while_it_is_plugged_in(contest: Contest) -> None:
+    contest.world.sync()
+    met = contest.meet(
+        lambda: contest.world.sync(STICK1={}),
+        WRITE_DEVICE,
+        lambda: queries.forget(contest.db, contest.id),
+    )
+    assert met.second is False
+    assert (contest.row.state, contest.row.present) == (State.AVAILABLE, True)
+
+
+def test_one_of_two_claims_is_the_first(contest: Contest) -> None:
+    met = contest.meet(contest.claim, r"INSERT INTO usb_device_events", lambda: contest.claim(OTHER_SERVER))
+    assert met == Met(True, False, waited=True)
+    assert (contest.row.instance_uuid, contest.row.generation) == (SERVER, 1)
+
+
+# A device that a claim of the demo server on it failed for, and what is different of it.
+_FREE: dict[str, Any] = {"instance_uuid": None, "project_id": None, "state": State.AVAILABLE}
+_FAILED: dict[str, Any] = {"instance_uuid": SERVER, "project_id": DEMO_PROJECT, "state": State.FAILED}
+_GONE: dict[str, Any] = {**_FREE, "state": State.UNAVAILABLE, "present": False}
+
+Change = Callable[[Contest], Any]
+CHANGES: dict[str, tuple[Change, dict[str, Any]]] = {
+    "claim": (Contest.claim, _FREE),
+    "retry": (lambda it: queries.retry(it.db, it.id, SERVER), _FAILED),
+    "give up": (Contest.give_up, _FAILED),
+    "forget": (lambda it: queries.forget(it.db, it.id), _GONE),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "different"),
+    [
+        ("claim", {"instance_uuid": OTHER_SERVER}),
+        ("claim", {"state": State.UNAVAILABLE}),
+        ("claim", {"present": False}),
+        ("claim", {"enabled": False}),
+        ("retry", {"instance_uuid": OTHER_SERVER}),
+        ("retry", {"state": State.ATTACHED}),
+        ("retry", {"state": State.DETACHING}),
+        ("give up", {"instance_uuid": OTHER_SERVER}),
+        ("give up", {"state": State.DETACHING}),
+        ("forget", {"present": True}),
+        ("forget", {"instance_uuid": SERVER}),
+    ],
+    ids=lambda it: it if isinstance(it, str) else " ".join(f"{name}={value}" for name, value in it.items()),
+)
+def test_every_condition_of_a_change_counts(world: World, name: str, different: dict[str, Any]) -> None:
+    """Each by itself, whatever the others say: rows may be written by programs of other versions."""
+    contest = Contest(world)
+    change, before = CHANGES[name]
+
+    def prepare(values: dict[str, Any]) -> None:
+        with world.db.engine().begin() as connection:
+            connection.execute(sa.update(models.Device).values(**values))
+
+    prepare(before | different)
+    assert change(contest) is False
+    prepare(before)
+    restored = {key: value for key, value in {"present": True, "enabled": True}.items() if key in different}
+    prepare(restored | before)
+    assert change(contest) is True
