@@ -22,6 +22,7 @@ from compute_shim.db.api import Database
 from compute_shim.db.leases import Lease
 from compute_shim.liveness import Window
 from compute_shim.objects import Device, Outcome, ReasonCode, State
+from novaclient_usb.reason_codes import describe
 from tests.unit.clock import Clock
 from tests.unit.db.test_states import HOST, STICK, empty_database
 
@@ -144,9 +145,15 @@ class Cloud:
         """So many servers have a device each; their ids."""
         names = [f"{host[-1]}0000000-0000-0000-0000-{number:012}" for number in range(count)]
         sticks = [Device(**{**vars(STICK), "identity": f"0781:5567:{name}"}) for name in names]
-        for claim in queries.sync_host(self.db, host, "QEMU", version, sticks):
-            queries.claim(self.db, claim.device_id, claim.identity[10:], "demo")
-            queries.judge_claims(self.db, host, [Outcome(claim.device_id, 1, state, reason_code=code)])
+        queries.sync_host(self.db, host, "QEMU", version, sticks)
+        row = models.Device
+        with self.db.writer() as session:
+            session.execute(
+                sa.update(row)
+                .where(row.host == host)
+                .values(instance_uuid=sa.func.substr(row.identity, 11), project_id="demo", generation=1)
+                .values(state=state, reason_code=code, state_reason=describe(code))
+            )
         return names
 
     def say(self, state: State, code: ReasonCode | None) -> None:
