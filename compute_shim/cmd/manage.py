@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-manage``: what an operator does by hand, or from a deployment tool.
 
-usb-shim-manage db sync       bring the database's schema up to date
-usb-shim-manage db version    print the schema's revision
+usb-shim-manage db sync                  bring the database's schema up to date
+usb-shim-manage db version               print the schema's revision
+usb-shim-manage host delete HOST         delete a host that is down
+usb-shim-manage claims release-absent    release claims of deleted servers that the conductor holds back
 """
 
 import sys
@@ -13,16 +15,17 @@ from oslo_db import exception as db_exception
 from oslo_log import log
 
 from compute_shim import conf as configuration
+from compute_shim.cmd import manage_ends
 from compute_shim.conf import database
 from compute_shim.db import migrations
 from compute_shim.db.api import Database
 
 
-def _sync(db: Database) -> None:
+def _sync(conf: cfg.ConfigOpts, db: Database) -> None:
     migrations.upgrade(db)
 
 
-def _version(db: Database) -> None:
+def _version(conf: cfg.ConfigOpts, db: Database) -> None:
     print(migrations.version(db) or "none: run usb-shim-manage db sync")
 
 
@@ -30,6 +33,7 @@ def _add_commands(subparsers: Any) -> None:
     actions = subparsers.add_parser("db", help="the database").add_subparsers(dest="action", required=True)
     actions.add_parser("sync", help="bring the schema up to date").set_defaults(run=_sync)
     actions.add_parser("version", help="print the schema's revision").set_defaults(run=_version)
+    manage_ends.add_commands(subparsers)
 
 
 def main() -> int:
@@ -40,7 +44,7 @@ def main() -> int:
         database.register(conf)
         conf.set_default("use_stderr", True)  # the answer alone is on stdout
         log.setup(conf, configuration.PROJECT)
-        conf.command.run(Database(conf))
+        conf.command.run(conf, Database(conf))
     except (cfg.Error, db_exception.DBError) as error:
         print(f"usb-shim-manage: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,8 @@ from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import conf as configuration
 from compute_shim import liveness, rpc
-from compute_shim.conf import database
+from compute_shim.conductor import nova_checks
+from compute_shim.conf import database, nova
 from compute_shim.db import migrations, queries
 from compute_shim.db.api import Database
 
@@ -78,11 +79,22 @@ class Checks(upgradecheck.UpgradeCommands):
         ]
         return _warning(" ".join(complaints)) if complaints else _success()
 
+    def check_nova(self) -> upgradecheck.Result:
+        """The Nova of [nova] is that of the agents' hosts."""
+        try:
+            found = nova_checks.check(self.conf, Database(self.conf))
+        except (cfg.Error, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError):
+            return _warning("The hosts are not known while the database cannot be used.")
+        if found.error:
+            return _failure(found.error)
+        return _warning(" ".join(found.warnings)) if found.warnings else _success()
+
     _upgrade_checks = (
         ("Database", check_database),
         ("Keystone", check_keystone),
         ("Agents", check_agents),
         ("Hosts", check_hosts),
+        ("Nova", check_nova),
     )
 
 
@@ -109,6 +121,7 @@ def main() -> int:
         print(f"usb-shim-status: {error}", file=sys.stderr)
         return 2
     database.register(checks.conf)
+    nova.register(checks.conf)
     # A database that is away is an answer, too.
     checks.conf.set_override("max_retries", 1, group=database.GROUP)
     for group, options in keystone_opts.list_auth_token_opts():

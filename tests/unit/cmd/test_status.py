@@ -64,7 +64,7 @@ def test_all_is_well(
     migrations.upgrade(installation.db)
     installation.agent("compute1")
     assert installation.check(monkeypatch) == 0
-    assert capsys.readouterr().out.count("Success") == 4
+    assert capsys.readouterr().out.count("Success") == 5
 
 
 def test_nothing_is_configured(
