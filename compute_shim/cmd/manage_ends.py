@@ -8,18 +8,19 @@ import sys
 from typing import Any
 
 from oslo_config import cfg
+from oslo_context import context as oslo_context
 
 from compute_shim import liveness
-from compute_shim.conductor import server_sync
 from compute_shim.db import absence, removal
 from compute_shim.db.api import Database
+from compute_shim.db.events import Actor
 
 
 def add_commands(subparsers: Any) -> None:
     """Add ``host delete`` and ``claims release-absent``."""
     hosts = subparsers.add_parser("host", help="compute hosts").add_subparsers(dest="action", required=True)
     delete = hosts.add_parser("delete", help="delete a host that is down, with its devices and their claims")
-    delete.add_argument("host")
+    delete.add_argument("which", metavar="HOST")
     delete.set_defaults(run=_delete_host)
     claims = subparsers.add_parser("claims", help="claims").add_subparsers(dest="action", required=True)
     release = claims.add_parser(
@@ -30,7 +31,7 @@ def add_commands(subparsers: Any) -> None:
 
 
 def _delete_host(conf: cfg.ConfigOpts, db: Database) -> None:
-    name = conf.command.host
+    name = conf.command.which
     try:
         found = removal.delete_host(db, name, liveness.Window.now(conf))
     except removal.HostUp:
@@ -49,5 +50,7 @@ def _release_absent(conf: cfg.ConfigOpts, db: Database) -> None:
     if not conf.command.yes:
         print(f"{len(claims)} claims of deleted servers. To release them, add --yes.")
         return
-    released = [claim for claim in claims if server_sync.release(db, None, claim, up)]
+    # No agent is notified: each learns it at its next sync.
+    actor = Actor(None, oslo_context.generate_request_id())
+    released = [claim for claim in claims if absence.release(db, claim, up, actor)]
     print(f"{len(released)} claims released.")

@@ -151,7 +151,15 @@ class ServerSync:
     def _release(self, claims: Sequence[models.Device], up: Window) -> None:
         for claim in claims:
             self._stay_leader()
-            release(self._db, self._nudger, claim, up)
+            request_id = oslo_context.generate_request_id()
+            if absence.release(self._db, claim, up, Actor(None, request_id)):
+                LOG.info(
+                    "Server %s is deleted: giving back device %s [%s]",
+                    claim.instance_uuid,
+                    claim.id,
+                    request_id,
+                )
+                self._nudger.nudge(claim.id, {"request_id": request_id})
 
     def _say_obstacle(self) -> str | None:
         """Why nothing may be released in this pass; logged once."""
@@ -183,20 +191,6 @@ class ServerSync:
     def _leads(self) -> bool:
         with self._leading:
             return not self._stopped and self._lease.acquire()
-
-
-def release(db: Database, nudger: Nudger | None, claim: models.Device, up: Window) -> bool:
-    """Give back the device of a server that is gone; False if the claim has changed meanwhile.
-
-    :param nudger: None: the agent learns it at its next sync.
-    """
-    request_id = oslo_context.generate_request_id()
-    if not absence.release(db, claim, up, Actor(None, request_id)):
-        return False
-    LOG.info("Server %s is deleted: giving back device %s [%s]", claim.instance_uuid, claim.id, request_id)
-    if nudger is not None:
-        nudger.nudge(claim.id, {"request_id": request_id})
-    return True
 
 
 def _key(claim: models.Device) -> tuple[str, int, str, str | None]:
