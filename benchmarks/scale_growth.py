@@ -12,8 +12,9 @@ from typing import Any
 from benchmarks import scale_statements as statements
 from benchmarks.scale_cloud import DEVICES_PER_HOST, Cloud, device_id, server_id
 from compute_shim import liveness
-from compute_shim.conductor.absent_servers import AbsentServers
-from compute_shim.db import queries
+from compute_shim.conductor.evidence import Witnesses
+from compute_shim.conductor.server_sync import ServerSync
+from compute_shim.db.leases import Lease
 
 Step = Callable[[Cloud, str], object]
 
@@ -40,10 +41,16 @@ def look_for_absent_servers(cloud: Cloud, host: str) -> None:
     nova: Any = cloud.nova
     nudger: Any = cloud.nudger
 
-    def live() -> set[str]:
-        return queries.hosts_up(cloud.db, liveness.Window.now(cloud.conf))
-
-    AbsentServers(cloud.db, nova, None, nudger, live, _ABSENT_INTERVAL)()
+    sync = ServerSync(
+        cloud.db,
+        Witnesses(cloud.db, nova, None),
+        nudger,
+        Lease(cloud.db, "server-sync", "benchmark", _ABSENT_INTERVAL),
+        lambda: liveness.Window.now(cloud.conf),
+        lambda: None,
+        _ABSENT_INTERVAL,
+    )
+    sync()
 
 
 def _get(name: str, path: str, caller: str = "admin") -> Operation:

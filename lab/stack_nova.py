@@ -22,15 +22,41 @@ class FileOfServers:
 
     def server(self, token: Any, server_id: str) -> nova.Server:
         """As `compute_shim.nova.Nova.server`, for a caller who may see all."""
-        found = json.loads(self._path.read_text()).get(server_id)
+        found = self._servers().get(server_id)
         if found is None:
             raise nova.no_server(server_id)
-        project_id = found["project_id"]
-        return nova.Server(server_id, project_id, nova.host_id(project_id, found["host"]), locked=False)
+        return found
+
+    def servers_on(self, token: Any, host: str) -> dict[str, nova.Server]:
+        """As `compute_shim.nova.Nova.servers_on`."""
+        return {
+            server.id: server
+            for server in self._servers().values()
+            if server.host_id == nova.host_id(server.project_id, host)
+        }
+
+    def is_deleted(self, token: Any, server_id: str) -> bool:
+        """As `compute_shim.nova.Nova.is_deleted`."""
+        return server_id not in self._servers()
+
+    def regions(self, token: Any) -> set[str]:
+        """As `compute_shim.nova.Nova.regions`."""
+        return set()
 
     def sees_all_projects(self, token: Any) -> bool:
         """As `compute_shim.nova.Nova.sees_all_projects`."""
         return True
+
+    def _servers(self) -> dict[str, nova.Server]:
+        return {
+            server_id: nova.Server(
+                server_id,
+                found["project_id"],
+                nova.host_id(found["project_id"], found["host"]),
+                locked=False,
+            )
+            for server_id, found in json.loads(self._path.read_text()).items()
+        }
 
 
 def replace_nova(servers: Path) -> None:

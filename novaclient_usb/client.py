@@ -170,6 +170,10 @@ class Devices:
         """Forget a device that is not plugged in (for admins)."""
         self._http("DELETE", "devices", device_id)
 
+    def release(self, device_id: str) -> dict[str, Any]:
+        """End the claim on a device whose host is down (for admins); the device after that."""
+        return self._http("POST", "devices", device_id, "release")["device"]
+
     def events(self, device_id: str) -> Sequence[dict[str, Any]]:
         """What happened to a device, the latest first."""
         return self._http("GET", "devices", device_id, "events")["events"]
@@ -287,3 +291,7 @@ class Hosts:
     def get(self, host: str) -> dict[str, Any]:
         """One, by its name."""
         return self._http("GET", "hosts", host)["host"]
+
+    def delete(self, host: str) -> None:
+        """Delete one that is down, with its devices and their claims."""
+        self._http("DELETE", "hosts", host)

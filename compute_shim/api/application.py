@@ -28,11 +28,12 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/": {"GET": root.versions},
     "/v1/devices": {"GET": devices.index},
     "/v1/devices/{device_id}": {"GET": devices.show, "PATCH": devices.update, "DELETE": devices.delete},
+    "/v1/devices/{device_id}/release": {"POST": devices.release},
     "/v1/devices/{device_id}/events": {"GET": events.index},
     "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},
     "/v1/servers/{server_id}/attachments/{device_id}": {"DELETE": attachments.delete},
     "/v1/hosts": {"GET": hosts.index},
-    "/v1/hosts/{host}": {"GET": hosts.show},
+    "/v1/hosts/{host}": {"GET": hosts.show, "DELETE": hosts.delete},
 }
 
 

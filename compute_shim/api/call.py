@@ -26,6 +26,8 @@ class Compute(Protocol):
 
     def server(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> nova.Server: ...
 
+    def sees_all_projects(self, auth: ks_plugin.BaseAuthPlugin) -> bool: ...
+
 
 class Nudger(Protocol):
     """Tells agents of changes (`compute_shim.nudger.Nudger`)."""
@@ -74,18 +76,22 @@ class Call:
         """Have the agent of a device's host told that the intent for the device changed."""
         self.service.nudger.nudge(device_id, {"request_id": self._context.request_id})
 
-    def may(self, rule: policy.DocumentedRuleDefault) -> bool:
-        """Does the policy allow this to the caller, in the caller's own project?"""
-        return self.project_id is not None and self.service.policy.authorize(
-            rule.name, {"project_id": self.project_id}, self._context
-        )
+    def may(self, rule: policy.DocumentedRuleDefault, target: Mapping[str, Any] | None = None) -> bool:
+        """Does the policy allow this to the caller?
 
-    def authorize(self, rule: policy.DocumentedRuleDefault) -> None:
-        """Go on only if the policy allows this.
+        :param target: ``project_id`` and ``user_id`` of what it is to be done with; None: the caller's own.
+        """
+        if self.project_id is None:
+            return False
+        own = {"project_id": self.project_id, "user_id": self._context.user_id}
+        return self.service.policy.authorize(rule.name, dict(target or own), self._context)
+
+    def authorize(self, rule: policy.DocumentedRuleDefault, target: Mapping[str, Any] | None = None) -> None:
+        """Go on only if the policy allows this; the target is that of `may`.
 
         :raises compute_shim.exception.Forbidden: it does not
         """
-        if not self.may(rule):
+        if not self.may(rule, target):
             raise exception.Forbidden(
                 f"Policy does not allow {rule.name}. A project-scoped token with the required role is needed."
             )

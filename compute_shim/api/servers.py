@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from oslo_policy import policy
+
 from compute_shim import exception, liveness, nova
 from compute_shim.api import validation
 from compute_shim.api.call import Call
-from compute_shim.db import host_list, instances, queries
+from compute_shim.db import host_list, instances, models, queries
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -21,9 +23,25 @@ def find(call: Call, server_id: str) -> nova.Server:
     if known_id is None:
         raise nova.no_server(server_id)
     server = call.service.nova.server(call.token, known_id)
-    if server.project_id != call.project_id and not call.may(policies.ANY_SERVER):
+    if server.project_id != call.project_id and not call.may(policies.ANY_SERVER, target(server)):
         raise nova.no_server(server_id)
     return server
+
+
+def target(owned: nova.Server | models.Device) -> dict[str, str | None]:
+    """What a policy is asked about: whose server, or whose claim on a device, it is."""
+    return {"project_id": owned.project_id, "user_id": owned.user_id}
+
+
+def authorize(call: Call, rule: policy.DocumentedRuleDefault, server: nova.Server) -> None:
+    """Go on only if the policy allows this with a server that `find` found.
+
+    With a server of another project, ``any_server`` allowed it, and the rule itself in the caller's own.
+
+    :raises compute_shim.exception.Forbidden: it does not
+    """
+    if server.project_id == call.project_id:
+        call.authorize(rule, target(server))
 
 
 def refuse_locked(call: Call, server: nova.Server) -> None:
@@ -31,7 +49,7 @@ def refuse_locked(call: Call, server: nova.Server) -> None:
 
     :raises compute_shim.exception.Conflict: it is locked
     """
-    if server.locked and not call.may(policies.ANY_SERVER):
+    if server.locked and not call.may(policies.ANY_SERVER, target(server)):
         raise exception.Conflict(f"Server {server.id} is locked. Unlock it first.", ReasonCode.SERVER_LOCKED)
 
 

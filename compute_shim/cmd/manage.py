@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-manage``: what an operator does by hand, or from a deployment tool.
 
-usb-shim-manage db sync       bring the database's schema up to date
-usb-shim-manage db version    print the schema's revision
+usb-shim-manage db sync                  bring the database's schema up to date
+usb-shim-manage db version               print the schema's revision
+usb-shim-manage host delete HOST         delete a host that is down
+usb-shim-manage claims release-absent    release claims of deleted servers that the conductor holds back
 """
 
 import sys
@@ -18,17 +20,17 @@ with extras.needed_by(_NAME, "service"):
     from oslo_db import exception as db_exception
     from sqlalchemy import exc as sqlalchemy_exception
 
-    from compute_shim.cmd import program
+    from compute_shim.cmd import manage_ends, program
     from compute_shim.conf import database
     from compute_shim.db import migrations, readiness
     from compute_shim.db.api import Database
 
 
-def _sync(db: Database) -> None:
+def _sync(conf: cfg.ConfigOpts, db: Database) -> None:
     migrations.upgrade(db)
 
 
-def _version(db: Database) -> None:
+def _version(conf: cfg.ConfigOpts, db: Database) -> None:
     print(migrations.version(db) or "none: run usb-shim-manage db sync")
 
 
@@ -36,6 +38,7 @@ def _add_commands(subparsers: Any) -> None:
     actions = subparsers.add_parser("db", help="the database").add_subparsers(dest="action", required=True)
     actions.add_parser("sync", help="bring the schema up to date").set_defaults(run=_sync)
     actions.add_parser("version", help="print the schema's revision").set_defaults(run=_version)
+    manage_ends.add_commands(subparsers)
 
 
 def main() -> int:
@@ -43,7 +46,7 @@ def main() -> int:
     command = cfg.SubCommandOpt("command", title="commands", handler=_add_commands)
     return program.run(
         _NAME,
-        lambda conf: conf.command.run(readiness.database(conf)),
+        lambda conf: conf.command.run(conf, readiness.database(conf)),
         register=(database.register, program.log_to_stderr),
         prepare=lambda conf: conf.register_cli_opt(command),
         refusals=(

@@ -19,7 +19,8 @@ with extras.needed_by(_NAME, "service"):
 
     from compute_shim import liveness, rpc
     from compute_shim.cmd import program
-    from compute_shim.conf import database
+    from compute_shim.conductor import nova_checks
+    from compute_shim.conf import database, nova
     from compute_shim.db import migrations, queries
     from compute_shim.db.api import Database
 
@@ -82,11 +83,22 @@ class Checks(upgradecheck.UpgradeCommands):
         ]
         return _warning(" ".join(complaints)) if complaints else _success()
 
+    def check_nova(self) -> upgradecheck.Result:
+        """The Nova of [nova] is that of the agents' hosts."""
+        try:
+            found = nova_checks.check(self.conf, Database(self.conf))
+        except (cfg.Error, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError):
+            return _warning("The hosts are not known while the database cannot be used.")
+        if found.error:
+            return _failure(found.error)
+        return _warning(" ".join(found.warnings)) if found.warnings else _success()
+
     _upgrade_checks = (
         ("Database", check_database),
         ("Keystone", check_keystone),
         ("Agents", check_agents),
         ("Hosts", check_hosts),
+        ("Nova", check_nova),
     )
 
 
@@ -108,7 +120,7 @@ def main() -> int:
     return program.run(
         _NAME,
         lambda conf: _check(conf, checks),
-        register=(database.register, _register_keystone, program.log_to_stderr),
+        register=(database.register, nova.register, _register_keystone, program.log_to_stderr),
         prepare=lambda conf: upgradecheck.register_cli_options(conf, checks),
         failure=upgradecheck.Code.FAILURE,
     )

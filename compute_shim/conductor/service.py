@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 
 from futurist import periodics
 from keystoneauth1 import plugin as ks_plugin
@@ -12,12 +13,15 @@ from oslo_log import log
 
 from compute_shim import bus, exception, liveness, metrics, rpc
 from compute_shim.conductor import metrics as conductor_metrics
-from compute_shim.conductor.absent_servers import AbsentServers
+from compute_shim.conductor import nova_checks
+from compute_shim.conductor.evidence import Witnesses
 from compute_shim.conductor.manager import Manager
+from compute_shim.conductor.server_sync import ServerSync
 from compute_shim.conf import database
 from compute_shim.daemon import CannotServe, Daemon
-from compute_shim.db import queries, readiness
+from compute_shim.db import readiness
 from compute_shim.db.api import Database
+from compute_shim.db.leases import Lease
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
 
@@ -27,6 +31,9 @@ LOG = log.getLogger(__name__)
 _GRACE = 10
 # Seconds between two tries to reach a database that is away.
 _DATABASE_INTERVAL = 5
+_LEASE = "server-sync"
+# Seconds. Longer than the longest call of Nova ([nova] timeout), between two of which it is renewed.
+_SHORTEST_LEASE = 60
 
 
 def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
@@ -42,19 +49,34 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     transport = bus.connect(conf)
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
-    periodic = _periodic(conf, db, transport)
+    sync = _server_sync(conf, db, transport)
     daemon.announce()
     metrics.serve(conf, conductor_metrics.registry(conf, db))
 
     def start() -> None:
         if _database_is_ready(conf, db, daemon):
             server.start()
-            if periodic is not None:
-                periodic.start()
+            if sync is not None:
+                _periodically(conf, sync)
 
     threading.Thread(target=start, name="start", daemon=True).start()
     daemon.wait()
+    if sync is not None:
+        _end(sync)
     server.finish(_GRACE)
+
+
+def _periodically(conf: cfg.ConfigOpts, sync: ServerSync) -> None:
+    """Run the passes, one after the other, for ever."""
+    interval = conf.conductor.deleted_server_interval
+    periodics.PeriodicWorker([(periodics.periodic(interval)(sync), (), {})]).start()
+
+
+def _end(sync: ServerSync) -> None:
+    """Let another conductor take over at once; the database may be away."""
+    ending = threading.Thread(target=sync.stop, name="lease", daemon=True)
+    ending.start()
+    ending.join(_GRACE)
 
 
 def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bool:
@@ -75,7 +97,7 @@ def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bo
     return False
 
 
-def _periodic(conf: cfg.ConfigOpts, db: Database, transport: object) -> periodics.PeriodicWorker | None:
+def _server_sync(conf: cfg.ConfigOpts, db: Database, transport: object) -> ServerSync | None:
     nova = Nova(conf)
     auth = nova.service_auth()
     if auth is None:
@@ -83,21 +105,27 @@ def _periodic(conf: cfg.ConfigOpts, db: Database, transport: object) -> periodic
         return None
     threading.Thread(target=_check_credentials, args=(nova, auth), name="nova", daemon=True).start()
     interval = conf.conductor.deleted_server_interval
-    nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
-    look = AbsentServers(
-        db, nova, auth, nudger, lambda: queries.hosts_up(db, liveness.Window.now(conf)), interval
+    # The name alone would let a conductor that was started anew go on with its predecessor's lease.
+    holder = f"{conf.host[:200]} {uuid.uuid4()}"
+    return ServerSync(
+        db,
+        Witnesses(db, nova, auth),
+        Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent)),
+        Lease(db, _LEASE, holder, max(_SHORTEST_LEASE, 3 * interval)),
+        lambda: liveness.Window.now(conf),
+        lambda: nova_checks.region_obstacle(nova, auth),
+        interval,
     )
-    return periodics.PeriodicWorker([(periodics.periodic(interval)(look), (), {})])
 
 
 def _check_credentials(nova: Nova, auth: ks_plugin.BaseAuthPlugin) -> None:
-    """Log whether Nova takes our credentials; agents are served without them as well."""
+    """Log whether Nova accepts our credentials; agents are served without them as well."""
     try:
-        nova.sees_all_projects(auth)
-    except exception.Unauthorized:
+        nova.compute_hosts(auth)
+    except (exception.Unauthorized, exception.Forbidden):
         LOG.error(
-            "The credentials of [nova] are refused. Until they are corrected, devices of deleted servers are"
-            " not given back."
+            "Nova refuses the credentials of [nova]. Until they are corrected, devices of deleted servers are"
+            " not released."
         )
     except exception.ApiError as error:
         LOG.warning("The credentials of [nova] cannot be checked now: %s", error)

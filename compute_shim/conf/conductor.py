@@ -19,8 +19,8 @@ host that is down. More than twice ``[agent] sync_interval``.
         default=60,
         min=1,
         help="""
-Seconds between two looks for servers that were deleted, moved or shelved while they had a device. Needs the
-credentials of ``[nova]``.
+Seconds between two looks for servers that were deleted, moved or shelved while they had a device. A device is
+given back when two looks in succession prove that its server is deleted. Needs the credentials of ``[nova]``.
 """,
     ),
 ]

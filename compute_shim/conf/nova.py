@@ -3,8 +3,8 @@
 
 The API calls Nova with the token of its caller and reads the connection and the endpoint here
 (``cafile``, ``timeout``, ``region_name``, ``valid_interfaces`` and so on). The conductor needs credentials
-as well (``auth_type``, ``auth_url``, ``username`` and so on), of a user who may see the servers of all
-projects.
+as well (``auth_type``, ``auth_url``, ``username`` and so on), of a user who may list the services and the
+servers of all projects. Where the catalog has several regions, ``region_name`` must be set.
 """
 
 from keystoneauth1 import loading

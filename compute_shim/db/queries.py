@@ -6,7 +6,6 @@ Rows that are returned belong to no session any more.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -237,24 +236,6 @@ def devices(db: Database, *conditions: sa.ColumnElement[bool]) -> Sequence[model
 def devices_of_server(db: Database, server_id: str) -> Sequence[models.Device]:
     """The devices that a server has, those that are being taken out of it included."""
     return devices(db, models.Device.instance_uuid == server_id)
-
-
-def doubtful_claims(
-    db: Database, age: datetime.timedelta, live_hosts: Iterable[str]
-) -> Sequence[models.Device]:
-    """Claims that are not fulfilled, as far as is known, and have not changed for a time.
-
-    One that was changed in the future was so before the clock was set back.
-
-    :param live_hosts: where agents are alive.
-    """
-    now = timeutils.utcnow()
-    return devices(
-        db,
-        models.Device.state.in_(states.CLAIMED),
-        sa.or_(models.Device.state != State.ATTACHED, models.Device.host.not_in(live_hosts)),
-        sa.or_(models.Device.updated_at < now - age, models.Device.updated_at > now),
-    )
 
 
 @retried

@@ -15,7 +15,8 @@ ANY_SERVER = base.rule(
     "attachments",
     "any_server",
     base.ADMIN,
-    "Do so with servers of other projects too, and with locked ones.",
+    "Do so with servers of other projects too, and with locked ones. project_id and user_id of the target are"
+    " those of the server, or of the claim that a deleted server left.",
     ("GET", _ALL),
     ("POST", _ALL),
     ("DELETE", _ONE),

@@ -18,5 +18,12 @@ SEE_ALL = base.rule(
 )
 UPDATE = base.rule("devices", "update", base.ADMIN, "Describe, enable or disable a device.", ("PATCH", _ONE))
 DELETE = base.rule("devices", "delete", base.ADMIN, "Forget a device that is absent.", ("DELETE", _ONE))
+RELEASE = base.rule(
+    "devices",
+    "release",
+    base.ADMIN,
+    "End the claim on a device whose host is down.",
+    ("POST", f"{_ONE}/release"),
+)
 
-RULES = [LIST, SHOW, SEE_ALL, UPDATE, DELETE]
+RULES = [LIST, SHOW, SEE_ALL, UPDATE, DELETE, RELEASE]

@@ -5,5 +5,12 @@ from compute_shim.policies import base
 
 LIST = base.rule("hosts", "list", base.ADMIN, "List the hosts with an agent.", ("GET", "/v1/hosts"))
 SHOW = base.rule("hosts", "show", base.ADMIN, "Show a host with an agent.", ("GET", "/v1/hosts/{host}"))
+DELETE = base.rule(
+    "hosts",
+    "delete",
+    base.ADMIN,
+    "Delete a host that is down, with its devices and their claims.",
+    ("DELETE", "/v1/hosts/{host}"),
+)
 
-RULES = [LIST, SHOW]
+RULES = [LIST, SHOW, DELETE]

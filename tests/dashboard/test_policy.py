@@ -29,9 +29,11 @@ OFFERED = {
         "devices:see_all",
         "devices:update",
         "devices:delete",
+        "devices:release",
         "attachments:any_server",
         "hosts:list",
         "hosts:show",
+        "hosts:delete",
     },
 }
 RULES = set().union(*OFFERED.values())

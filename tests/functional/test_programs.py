@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import http.server
 import json
 import os
@@ -13,11 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from oslo_utils import timeutils
 
-from compute_shim.db import queries
+from compute_shim.db import models, queries
+from compute_shim.db.leases import Lease
 from compute_shim.objects import State
 from tests.functional.programs import Program, create_schema
-from tests.functional.world import SERVERS, World
+from tests.functional.world import SERVERS, STICKS, World
 
 
 @pytest.fixture
@@ -60,12 +65,16 @@ def test_a_conductor_without_a_database_says_so(conductor: Callable[[str], Progr
 
 
 class _Nova(http.server.BaseHTTPRequestHandler):
-    """Knows no server."""
+    """Knows one compute host, and no server."""
 
     def do_GET(self) -> None:
-        known = self.path.startswith("/servers?")
-        body = json.dumps({"servers": []} if known else {"itemNotFound": {"code": 404}}).encode()
-        self.send_response(200 if known else 404)
+        path = self.path.partition("?")[0]
+        lists = {
+            "/servers/detail": {"servers": []},
+            "/os-services": {"services": [{"host": "compute1", "binary": "nova-compute"}]},
+        }
+        body = json.dumps(lists.get(path, {"itemNotFound": {"code": 404}})).encode()
+        self.send_response(200 if path in lists else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -84,17 +93,21 @@ def nova() -> Iterator[str]:
         server.shutdown()
 
 
+def _looks_at_once(directory: Path, nova: str) -> str:
+    return (
+        f"[DEFAULT]\ntransport_url = fake:///\n{_database(directory)}"
+        f"[conductor]\ndeleted_server_interval = 1\n[nova]\nauth_type = none\nendpoint_override = {nova}\n"
+    )
+
+
 def test_the_conductor_gives_back_what_a_deleted_server_had(
     conductor: Callable[[str], Program], world: World, tmp_path: Path, nova: str
 ) -> None:
     world.sync(STICK1={})
     device_id = world.device_id("STICK1")
     world.attach("demo", SERVERS["DEMO"].id, device_id)
-    world.report(device_id, "waiting", "the server is off")
-    running = conductor(
-        f"[DEFAULT]\ntransport_url = fake:///\n{_database(tmp_path)}"
-        f"[conductor]\ndeleted_server_interval = 1\n[nova]\nauth_type = none\nendpoint_override = {nova}\n"
-    )
+    world.report(device_id, "waiting", reason_code="domain_absent")
+    running = conductor(_looks_at_once(tmp_path, nova))
 
     def given_back() -> bool:
         row = queries.device(world.db, device_id)
@@ -102,6 +115,63 @@ def test_the_conductor_gives_back_what_a_deleted_server_had(
 
     running.wait_until(given_back)
     assert running.terminate() == 0
+    # It leaves its place to another one.
+    assert Lease(world.db, "server-sync", "another", 60).acquire()
+
+
+def test_an_operator_releases_what_the_conductor_holds_back(
+    conductor: Callable[[str], Program], world: World, tmp_path: Path, nova: str
+) -> None:
+    file = tmp_path / "conductor.conf"
+    sticks = [
+        dataclasses.asdict(STICKS["STICK1"]) | {"identity": f"0781:5567:{number}"} for number in range(11)
+    ]
+    ids = [claim["device_id"] for claim in world.conductor.sync({}, "compute1", "QEMU", "1.1", sticks)]
+    for device_id in ids:
+        world.attach("demo", SERVERS["DEMO"].id, device_id)
+        world.report(device_id, "waiting", reason_code="domain_absent")
+
+    def release(*options: str) -> str:
+        command = [sys.executable, "-m", "compute_shim.cmd.manage", f"--config-file={file}"]
+        command += ["claims", "release-absent", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def states() -> set[str]:
+        return {row.state for row in queries.devices(world.db)}
+
+    running = conductor(_looks_at_once(tmp_path, nova))
+    running.wait_until(lambda: "usb-shim-manage claims release-absent" in running.log)
+    assert running.terminate() == 0
+    assert states() == {State.WAITING}
+    # What is proven stays so for two intervals, and a program may take longer than two seconds to start.
+    file.write_text(file.read_text().replace("interval = 1", "interval = 600"))
+    with world.db.writer() as session:
+        early = timeutils.utcnow() - datetime.timedelta(seconds=3600)
+        session.execute(sa.update(models.Device).values(absent_since=early))
+    listed = release()
+    assert all(device_id in listed for device_id in ids)
+    assert listed.endswith("11 claims of deleted servers. To release them, add --yes.\n")
+    assert states() == {State.WAITING}
+    assert release("--yes").endswith("11 claims released.\n")
+    assert states() == {State.DETACHING}
+
+
+def test_an_operator_deletes_a_host(world: World, tmp_path: Path) -> None:
+    def delete(host: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "compute_shim.cmd.manage", f"--config-file={file}"]
+        command += ["host", "delete", host]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    file = tmp_path / "manage.conf"
+    file.write_text(_database(tmp_path))
+    world.sync(STICK1={})
+    refused = delete("compute1")
+    assert (refused.returncode, "is up" in refused.stderr) == (1, True)
+    world.silence("compute1")
+    assert delete("compute1").returncode == 0
+    assert queries.hosts(world.db) == []
+    missing = delete("compute1")
+    assert (missing.returncode, "No agent is registered" in missing.stderr) == (1, True)
 
 
 _ASK = """

@@ -50,6 +50,7 @@ def _server(number: int, project_id: str, host: str, locked: bool = False) -> no
         project_id=project_id,
         host_id=nova.host_id(project_id, host) if host else "",
         locked=locked,
+        user_id=f"maker-of-{number}",
     )
 
 
@@ -99,12 +100,18 @@ class Nova:
         self.servers = {server.id: server for server in SERVERS.values()}
         self.away = False
         self.open = False
+        self.hidden: set[str] = set()
+
+    def sees_all_projects(self, auth: Any) -> bool:
+        return self.open or "admin" in auth.user.role_names
 
     def server(self, auth: Any, server_id: str) -> nova.Server:
         if self.away:
             raise exception.Unavailable(
                 "The Compute service (Nova) is unavailable.", ReasonCode.COMPUTE_UNAVAILABLE
             )
+        if server_id in self.hidden:
+            raise nova.Hidden(str(nova.no_server(server_id)), ReasonCode.SERVER_NOT_FOUND)
         server = self.servers.get(server_id)
         if server is None or not (
             self.open or "admin" in auth.user.role_names or auth.user.project_id == server.project_id

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import webob
+from oslo_policy import policy
 
 from compute_shim import exception, nova
 from compute_shim.api import devices, servers, validation
@@ -22,7 +23,7 @@ from novaclient_usb.reason_codes import ReasonCode, describe
 def index(call: Call, server_id: str) -> webob.Response:
     """The devices that a server has."""
     call.authorize(policies.LIST)
-    rows = _claims(call, server_id)
+    rows = _claims(call, policies.LIST, server_id)
     return webob.Response(json={"attachments": [_view(call, row) for row in rows]})
 
 
@@ -31,6 +32,7 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.authorize(policies.CREATE)
     device_id = call.body(schemas.CREATE)["attachment"]["device_id"]
     server = servers.find(call, server_id)
+    servers.authorize(call, policies.CREATE, server)
     servers.refuse_locked(call, server)
     row = devices.find(call, device_id)
     if row.instance_uuid == server.id:
@@ -50,7 +52,8 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     """Give a device back; the agent takes it out of the server, as soon as it is alive."""
     call.authorize(policies.DELETE)
     known_id = validation.uuid(device_id)
-    row = next((row for row in _claims(call, server_id, change=True) if row.id == known_id), None)
+    rows = _claims(call, policies.DELETE, server_id)
+    row = next((row for row in rows if row.id == known_id), None)
     if row is None or row.instance_uuid is None:
         raise exception.NotFound(
             f"Server {server_id} has no USB device {device_id}.", ReasonCode.ATTACHMENT_NOT_FOUND
@@ -61,25 +64,42 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     return webob.Response(status=202, content_type=None)
 
 
-def _claims(call: Call, server_id: str, change: bool = False) -> Sequence[models.Device]:
+def _claims(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> Sequence[models.Device]:
     """What a server of the caller's has.
 
-    A server that is deleted leaves its claims behind; they are their project's, to see and to give up.
+    A server that is deleted leaves its claims behind; they are their project's, to see and to give up. One
+    that Nova refuses to show is not deleted.
 
-    :param change: the caller wants to change the server.
+    :param rule: for what the caller wants to do.
     """
     try:
         server = servers.find(call, server_id)
+    except nova.Hidden:
+        raise
     except exception.NotFound:
-        rows = queries.devices_of_server(call.service.db, validation.uuid(server_id) or "")
-        if not call.may(policies.ANY_SERVER):
-            rows = [row for row in rows if row.project_id == call.project_id]
+        rows = _left_behind(call, rule, validation.uuid(server_id) or "")
         if not rows:
             raise
         return rows
-    if change:
+    servers.authorize(call, rule, server)
+    if rule is policies.DELETE:
         servers.refuse_locked(call, server)
     return queries.devices_of_server(call.service.db, server.id)
+
+
+def _left_behind(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> Sequence[models.Device]:
+    """The claims of a server that Nova does not know, as far as the caller may do something with them."""
+    rows = queries.devices_of_server(call.service.db, server_id)
+    own = [row for row in rows if row.project_id == call.project_id and call.may(rule, servers.target(row))]
+    others = [
+        row
+        for row in rows
+        if row.project_id != call.project_id and call.may(policies.ANY_SERVER, servers.target(row))
+    ]
+    # To a user who sees one project only, the servers of all others look deleted.
+    if others and not call.service.nova.sees_all_projects(call.token):
+        others = []
+    return own + others
 
 
 def _claim(call: Call, server: nova.Server, row: models.Device) -> None:

@@ -13,7 +13,7 @@ from compute_shim.api import devices, paging, servers
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries
+from compute_shim.db import device_list, models, queries, removal
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -84,6 +84,27 @@ def delete(call: Call, device_id: str) -> webob.Response:
             ReasonCode.DEVICE_PLUGGED_IN if row.present else ReasonCode.DEVICE_CLAIMED,
         )
     return webob.Response(status=204, content_type=None)
+
+
+def release(call: Call, device_id: str) -> webob.Response:
+    """End the claim on a device of a host that is down for good, without its agent."""
+    call.authorize(policies.RELEASE)
+    row = devices.find(call, device_id)
+    up = liveness.Window.now(call.service.conf)
+    try:
+        released = removal.release(call.service.db, row.id, up, call.actor)
+    except removal.HostUp:
+        raise exception.Conflict(
+            f"The USB agent on the host of USB device {row.id} is up. Detach the device from its server.",
+            ReasonCode.HOST_UP,
+        ) from None
+    except removal.NotClaimed:
+        raise exception.Conflict(
+            f"USB device {row.id} is not claimed by a server.", ReasonCode.DEVICE_NOT_CLAIMED
+        ) from None
+    if released is None:
+        raise devices.no_device(device_id)
+    return _answer(call, released)
 
 
 def _answer(call: Call, row: models.Device) -> webob.Response:

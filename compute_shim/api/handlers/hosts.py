@@ -13,7 +13,7 @@ from compute_shim.api import paging
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import hosts as schemas
 from compute_shim.api.visibility import utc
-from compute_shim.db import host_list, models, queries
+from compute_shim.db import host_list, models, queries, removal
 from compute_shim.objects import State
 from compute_shim.policies import hosts as policies
 from novaclient_usb.reason_codes import ReasonCode
@@ -46,13 +46,33 @@ def show(call: Call, host: str) -> webob.Response:
     call.query(schemas.SHOW)
     row = queries.host(call.service.db, host)
     if row is None:
-        raise exception.NotFound(f"No USB agent is registered for host {host}.", ReasonCode.HOST_NOT_FOUND)
+        raise _no_host(host)
     return webob.Response(json={"host": _views(call, [row])[0]})
+
+
+def delete(call: Call, host: str) -> webob.Response:
+    """Delete a host that is down for good, with its devices and their claims."""
+    call.authorize(policies.DELETE)
+    up = liveness.Window.now(call.service.conf)
+    try:
+        found = removal.delete_host(call.service.db, host, up, call.actor)
+    except removal.HostUp:
+        raise exception.Conflict(
+            f"The USB agent on host {host} is up. Stop it, and wait until the host is down.",
+            ReasonCode.HOST_UP,
+        ) from None
+    if not found:
+        raise _no_host(host)
+    return webob.Response(status=204, content_type=None)
 
 
 def _views(call: Call, rows: Sequence[models.Host]) -> list[dict[str, Any]]:
     counts = host_list.count_devices(call.service.db, [row.host for row in rows])
     return [_view(call, row, counts[row.host]) for row in rows]
+
+
+def _no_host(host: str) -> exception.NotFound:
+    return exception.NotFound(f"No USB agent is registered for host {host}.", ReasonCode.HOST_NOT_FOUND)
 
 
 def _view(call: Call, row: models.Host, counts: dict[str, int]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import oslo_messaging
+from compute_shim.conductor.absent_servers import AbsentServers
 from oslo_utils import timeutils
 
 from compute_shim import rpc
-from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.db import states
 from compute_shim.objects import NOT_ALLOWED, Claim, Device, Outcome, State, Waiting
 from tests.functional.recorded import record_texts as texts

@@ -9,12 +9,13 @@ import pytest
 import requests
 import requests_mock
 from keystoneauth1 import fixture as keystone_fixture
+from keystoneauth1 import noauth
 from keystoneauth1.identity import v3
 from oslo_config import cfg
 
 from compute_shim import exception
 from compute_shim.conf import nova as nova_conf
-from compute_shim.nova import Nova, host_id
+from compute_shim.nova import Hidden, Nova, host_id
 
 KEYSTONE = "http://keystone.example/v3"
 PUBLIC, INTERNAL = "http://nova.example/v2.1", "http://nova.internal/v2.1"
@@ -22,6 +23,7 @@ SERVER = "00000000-0000-0000-0000-000000000001"
 BODY = {
     "server": {"id": SERVER, "tenant_id": "demo", "hostId": "abc", "locked": True, "name": "n"},
 }
+NOT_FOUND = {"itemNotFound": {"code": 404, "message": "Instance could not be found."}}
 
 
 @pytest.fixture
@@ -71,12 +73,16 @@ def test_the_endpoint_may_be_chosen(http: Any, conf: cfg.ConfigOpts, auth: v3.Pa
     assert Nova(conf).server(auth, SERVER).id == SERVER
 
 
-@pytest.mark.parametrize("status", [404, 403])
-def test_a_server_that_is_not_to_be_seen(
-    status: int, http: Any, conf: cfg.ConfigOpts, auth: v3.Password
-) -> None:
-    http.get(f"{INTERNAL}/servers/{SERVER}", status_code=status)
-    with pytest.raises(exception.NotFound, match=f"Server {SERVER} could not be found"):
+def test_a_server_that_is_not_there(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", status_code=404, json=NOT_FOUND)
+    with pytest.raises(exception.NotFound, match=f"Server {SERVER} could not be found") as caught:
+        Nova(conf).server(auth, SERVER)
+    assert not isinstance(caught.value, Hidden)
+
+
+def test_a_server_that_is_not_to_be_seen(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", status_code=403)
+    with pytest.raises(Hidden, match=f"Server {SERVER} could not be found"):
         Nova(conf).server(auth, SERVER)
 
 
@@ -89,6 +95,11 @@ def test_a_server_that_is_not_to_be_seen(
         {"exc": requests.exceptions.ConnectTimeout},
         {"exc": requests.exceptions.ConnectionError},
         {"text": "<html>a proxy's own page</html>"},
+        {"text": "<html>a proxy's own page</html>", "status_code": 404},
+        {"json": {}, "status_code": 404},
+        {"json": []},
+        {"json": {"server": None}},
+        {"json": {"server": {"id": SERVER}}},
     ],
     ids=str,
 )
@@ -118,6 +129,87 @@ def test_who_sees_all_projects(
 ) -> None:
     http.get(f"{INTERNAL}/servers?all_tenants=1&limit=1", status_code=status, json={"servers": []})
     assert Nova(conf).sees_all_projects(auth) is sees
+
+
+LISTED = f"{INTERNAL}/servers/detail"
+
+
+def test_the_servers_on_a_host_page_by_page(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    servers = [BODY["server"] | {"id": name} for name in "abc"]
+    first = {"servers": servers[:2], "servers_links": [{"rel": "next", "href": "http://elsewhere"}]}
+    http.get(f"{LISTED}?all_tenants=1&host=compute1", json=first)
+    http.get(f"{LISTED}?all_tenants=1&host=compute1&marker=b", json={"servers": servers[2:]})
+    found = Nova(conf).servers_on(auth, "compute1")
+    assert {name: server.id for name, server in found.items()} == {name: name for name in "abc"}
+
+
+@pytest.mark.parametrize(
+    ("gone", "there", "deleted"),
+    [
+        ([(SERVER, "DELETED")], [], True),
+        ([], [], False),
+        # It can be restored.
+        ([(SERVER, "SOFT_DELETED")], [], None),
+        ([], [(SERVER, "ACTIVE")], None),
+        # The filters were ignored.
+        ([("other", "DELETED")], [], None),
+        ([(SERVER, "DELETED"), ("other", "DELETED")], [], None),
+        ([], [("other", "ACTIVE")], None),
+    ],
+)
+def test_who_says_that_a_server_is_deleted(
+    http: Any, conf: cfg.ConfigOpts, auth: v3.Password, gone: Any, there: Any, deleted: bool | None
+) -> None:
+    for value, servers in (("True", gone), ("False", there)):
+        body = {"servers": [{"id": name, "status": status} for name, status in servers]}
+        http.get(f"{LISTED}?all_tenants=1&deleted={value}&uuid={SERVER}", json=body)
+    assert Nova(conf).is_deleted(auth, SERVER) is deleted
+
+
+def test_compute_hosts(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    services = [{"host": "compute1"}, {"host": "compute2"}, {}]
+    http.get(f"{INTERNAL}/os-services?binary=nova-compute", json={"services": services})
+    assert Nova(conf).compute_hosts(auth) == {"compute1", "compute2"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"status_code": 403}, exception.Forbidden),
+        ({"status_code": 404}, exception.Unavailable),
+        ({"status_code": 500}, exception.Unavailable),
+        ({"json": {"servers": None, "services": {}}}, exception.Unavailable),
+        ({"json": {"servers": ["a"], "services": ["a"]}}, exception.Unavailable),
+        ({"json": []}, exception.Unavailable),
+    ],
+    ids=str,
+)
+def test_lists_that_are_none(
+    http: Any, conf: cfg.ConfigOpts, auth: v3.Password, answer: dict[str, Any], error: type[Exception]
+) -> None:
+    http.get(LISTED, **answer)
+    http.get(f"{INTERNAL}/os-services", **answer)
+    nova = Nova(conf)
+    for ask in (
+        lambda: nova.servers_on(auth, "compute1"),
+        lambda: nova.is_deleted(auth, SERVER),
+        lambda: nova.compute_hosts(auth),
+    ):
+        with pytest.raises(error):
+            ask()
+
+
+def test_one_region_leaves_no_choice(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    assert Nova(conf).regions(auth) == {"one"}
+
+
+def test_a_region_that_is_chosen_leaves_no_choice(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    conf.set_override("region_name", "one", group="nova")
+    assert Nova(conf).regions(auth) == set()
+
+
+def test_an_endpoint_that_is_chosen_leaves_no_choice(conf: cfg.ConfigOpts) -> None:
+    assert Nova(conf).regions(noauth.NoAuth()) == set()
 
 
 def test_there_may_be_no_credentials(conf: cfg.ConfigOpts) -> None:

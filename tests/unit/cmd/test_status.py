@@ -13,6 +13,7 @@ from oslo_utils import timeutils
 from compute_shim import conf as configuration
 from compute_shim import rpc
 from compute_shim.cmd import status
+from compute_shim.conductor import nova_checks
 from compute_shim.conf import database
 from compute_shim.db import migrations, models, queries
 from compute_shim.db.api import Database
@@ -64,7 +65,7 @@ def test_all_is_well(
     migrations.upgrade(installation.db)
     installation.agent("compute1")
     assert installation.check(monkeypatch) == 0
-    assert capsys.readouterr().out.count("Success") == 4
+    assert capsys.readouterr().out.count("Success") == 5
 
 
 def test_nothing_is_configured(
@@ -113,6 +114,21 @@ def test_a_host_has_something_to_mend(
     installation.agent("compute2", problems=["libvirt's hook is missing."])
     assert installation.check(monkeypatch) == 1
     assert "compute2: libvirt's hook is missing." in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_nova(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrations.upgrade(installation.db)
+    installation.agent("new")
+    installation.agent("old", age=3600)
+    assert installation.check(monkeypatch) == 1
+    out = capsys.readouterr().out
+    assert "probably it was renamed" in " ".join(out.replace("|", "").split())
+    found = nova_checks.Found("Set [nova] region_name.")
+    monkeypatch.setattr(nova_checks, "check", lambda conf, db: found)
+    assert installation.check(monkeypatch) == 2
+    assert "Set [nova] region_name." in capsys.readouterr().out
 
 
 def test_no_such_file(

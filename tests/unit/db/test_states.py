@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from oslo_config import cfg
@@ -16,7 +15,6 @@ from compute_shim.conf import database
 from compute_shim.db import models, queries, states
 from compute_shim.db.api import Database
 from compute_shim.objects import Device, Outcome, Reason, ReasonCode, State
-from tests.unit.clock import clock
 
 HOST = "compute1"
 SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
@@ -231,26 +229,6 @@ def test_a_device_that_changes_its_serial_all_the_time_does_not_fill_the_databas
         assert len(claims) <= 512
         assert {device.identity for device in devices} <= {claim.identity for claim in claims}
     assert queries.device(db, kept) is not None
-
-
-@settings(max_examples=30)
-@given(passed=st.one_of(st.floats(0, 59), st.floats(61, 1e8), st.floats(-1e8, -61)))
-def test_only_what_is_in_doubt_and_has_stood_still_is_looked_into(passed: float) -> None:
-    """What was changed in the future was so before the clock was set back: nobody knows how long ago."""
-    age = datetime.timedelta(seconds=60)
-    db = empty_database()
-    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
-    row = queries.devices(db)[0]
-    queries.claim(db, row.id, SERVERS[0], "demo")
-    with clock() as time:
-        time.jump(passed)
-        found = [found.id for found in queries.doubtful_claims(db, age, [HOST])]
-        assert found == ([] if 0 <= passed < 60 else [row.id])
-        queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
-        assert queries.doubtful_claims(db, age, [HOST]) == []
-        # Nobody speaks for a host whose agent is dead.
-        time.jump(61)
-        assert [found.id for found in queries.doubtful_claims(db, age, [])] == [row.id]
 
 
 def test_a_claim_that_changed_meanwhile_is_not_overruled() -> None:

@@ -75,6 +75,17 @@ def test_hosts(usb: Any, cloud: Any) -> None:
     assert usb.hosts.get("a/b") == {"host": "a/b"}
 
 
+def test_the_end_of_hosts_and_of_claims_there(usb: Any, cloud: Any, make_device: Any) -> None:
+    cloud.usb("POST", f"/v1/devices/{STICK}/release", {"device": make_device()})
+    cloud.mocker.delete("http://usb/v1/hosts/a%2Fb", status_code=204)
+    assert usb.devices.release(STICK) == make_device()
+    usb.hosts.delete("a/b")
+    assert cloud.usb_log == [
+        f"POST http://usb/v1/devices/{STICK}/release",
+        "DELETE http://usb/v1/hosts/a%2Fb",
+    ]
+
+
 def test_all_texts_are_made_printable(usb: Any, cloud: Any) -> None:
     cloud.usb(
         "GET", "/v1/hosts/h", {"host": {"a": ["\x1b[1m", {"b": "c\nd"}], "up": True, "bus": 1, "n": None}}

@@ -26,9 +26,11 @@ ALLOWED = {
         "devices:see_all",
         "devices:update",
         "devices:delete",
+        "devices:release",
         "attachments:any_server",
         "hosts:list",
         "hosts:show",
+        "hosts:delete",
     },
 }
 
@@ -45,7 +47,7 @@ def enforcer() -> policy.Enforcer:
 
 def allowed(enforcer: policy.Enforcer, context: oslo_context.RequestContext) -> set[str]:
     names = [rule.name for rule in policies.list_rules() if ":" in rule.name]
-    target = {"project_id": "demo"}
+    target = {"project_id": "demo", "user_id": "somebody"}
     return {name.split(":", 1)[1] for name in names if enforcer.authorize(name, target, context)}
 
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases: one of several conductors does what only one may do.
+
+The database's clock alone counts, so that hosts whose clocks differ agree on when a lease ends.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exception
+from sqlalchemy.ext import compiler
+from sqlalchemy.sql import expression
+
+from compute_shim.db import models
+from compute_shim.db.api import Database, retried
+
+_LEASE = models.Lease
+
+
+class _InSeconds(expression.ColumnElement[datetime.datetime]):
+    """The database's own time so many seconds from now, in UTC without a zone."""
+
+    inherit_cache = False
+    type = sa.DateTime()
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = int(seconds)
+
+
+@compiler.compiles(_InSeconds, "sqlite")
+def _sqlite(element: _InSeconds, compiler: Any, **options: Any) -> str:
+    # In the form in which SQLAlchemy stores a time, which sorts as text.
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+d} seconds')"
+
+
+@compiler.compiles(_InSeconds, "postgresql")
+def _postgresql(element: _InSeconds, compiler: Any, **options: Any) -> str:
+    return f"(clock_timestamp() AT TIME ZONE 'UTC' + INTERVAL '{element.seconds} seconds')"
+
+
+@compiler.compiles(_InSeconds, "mysql")
+@compiler.compiles(_InSeconds, "mariadb")
+def _mysql(element: _InSeconds, compiler: Any, **options: Any) -> str:
+    return f"(UTC_TIMESTAMP() + INTERVAL {element.seconds} SECOND)"
+
+
+class Lease:
+    """A right that one holder at a time has, until it is given back or not renewed in time.
+
+    :param name: of what the holder may do.
+    :param holder: unique among all who may want it, and new after every start.
+    :param seconds: for which it is lent.
+    """
+
+    def __init__(self, db: Database, name: str, holder: str, seconds: int) -> None:
+        self._db = db
+        self._name = name
+        self._holder = holder
+        self._seconds = seconds
+
+    def acquire(self) -> bool:
+        """Take the lease, or renew it; False while somebody else has it."""
+        try:
+            return self._take_over() or self._insert()
+        except db_exception.DBDuplicateEntry:
+            return False
+
+    @retried
+    def release(self) -> None:
+        """Give the lease back, if it is ours."""
+        statement = sa.delete(_LEASE).where(_LEASE.name == self._name, _LEASE.holder == self._holder)
+        with self._db.writer() as session:
+            session.execute(statement)
+
+    @retried
+    def _take_over(self) -> bool:
+        """Compare and swap: of many who try at once, one finds the row as it was."""
+        statement = (
+            sa.update(_LEASE)
+            .where(
+                _LEASE.name == self._name,
+                sa.or_(_LEASE.holder == self._holder, _LEASE.expires_at < _InSeconds(0)),
+            )
+            .values(holder=self._holder, expires_at=_InSeconds(self._seconds))
+            .execution_options(synchronize_session=False)
+        )
+        with self._db.writer() as session:
+            return session.connection().execute(statement).rowcount == 1
+
+    def _insert(self) -> bool:
+        """The first to come; False if there is a row already, which somebody else holds."""
+        taken = sa.select(_LEASE.holder).where(_LEASE.name == self._name)
+        new = sa.insert(_LEASE).values(
+            name=self._name, holder=self._holder, expires_at=_InSeconds(self._seconds)
+        )
+        with self._db.writer() as session:
+            if session.scalar(taken) is not None:
+                return False
+            session.execute(new)
+        return True

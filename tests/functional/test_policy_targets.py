@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies of attachments that name the project or the user of the server, or of a claim that it left."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from compute_shim.api import deploy
+from tests.functional.world import SERVERS, World
+
+DEMO, OTHER, LOCKED = (SERVERS[name].id for name in ("DEMO", "OTHER", "LOCKED"))
+ANY_SERVER = '"usb-passthrough:attachments:any_server": "{}"\n'
+
+
+class Cloud:
+    """Servers DEMO, OTHER and LOCKED have a stick each."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self.world = world
+        self._file = directory / "policy.yaml"
+        world.sync(STICK1={}, STICK2={}, STICK3={})
+        self.sticks = {
+            server: world.device_id(f"STICK{number}")
+            for number, server in enumerate((DEMO, OTHER, LOCKED), start=1)
+        }
+        for server, stick in self.sticks.items():
+            assert world.attach("admin", server, stick).status_int == 202
+
+    def policy(self, text: str) -> None:
+        self._file.write_text(text)
+        world = self.world
+        world.conf.set_override("policy_file", str(self._file), group="oslo_policy")
+        world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+
+    def list(self, token: str, server: str) -> int:
+        return self.world.request(token, "GET", f"/v1/servers/{server}/attachments").status_int
+
+    def detach(self, token: str, server: str) -> int:
+        return self.world.detach(token, server, self.sticks[server]).status_int
+
+    def made_by(self, server: str, user_id: str) -> None:
+        servers = self.world.nova.servers
+        servers[server] = dataclasses.replace(servers[server], user_id=user_id)
+
+
+@pytest.fixture
+def cloud(world: World, tmp_path: Path) -> Cloud:
+    """With the policy that is the default."""
+    return Cloud(world, tmp_path)
+
+
+def test_the_project_of_any_server_is_that_of_the_server(cloud: Cloud) -> None:
+    """Not the caller's own, of which it is always true."""
+    cloud.policy(ANY_SERVER.format("role:member and project_id:%(project_id)s"))
+    cloud.world.nova.open = True
+    assert cloud.list("demo", OTHER) == 404
+    assert cloud.detach("demo", OTHER) == 404
+    assert cloud.detach("demo", LOCKED) == 202
+
+
+def test_the_user_is_who_made_the_server(cloud: Cloud) -> None:
+    cloud.policy('"usb-passthrough:attachments:delete": "user_id:%(user_id)s"\n')
+    assert cloud.detach("demo", DEMO) == 403
+    cloud.made_by(DEMO, "user-of-demo")
+    assert cloud.detach("demo", DEMO) == 202
+
+
+def test_the_user_may_have_been_the_one_to_attach(cloud: Cloud) -> None:
+    """Of a server that is deleted, the claim alone tells."""
+    cloud.policy('"usb-passthrough:attachments:delete": "user_id:%(user_id)s"\n')
+    del cloud.world.nova.servers[DEMO]
+    assert cloud.detach("demo", DEMO) == 404
+    cloud.world.sync("compute2", STICK4={})
+    stick = cloud.world.device_id("STICK4")
+    far = SERVERS["FAR"].id
+    assert cloud.world.attach("demo", far, stick).status_int == 202
+    del cloud.world.nova.servers[far]
+    assert cloud.world.detach("demo", far, stick).status_int == 202
+
+
+def test_whom_nova_shows_nothing_takes_nothing_from_others(cloud: Cloud) -> None:
+    """A role with any_server that is no administrator in Nova: to it, all servers of others look deleted."""
+    cloud.policy(ANY_SERVER.format("role:member"))
+    for act in (cloud.list, cloud.detach):
+        assert act("demo", OTHER) == 404
+    cloud.world.nova.open = True
+    for act, status in ((cloud.list, 200), (cloud.detach, 202)):
+        assert act("demo", OTHER) == status
+
+
+def test_what_a_deleted_server_left_is_for_those_who_see_all(cloud: Cloud) -> None:
+    del cloud.world.nova.servers[OTHER]
+    assert cloud.detach("demo", OTHER) == 404
+    assert cloud.list("admin", OTHER) == 200
+    assert cloud.detach("admin", OTHER) == 202
+
+
+@pytest.mark.parametrize("token", ["demo", "admin"])
+@pytest.mark.parametrize("server", [DEMO, LOCKED], ids=["demo", "locked"])
+def test_a_server_that_nova_refuses_to_show_is_not_deleted(cloud: Cloud, server: str, token: str) -> None:
+    cloud.world.nova.hidden.add(server)
+    assert cloud.list(token, server) == 404
+    assert cloud.detach(token, server) == 404
+
+
+def test_the_own_project_gives_back_what_a_deleted_server_left(cloud: Cloud) -> None:
+    del cloud.world.nova.servers[DEMO]
+    assert cloud.list("demo-reader", DEMO) == 200
+    assert cloud.detach("demo-reader", DEMO) == 403
+    assert cloud.detach("demo", DEMO) == 202
