@@ -10,7 +10,7 @@ from futurist import periodics
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import liveness, rpc
+from compute_shim import liveness, notifications, rpc
 from compute_shim.conductor.absent_servers import AbsentServers
 from compute_shim.conductor.manager import Manager
 from compute_shim.db import queries
@@ -30,6 +30,7 @@ def run(conf: cfg.ConfigOpts, stop: threading.Event) -> None:
     :raises oslo_config.cfg.Error: an option that is needed is not set
     """
     db = Database(conf)
+    notifications.start(conf, db)
     bus = rpc.transport(conf)
     server = rpc.server(bus, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
     # Starting waits for the message bus, and must not keep us from being stopped.

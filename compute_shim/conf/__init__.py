@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim.conf import agent, api, base, conductor, libvirt, upgrade_levels, usb
+from compute_shim.conf import agent, api, base, conductor, history, libvirt, upgrade_levels, usb
 
 PROJECT = "usb-shim"
 
-_OWN = (base, api, usb, agent, libvirt, conductor, upgrade_levels)
+_OWN = (base, api, usb, agent, libvirt, conductor, history, upgrade_levels)
 
 
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:

@@ -16,7 +16,7 @@ from compute_shim.cmd import native_threads  # noqa: F401  before all that follo
 from oslo_log import log
 
 from compute_shim import conf as configuration
-from compute_shim import rpc
+from compute_shim import notifications, rpc
 from compute_shim.api import deploy
 from compute_shim.conf import database, nova
 from compute_shim.db.api import Database
@@ -35,6 +35,7 @@ def init_application() -> Any:
     nova.register(conf)
     log.setup(conf, configuration.PROJECT)
     db = Database(conf)
+    notifications.start(conf, db)
     agents = rpc.AgentClient(rpc.transport(conf), conf.upgrade_levels.agent)
     return deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
 

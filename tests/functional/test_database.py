@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import autogenerate, migration
 
-from compute_shim.db import events, migrations, models, queries
+from compute_shim.db import migrations, models, queries
 from compute_shim.objects import State
 from tests.functional.databases import MariaDB, PostgreSQL
 from tests.functional.world import SERVERS, STICKS, World, tokens
@@ -145,27 +145,3 @@ def test_one_writer_waits_for_another_on_sqlite(world: World) -> None:
         with pytest.raises(sa.exc.OperationalError, match="locked"), world.db.engine().connect() as other:
             other.exec_driver_sql("PRAGMA busy_timeout = 10")
             other.exec_driver_sql("UPDATE usb_hosts SET version = '2'")
-
-
-def test_the_history_of_a_device_is_bounded(every_world: World) -> None:
-    """A stick with a loose contact must not fill the database; and others keep theirs."""
-    every_world.sync(STICK1={}, STICK2={})
-    first, second = (every_world.device_id(name) for name in ("STICK1", "STICK2"))
-    for _ in range(110):
-        every_world.sync(STICK2={})
-        every_world.sync(STICK1={}, STICK2={})
-    history = events.of_device(every_world.db, first, None)
-    assert len(history) == 200
-    assert [(event.cause, event.state) for event in history[:2]] == [
-        ("plugged in", State.AVAILABLE),
-        ("unplugged", State.UNAVAILABLE),
-    ]
-    assert len(events.of_device(every_world.db, second, None)) == 1
-
-
-def test_a_device_is_forgotten_with_its_history(every_world: World) -> None:
-    every_world.sync(STICK1={})
-    device_id = every_world.device_id("STICK1")
-    every_world.sync()
-    assert every_world.request("admin", "DELETE", f"/v1/devices/{device_id}").status_int == 204
-    assert events.of_device(every_world.db, device_id, None) == []

@@ -26,6 +26,7 @@ ALLOWED = {
         "devices:see_all",
         "devices:update",
         "devices:delete",
+        "events:list_all",
         "attachments:any_server",
         "hosts:list",
         "hosts:show",
