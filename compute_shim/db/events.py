@@ -3,8 +3,9 @@
 
 The history is append-only: no event is changed, and only `compute_shim.db.history.purge` removes events, by
 age. A device with a loose contact, or one that shows another serial number at every plug, must not fill the
-database. So there is a limit on what is recorded: changes that nobody requested, for each port and each project
-that has the device there. What somebody requested is always recorded, and so is what becomes of it.
+database. So there is a limit on changes that nobody requested, for each port and each project that has the
+device there: those above it are not recorded. What somebody requested is always recorded, and so is what
+becomes of it.
 """
 
 from __future__ import annotations

@@ -73,8 +73,7 @@ def sync_host(
         for row in absent.values():
             states.unplug(row)
         session.flush()
-        for identity, row in rows.items():
-            events.record(session, row, before.get(identity))
+        events.record_many(session, [(row, before.get(identity)) for identity, row in rows.items()])
         for row in _surplus(list(rows.values())):
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
             del rows[row.identity]
