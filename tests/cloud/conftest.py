@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -83,6 +84,12 @@ class Cloud:
         assert done.returncode == 1, f"nova {' '.join(arguments)}: {done.stdout}{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
         return done.stderr
+
+    def server_id(self, user: str, name: str) -> str:
+        """The id of a server of a user's."""
+        found = re.search(r"\| id +\| ([0-9a-f-]{36})", self.succeed(user, "show", name))
+        assert found is not None
+        return found[1]
 
     def halting_image(self) -> str:
         """The name of an image for servers whose guest nobody needs; made if need be.

@@ -24,7 +24,6 @@ from tests.cloud import pages
 from tests.cloud.axe import grave_faults
 from tests.cloud.browser import Browser
 from tests.cloud.conftest import Cloud
-from tests.cloud.test_usb import server_id
 from tests.lab.gadget import gadget
 
 STICK = "LABSTICK01"
@@ -71,7 +70,7 @@ def test_attach_see_it_come_and_detach(cloud: Cloud, demo: Browser) -> None:
         demo.shot("attach-dialog")
         pages.submit(demo, "Attach")
         demo.see(pages.MESSAGES, "Attaching")
-        pages.open_tab(demo, server_id(cloud, "demo", "demo"))
+        pages.open_tab(demo, cloud.server_id("demo", "demo"))
         pages.see_row(demo, STICK, "Attaching")
         demo.shot("tab-attaching")
         demo.script("window.notLoadedAgain = true")
@@ -109,7 +108,7 @@ def test_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
     demo.press(Keys.ENTER)
     demo.see(pages.MESSAGES, "Attaching")
     stick = pages.device(cloud, STICK)
-    cloud.usb("demo").attachments.wait_attached(server_id(cloud, "demo", "demo2"), stick["id"])
+    cloud.usb("demo").attachments.wait_attached(cloud.server_id("demo", "demo2"), stick["id"])
 
 
 def test_from_the_panel(cloud: Cloud, demo: Browser) -> None:
@@ -135,7 +134,7 @@ def test_from_the_panel(cloud: Cloud, demo: Browser) -> None:
 
 
 def test_the_tab_tells_what_a_device_waits_for(cloud: Cloud, demo: Browser) -> None:
-    usb, server = cloud.usb("demo"), server_id(cloud, "demo", "demo")
+    usb, server = cloud.usb("demo"), cloud.server_id("demo", "demo")
     give(cloud, "demo", STICK)
     give(cloud, "demo", "08e6:4433")
     cloud.host.unplug("reader")
@@ -149,7 +148,7 @@ def test_the_tab_tells_what_a_device_waits_for(cloud: Cloud, demo: Browser) -> N
             every=1,
         )
         pages.open_tab(demo, server)
-        pages.see_row(demo, "08e6:4433", "Waiting: unplugged")
+        pages.see_row(demo, "08e6:4433", "Waiting: the device is unplugged")
         pages.see_row(demo, STICK, "Attached")
         demo.shot("tab-states")
     finally:
@@ -158,10 +157,10 @@ def test_the_tab_tells_what_a_device_waits_for(cloud: Cloud, demo: Browser) -> N
 
 def test_the_history(cloud: Cloud, demo: Browser) -> None:
     give(cloud, "demo", STICK)
-    pages.open_tab(demo, server_id(cloud, "demo", "demo"))
+    pages.open_tab(demo, cloud.server_id("demo", "demo"))
     pages.choose_action(demo, STICK, "History")
     pages.see_dialog(demo)
-    pages.see_row(demo, "asked", "Attached", within=pages.DIALOG)
+    pages.see_row(demo, "requested", "Attached", within=pages.DIALOG)
     demo.shot("history")
 
 
@@ -178,10 +177,10 @@ def test_another_project_is_refused_and_sees_why(cloud: Cloud, demo: Browser, ot
     other.shot("taken-meanwhile")
     assert "demo" not in other.see(f"{pages.DIALOG} .alert").text
     pages.open_attach(other, "other")
-    row = pages.see_row(other, STICK, "Unavailable: in use", within=pages.DIALOG)
+    row = pages.see_row(other, STICK, "Unavailable: in use by another project", within=pages.DIALOG)
     assert not row.find_element(By.CSS_SELECTOR, "input").is_enabled()
     other.shot("taken-already")
-    other.open(f"{pages.DEVICES}{server_id(cloud, 'demo', 'demo')}/attach")
+    other.open(f"{pages.DEVICES}{cloud.server_id('demo', 'demo')}/attach")
     other.see(".alert", "could not be found")
     other.shot("server-of-another-project")
 
@@ -258,7 +257,7 @@ def test_the_service_is_down(cloud: Cloud, demo: Browser) -> None:
         demo.open(pages.DEVICES)
         demo.see(pages.MESSAGES, "The USB service cannot be reached")
         demo.shot("service-down-panel")
-        pages.open_tab(demo, server_id(cloud, "demo", "demo"))
+        pages.open_tab(demo, cloud.server_id("demo", "demo"))
         demo.see(pages.MESSAGES, "The USB service cannot be reached")
     finally:
         services.start_wsgi(_USB_API, cloud.site, processes)
@@ -332,12 +331,12 @@ def test_a_hostile_name_is_shown_as_it_is_and_once(cloud: Cloud, demo: Browser, 
         pages.submit(demo, "Attach")
         assert demo.see(pages.MESSAGES, "Attaching").text.count(f"Attaching {name}.") == 1
         demo.shot("hostile-message")
-        pages.open_tab(demo, server_id(cloud, "demo", "demo"))
+        pages.open_tab(demo, cloud.server_id("demo", "demo"))
         assert pages.see_row(demo, "HOSTILE1", "Attached").text.count(name) == 1
         demo.shot("hostile-tab")
         pages.choose_action(demo, "HOSTILE1", "History")
         pages.see_dialog(demo)
-        assert demo.see(pages.DIALOG, "asked").text.count(name) == 1
+        assert demo.see(pages.DIALOG, "requested").text.count(name) == 1
         demo.open(pages.DEVICES)
         assert pages.see_row(demo, "HOSTILE1").text.count(name) == 1
         pages.choose_action(demo, "HOSTILE1", "Detach")

@@ -24,12 +24,6 @@ def lsusb_lines(text: str) -> list[str]:
     return sorted(line.rstrip() for line in lines if not re.search(r"(?i)\bhub\b", line))
 
 
-def server_id(cloud: Cloud, user: str, name: str) -> str:
-    found = re.search(r"\| id +\| ([0-9a-f-]{36})", cloud.succeed(user, "show", name))
-    assert found is not None
-    return found[1]
-
-
 def test_the_commands_are_there(cloud: Cloud) -> None:
     text = cloud.succeed("demo", "help")
     for command in ("usb-list", "usb-show", "usb-attach", "usb-detach"):
@@ -44,7 +38,7 @@ def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud) -> None
     assert state(cloud, "LABSTICK01") == "attached"
 
     # Taken, also for one's own other server; and without saying by whom to a stranger.
-    ours = server_id(cloud, "demo", "demo")
+    ours = cloud.server_id("demo", "demo")
     assert "taken" in cloud.fail("demo", "usb-attach", "demo2", "LABSTICK01")
     refusal = cloud.fail("other", "usb-attach", "other", "LABSTICK01")
     assert "taken" in refusal
@@ -95,7 +89,7 @@ def test_the_service_itself_hides_the_servers_of_others(cloud: Cloud) -> None:
     """Whatever a client asks for: somebody else's server looks like one that is not there."""
     usb = cloud.usb("demo")
     [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK01"]
-    theirs = server_id(cloud, "other", "other")
+    theirs = cloud.server_id("other", "other")
     for unknown in (theirs, NOWHERE):
         with pytest.raises(exceptions.NotFound, match=f"Server {unknown} could not be found"):
             usb.attachments.create(unknown, stick["id"])
@@ -144,5 +138,5 @@ def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
     agent.start(cloud.host)
     usb = cloud.usb("demo")
     [stick] = [device for device in usb.devices.list() if device["serial"] == "LABSTICK02"]
-    usb.attachments.wait_attached(server_id(cloud, "demo", "demo"), stick["id"])
+    usb.attachments.wait_attached(cloud.server_id("demo", "demo"), stick["id"])
     cloud.wait_guest("demo", "LABSTICK02", present=True)
