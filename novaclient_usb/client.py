@@ -114,16 +114,17 @@ class _Http:
     def pages(self, nouns: str, *path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
         """All items of a list, from as many pages as the service makes of it.
 
-        :param query: values that are None are left out.
+        :param query: values that are None are left out; ``limit`` is how many items are wanted at most.
         """
+        limit = query.get("limit")
         query = {key: value for key, value in query.items() if value is not None}
         items = []
         while True:
             page = self("GET", *path, params=query)
             items += page[nouns]
             following = [link["href"] for link in page.get(f"{nouns}_links", ()) if link["rel"] == "next"]
-            if not following:
-                return items
+            if not following or (limit is not None and len(items) >= limit):
+                return items[:limit]
             # Only the query of the link is taken: its address may be one that is not reachable from here.
             query = dict(parse.parse_qsl(parse.urlsplit(following[0]).query))
 
@@ -181,12 +182,16 @@ class Devices:
         """Forget a device that is not plugged in (for admins)."""
         self._http("DELETE", "devices", device_id)
 
-    def events(self, device_id: str, since: str | None = None) -> Sequence[dict[str, Any]]:
+    def events(
+        self, device_id: str, since: str | None = None, limit: int | None = None
+    ) -> Sequence[dict[str, Any]]:
         """What happened to a device, the latest first.
 
         :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
+        :param limit: the latest events only, so many
         """
-        return self._http.pages("events", "devices", device_id, "events", query={"since": since})
+        query = {"since": since, "limit": limit}
+        return self._http.pages("events", "devices", device_id, "events", query=query)
 
 
 class Attachments:
@@ -300,13 +305,21 @@ class Events:
         server_id: str | None = None,
         project_id: str | None = None,
         since: str | None = None,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
         """All events that fit every given value, the latest first.
 
         :param project_id: of the time in which this project had the device
         :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
+        :param limit: the latest events only, so many
         """
-        query = {"device_id": device_id, "server_id": server_id, "project_id": project_id, "since": since}
+        query = {
+            "device_id": device_id,
+            "server_id": server_id,
+            "project_id": project_id,
+            "since": since,
+            "limit": limit,
+        }
         return self._http.pages("events", "events", query=query)
 
 

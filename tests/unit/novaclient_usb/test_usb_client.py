@@ -78,6 +78,14 @@ def test_events_come_from_all_pages(usb: Any, cloud: Any) -> None:
     assert cloud.usb_log == [f"GET http://usb{path}", f"GET http://usb{path}?limit=1&marker=7"]
 
 
+def test_no_more_events_come_than_are_wanted(usb: Any, cloud: Any) -> None:
+    path = f"/v1/devices/{STICK}/events"
+    links = [{"rel": "next", "href": f"http://10.0.0.1:1{path}?limit=3&marker=8"}]
+    cloud.usb("GET", path, {"events": [{"id": "9"}, {"id": "8"}], "events_links": links})
+    assert usb.devices.events(STICK, limit=3) == [{"id": "9"}, {"id": "8"}, {"id": "9"}]
+    assert cloud.usb_log == [f"GET http://usb{path}?limit=3", f"GET http://usb{path}?limit=3&marker=8"]
+
+
 def test_events_of_all_devices(usb: Any, cloud: Any) -> None:
     cloud.usb("GET", "/v1/events", {"events": [{"id": "7"}]})
     assert usb.events.list() == [{"id": "7"}]
