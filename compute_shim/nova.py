@@ -15,7 +15,7 @@ from keystoneauth1 import identity, loading
 from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 
-from compute_shim import exception
+from compute_shim import exception, request_ids
 from compute_shim.conf.nova import GROUP
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -193,7 +193,12 @@ class Nova:
 
     def _adapter(self, auth: ks_plugin.BaseAuthPlugin) -> ks_adapter.Adapter:
         return loading.load_adapter_from_conf_options(
-            self._conf, GROUP, session=self._session, auth=auth, default_microversion=_MICROVERSION
+            self._conf,
+            GROUP,
+            session=self._session,
+            auth=auth,
+            default_microversion=_MICROVERSION,
+            global_request_id=request_ids.current(),
         )
 
 

@@ -16,7 +16,7 @@ import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import legacy_reasons, wire
+from compute_shim import legacy_reasons, request_ids, wire
 from compute_shim.objects import Claim, Device, Outcome, ReasonCode
 
 LOG = log.getLogger(__name__)
@@ -53,7 +53,16 @@ def server(
     bus: oslo_messaging.Transport, topic: str, host: str, endpoint: object
 ) -> oslo_messaging.MessageHandlingServer:
     """An RPC server on native threads; the methods of the endpoint are those of the client below."""
-    return oslo_messaging.get_rpc_server(bus, oslo_messaging.Target(topic=topic, server=host), [endpoint])
+    target = oslo_messaging.Target(topic=topic, server=host)
+    return oslo_messaging.get_rpc_server(bus, target, [endpoint], serializer=_Contexts())
+
+
+class _Contexts(oslo_messaging.NoOpSerializer):
+    """Has what a message brings about logged with the id of the request that the message comes from."""
+
+    def deserialize_context(self, ctxt: dict[str, Any]) -> dict[str, Any]:
+        request_ids.adopt(ctxt)
+        return ctxt
 
 
 class ConductorClient:

@@ -47,12 +47,13 @@ class WaitFailed(exceptions.ClientException):
 
 
 class Client:
-    """The whole API: ``devices``, ``attachments`` and ``hosts``."""
+    """The whole API: ``devices``, ``attachments``, ``events`` and ``hosts``."""
 
     def __init__(self, adapter: ks_adapter.Adapter):
         http = _Http(adapter)
         self.devices = Devices(http)
         self.attachments = Attachments(http, self.devices)
+        self.events = Events(http)
         self.hosts = Hosts(http)
 
 
@@ -61,10 +62,12 @@ def from_session(
     auth: plugin.BaseAuthPlugin | None = None,
     interface: str | None = None,
     region_name: str | None = None,
+    global_request_id: str | None = None,
 ) -> Client:
     """The client of the service that the catalog names.
 
     :param interface: ``public`` (the default of keystoneauth), ``internal`` or ``admin``
+    :param global_request_id: ``req-`` and a UUID, under which the logs of all services show what is done
     """
     return Client(
         ks_adapter.Adapter(
@@ -74,6 +77,7 @@ def from_session(
             interface=interface,
             region_name=region_name,
             default_microversion=API_VERSION,
+            global_request_id=global_request_id,
         )
     )
 
@@ -106,6 +110,23 @@ class _Http:
                 f"{response.url} does not answer in JSON. Is the '{SERVICE_TYPE}' endpoint in the service"
                 " catalog right?"
             ) from error
+
+    def pages(self, nouns: str, *path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """All items of a list, from as many pages as the service makes of it.
+
+        :param query: values that are None are left out; ``limit`` is how many items are wanted at most.
+        """
+        limit = query.get("limit")
+        query = {key: value for key, value in query.items() if value is not None}
+        items = []
+        while True:
+            page = self("GET", *path, params=query)
+            items += page[nouns]
+            following = [link["href"] for link in page.get(f"{nouns}_links", ()) if link["rel"] == "next"]
+            if not following or (limit is not None and len(items) >= limit):
+                return items[:limit]
+            # Only the query of the link is taken: its address may be one that is not reachable from here.
+            query = dict(parse.parse_qsl(parse.urlsplit(following[0]).query))
 
     def _where(self) -> str:
         region = f"region {self._adapter.region_name}" if self._adapter.region_name else "any region"
@@ -147,16 +168,7 @@ class Devices:
             "vendor_id": vendor_id,
             "product_id": product_id,
         }
-        query = {key: value for key, value in wanted.items() if value is not None}
-        devices = []
-        while True:
-            page = self._http("GET", "devices", params=query)
-            devices += page["devices"]
-            following = [link["href"] for link in page.get("devices_links", ()) if link["rel"] == "next"]
-            if not following:
-                return devices
-            # Only the query of the link is taken: its address may be one that is not reachable from here.
-            query = dict(parse.parse_qsl(parse.urlsplit(following[0]).query))
+        return self._http.pages("devices", "devices", query=wanted)
 
     def get(self, device_id: str) -> dict[str, Any]:
         """One device."""
@@ -174,9 +186,16 @@ class Devices:
         """End the claim on a device whose host is down (for admins); the device after that."""
         return self._http("POST", "devices", device_id, "release")["device"]
 
-    def events(self, device_id: str) -> Sequence[dict[str, Any]]:
-        """What happened to a device, the latest first."""
-        return self._http("GET", "devices", device_id, "events")["events"]
+    def events(
+        self, device_id: str, since: str | None = None, limit: int | None = None
+    ) -> Sequence[dict[str, Any]]:
+        """What happened to a device, the latest first.
+
+        :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
+        :param limit: the latest events only, so many
+        """
+        query = {"since": since, "limit": limit}
+        return self._http.pages("events", "devices", device_id, "events", query=query)
 
 
 class Attachments:
@@ -276,6 +295,36 @@ class Attachments:
 
 def _reason(device: dict[str, Any]) -> str:
     return (device["state_reason"] or "no reason is known").rstrip(".")
+
+
+class Events:
+    """What happened to all devices, those that are forgotten included."""
+
+    def __init__(self, http: _Http):
+        self._http = http
+
+    def list(
+        self,
+        device_id: str | None = None,
+        server_id: str | None = None,
+        project_id: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """All events that fit every given value, the latest first.
+
+        :param project_id: of the time in which this project had the device
+        :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
+        :param limit: the latest events only, so many
+        """
+        query = {
+            "device_id": device_id,
+            "server_id": server_id,
+            "project_id": project_id,
+            "since": since,
+            "limit": limit,
+        }
+        return self._http.pages("events", "events", query=query)
 
 
 class Hosts:

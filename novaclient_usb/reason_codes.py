@@ -69,6 +69,9 @@ class ReasonCode(enum.StrEnum):
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
+    # Reason of an event: of `FORGOTTEN`, and of the last one that is recorded for a time.
+    SURPLUS = "surplus"
+    FLAPPING = "flapping"
 
     # Error of a request.
     INVALID_INPUT = "invalid_input"
@@ -164,6 +167,8 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
+    _C.SURPLUS: "the host has shown too many devices",
+    _C.FLAPPING: "changes too often; what nobody requested is not recorded for up to an hour",
 }
 
 

@@ -140,7 +140,11 @@ def _client(cs: nova_client.Client) -> client.Client:
     # to Nova under --os-endpoint-override.
     nova = cs.client
     return client.from_session(
-        nova.session, auth=nova.auth, interface=nova.interface, region_name=nova.region_name
+        nova.session,
+        auth=nova.auth,
+        interface=nova.interface,
+        region_name=nova.region_name,
+        global_request_id=nova.global_request_id,
     )
 
 

@@ -20,6 +20,9 @@ from usb_dashboard.devices import Device
 
 SERVICE_TYPE = client.SERVICE_TYPE
 
+# More than fit into a dialog that anybody reads.
+_EVENTS = 200
+
 
 def is_available(request: HttpRequest) -> bool:
     """Whether the catalog of the user's token names the service; asks nobody."""
@@ -60,8 +63,8 @@ def device_forget(request: HttpRequest, device_id: str) -> None:
 
 
 def event_list(request: HttpRequest, device_id: str) -> list[dict[str, Any]]:
-    """What happened to a device, as far as the user may know of it, the latest first."""
-    return usbclient(request).devices.events(device_id)
+    """What happened to a device last, as far as the user may know of it, the latest first."""
+    return usbclient(request).devices.events(device_id, limit=_EVENTS)
 
 
 def attachment_list(request: HttpRequest, server_id: str) -> list[Device]:

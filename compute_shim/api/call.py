@@ -13,7 +13,7 @@ from oslo_config import cfg
 from oslo_context import context as oslo_context
 from oslo_policy import policy
 
-from compute_shim import exception, nova
+from compute_shim import exception, nova, request_ids
 from compute_shim.api import validation
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
@@ -70,11 +70,11 @@ class Call:
     @property
     def actor(self) -> Actor:
         """The caller, for the history."""
-        return Actor(self._context.user_id, self._context.request_id)
+        return Actor(self._context.user_id, self._context.request_id, self._context.project_id)
 
     def nudge(self, device_id: str) -> None:
         """Have the agent of a device's host told that the intent for the device changed."""
-        self.service.nudger.nudge(device_id, {"request_id": self._context.request_id})
+        self.service.nudger.nudge(device_id, request_ids.carried(self._context))
 
     def may(self, rule: policy.DocumentedRuleDefault, target: Mapping[str, Any] | None = None) -> bool:
         """Does the policy allow this to the caller?

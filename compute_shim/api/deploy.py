@@ -10,7 +10,7 @@ import oslo_middleware
 from oslo_config import cfg
 from oslo_policy import policy
 
-from compute_shim import policies
+from compute_shim import audit_log, policies
 from compute_shim.api import auth, errors, health, microversion
 from compute_shim.api.application import Application
 from compute_shim.api.call import Compute, Nudger, Service
@@ -31,6 +31,7 @@ def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) ->
     """The WSGI application."""
     enforcer = policy.Enforcer(conf)
     enforcer.register_defaults(policies.list_rules())
+    db.on_commit(audit_log.write)
     application: Any = Application(Service(conf, db, nova, nudger, enforcer))
     # A request goes through this list from its end to its beginning.
     for middleware in (

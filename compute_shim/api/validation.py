@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from typing import Any
@@ -50,6 +51,19 @@ def query(request: webob.Request, schema: dict[str, Any]) -> dict[str, str]:
 def uuid(value: str) -> str | None:
     """A UUID as it is stored, None if that is none."""
     return value.lower() if re.search(base.UUID["pattern"], value) else None
+
+
+def moment(field: str, value: str) -> datetime.datetime:
+    """A time that somebody gives, as it is stored: UTC without a zone.
+
+    :param field: where it is given, for people.
+    :param value: fits `base.TIME`.
+    :raises compute_shim.exception.Invalid: there is no such time
+    """
+    try:
+        return datetime.datetime.fromisoformat(value).astimezone(datetime.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise exception.Invalid(f"Invalid input: {field}: there is no such time.") from None
 
 
 def _check(value: Any, schema: dict[str, Any]) -> None:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import uuid
 
+import futurist
 from futurist import periodics
 from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import bus, exception, liveness, metrics, rpc
+from compute_shim import bus, exception, liveness, metrics, notifications, rpc
 from compute_shim.conductor import metrics as conductor_metrics
 from compute_shim.conductor import nova_checks
 from compute_shim.conductor.evidence import Witnesses
@@ -19,7 +21,7 @@ from compute_shim.conductor.manager import Manager
 from compute_shim.conductor.server_sync import ServerSync
 from compute_shim.conf import database
 from compute_shim.daemon import CannotServe, Daemon
-from compute_shim.db import readiness
+from compute_shim.db import history, readiness
 from compute_shim.db.api import Database
 from compute_shim.db.leases import Lease
 from compute_shim.nova import Nova
@@ -32,6 +34,9 @@ _GRACE = 10
 # Seconds between two tries to reach a database that is away.
 _DATABASE_INTERVAL = 5
 _LEASE = "server-sync"
+_HISTORY_LEASE = "history"
+# Seconds between two deletions of old events.
+_HISTORY_INTERVAL = 3600
 # Seconds. Longer than the longest call of Nova ([nova] timeout), between two of which it is renewed.
 _SHORTEST_LEASE = 60
 
@@ -46,6 +51,7 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     # We wait for the database ourselves, where we can be stopped and say which one it is.
     conf.set_override("max_retries", 0, group=database.GROUP)
     db = readiness.database(conf)
+    notifications.start(conf, db)
     transport = bus.connect(conf)
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
@@ -56,8 +62,7 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     def start() -> None:
         if _database_is_ready(conf, db, daemon):
             server.start()
-            if sync is not None:
-                _periodically(conf, sync)
+            _periodically(conf, db, sync)
 
     threading.Thread(target=start, name="start", daemon=True).start()
     daemon.wait()
@@ -66,10 +71,28 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     server.finish(_GRACE)
 
 
-def _periodically(conf: cfg.ConfigOpts, sync: ServerSync) -> None:
-    """Run the passes, one after the other, for ever."""
-    interval = conf.conductor.deleted_server_interval
-    periodics.PeriodicWorker([(periodics.periodic(interval)(sync), (), {})]).start()
+def _periodically(conf: cfg.ConfigOpts, db: Database, sync: ServerSync | None) -> None:
+    """Run what is to be done from time to time, for ever. One conductor at a time does each."""
+    expiry = Lease(db, _HISTORY_LEASE, _holder(conf), _HISTORY_INTERVAL)
+
+    @periodics.periodic(_HISTORY_INTERVAL, run_immediately=True)
+    def expire() -> None:
+        if expiry.acquire():
+            history.expire(conf, db)
+
+    tasks = [expire]
+    if sync is not None:
+        tasks.append(periodics.periodic(conf.conductor.deleted_server_interval)(sync))
+    executor = functools.partial(futurist.ThreadPoolExecutor, max_workers=len(tasks))
+    periodics.PeriodicWorker([(task, (), {}) for task in tasks], executor_factory=executor).start()
+
+
+def _holder(conf: cfg.ConfigOpts) -> str:
+    """A new name for the holder of a lease.
+
+    With the host's name alone, a conductor that was restarted would continue with its predecessor's lease.
+    """
+    return f"{conf.host[:200]} {uuid.uuid4()}"
 
 
 def _end(sync: ServerSync) -> None:
@@ -105,13 +128,11 @@ def _server_sync(conf: cfg.ConfigOpts, db: Database, transport: object) -> Serve
         return None
     threading.Thread(target=_check_credentials, args=(nova, auth), name="nova", daemon=True).start()
     interval = conf.conductor.deleted_server_interval
-    # The name alone would let a conductor that was started anew go on with its predecessor's lease.
-    holder = f"{conf.host[:200]} {uuid.uuid4()}"
     return ServerSync(
         db,
         Witnesses(db, nova, auth),
         Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent)),
-        Lease(db, _LEASE, holder, max(_SHORTEST_LEASE, 3 * interval)),
+        Lease(db, _LEASE, _holder(conf), max(_SHORTEST_LEASE, 3 * interval)),
         lambda: liveness.Window.now(conf),
         lambda: nova_checks.region_obstacle(nova, auth),
         interval,

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import sqlalchemy
 from oslo_config import cfg
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
+from oslo_log import log
 from sqlalchemy import event, orm
+
+LOG = log.getLogger(__name__)
+
+#: Key in the ``info`` of a session: the list of what `Database.on_commit` is about.
+AFTER_COMMIT = "compute_shim_after_commit"
 
 # Milliseconds that a writer waits for others on SQLite, which has one writer at a time.
 _SQLITE_BUSY_TIMEOUT = 30000
@@ -52,6 +59,14 @@ class Database:
         self._manager.configure(**options)
         self._manager.append_on_engine_create(_sqlite_transactions)
         self._manager.append_on_engine_create(_read_committed)
+        self._listeners: list[Callable[[Sequence[Any]], None]] = []
+
+    def on_commit(self, listener: Callable[[Sequence[Any]], None]) -> None:
+        """Have a function called, after each transaction that left something below `AFTER_COMMIT`, with that.
+
+        What is done cannot be undone any more: an error of the function is logged, no more.
+        """
+        self._listeners.append(listener)
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[orm.Session]:
@@ -65,6 +80,14 @@ class Database:
         with self._manager.writer.using(_Context()) as session:
             session.connection(execution_options={_WRITES: True})
             yield session
+        self._tell(session.info.get(AFTER_COMMIT, []))
+
+    def _tell(self, done: Sequence[Any]) -> None:
+        for listener in self._listeners if done else ():
+            try:
+                listener(done)
+            except Exception:
+                LOG.exception("Cannot tell what was committed")
 
     def engine(self) -> sqlalchemy.Engine:
         """The engine below, for migrations.

@@ -1,20 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The history of each device: who or what changed its state, and when."""
+"""What is written to the history: who or what changed a device, and when.
+
+The history is append-only: no event is changed, and only `compute_shim.db.history.purge` removes events, by
+age. A device with a loose contact, or one that shows another serial number at every plug, must not fill the
+database. So there is a limit on changes that nobody requested, for each port and each project that has the
+device there: those above it are not recorded. What somebody requested is always recorded, and so is what
+becomes of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import datetime
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import legacy_reasons
 from compute_shim.db import models, states
-from compute_shim.db.api import Database
+from compute_shim.db.api import AFTER_COMMIT
 from compute_shim.objects import Reason, ReasonCode, State
 from novaclient_usb.reason_codes import describe
+
+# Changes that nobody requested: so many are recorded in a time, for each port and project.
+_LIMIT = 60
+_LIMIT_TIME = datetime.timedelta(hours=1)
 
 _CAUSE_LENGTH = 32  # of the column
 
@@ -38,15 +51,29 @@ _MADE_BY: dict[str, ReasonCode] = {
 }
 
 
+# Causes of changes that nobody requested.
+_UNREQUESTED = frozenset(
+    {
+        *_ENDED_BY.values(),
+        *_MADE_BY.values(),
+        ReasonCode.RETRIED,
+        ReasonCode.HOST_USE_CHANGED,
+        ReasonCode.FORGOTTEN,
+    }
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Actor:
     """Who asked for a change.
 
     :param request_id: of the request, as the answer's header has it.
+    :param project_id: in which they work, which need not be the one that has the device.
     """
 
     user_id: str | None
     request_id: str | None
+    project_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +106,8 @@ def record(
     :param cause: of a change that an agent told of, it is worked out.
     :param note: what the state itself does not say, for example what became of the reset.
     """
-    _add(session, [_values(row, before, cause, actor, note)])
+    if Moment.of(row) != before:
+        _add(session, [_values(row, before, cause, actor, note)])
 
 
 def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Moment | None]]) -> None:
@@ -87,14 +115,37 @@ def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Mom
 
     :param changes: devices, and as each was before; as for `record`.
     """
-    _add(session, [_values(row, before) for row, before in changes])
+    _add(session, [_values(row, before) for row, before in changes if Moment.of(row) != before])
 
 
-def _add(session: orm.Session, events: Iterable[dict[str, Any] | None]) -> None:
-    """Insert the events that are there."""
-    values = [event for event in events if event is not None]
-    if values:
-        session.execute(sa.insert(models.Event), values)
+def add(
+    session: orm.Session,
+    row: models.Device,
+    cause: ReasonCode,
+    actor: Actor | None = None,
+    note: Reason | None = None,
+) -> None:
+    """Add to the history of a device what need not change its state; as for `record`."""
+    _add(session, [_values(row, None, cause, actor, note)])
+
+
+def add_of_host(session: orm.Session, host: str, cause: ReasonCode, actor: Actor | None = None) -> None:
+    """Add to the history what happened to a host, not to a single device of it."""
+    _add(session, [{"device_id": "", "host": host, "state": "", **_cause_columns(cause), **_who(actor)}])
+
+
+def operated(
+    session: orm.Session, row: models.Device, description: str, enabled: bool, actor: Actor | None
+) -> None:
+    """Add what an operator has changed of a device.
+
+    :param description: as it was before; so is ``enabled``.
+    """
+    if row.enabled != enabled:
+        add(session, row, ReasonCode.ENABLED if row.enabled else ReasonCode.DISABLED, actor)
+    if row.description != description:
+        change = Reason(ReasonCode.DESCRIBED, f'description "{description}" -> "{row.description}"')
+        add(session, row, ReasonCode.DESCRIBED, actor, change)
 
 
 def _values(
@@ -103,28 +154,44 @@ def _values(
     cause: ReasonCode | None = None,
     actor: Actor | None = None,
     note: Reason | None = None,
-) -> dict[str, Any] | None:
-    """The columns of an event, None if nothing has changed."""
+) -> dict[str, Any]:
+    """The columns of an event."""
     now = Moment.of(row)
-    if now == before:
-        return None
-    cause = cause or _cause(before, now)
-    why = note or now.reason
-    text = "; ".join(reason.text for reason in (now.reason, note) if reason)
     return {
         "device_id": row.id,
         "device_name": row.name,
         "host": row.host,
-        "cause": (describe(cause) or "")[:_CAUSE_LENGTH],
-        "cause_code": cause,
+        "port": row.port,
         "state": now.state,
-        "reason_code": why and why.code,
-        "state_reason": text[: models.REASON_LENGTH] or None,
+        **_cause_columns(cause or _cause(before, now)),
+        **_reason_columns(now.reason, note),
         # Of a device that was given back: who had it.
         "instance_uuid": now.server_id or (before and before.server_id),
         "project_id": now.project_id or (before and before.project_id),
-        "user_id": actor and actor.user_id,
-        "request_id": actor and actor.request_id,
+        **_who(actor),
+    }
+
+
+def _cause_columns(cause: ReasonCode) -> dict[str, str]:
+    return {"cause": (describe(cause) or "")[:_CAUSE_LENGTH], "cause_code": cause}
+
+
+def _reason_columns(why: Reason | None, note: Reason | None) -> dict[str, str | None]:
+    """The reason for the state and what else there is to say; the code is of the latter."""
+    decides = why if note is None else note
+    text = "; ".join(reason.text for reason in (why, note) if reason)
+    return {
+        "reason_code": None if decides is None else decides.code,
+        "state_reason": text[: models.REASON_LENGTH] or None,
+    }
+
+
+def _who(actor: Actor | None) -> dict[str, str | None]:
+    actor = actor or Actor(None, None)
+    return {
+        "user_id": actor.user_id,
+        "actor_project_id": actor.project_id,
+        "request_id": actor.request_id,
     }
 
 
@@ -133,7 +200,8 @@ def _cause(before: Moment | None, now: Moment) -> ReasonCode:
     if before is None:
         return ReasonCode.PLUGGED_IN
     if before.state in (State.ATTACHING, State.DETACHING):
-        return ReasonCode.REQUESTED
+        again = now.state == before.state and before.reason is not None
+        return ReasonCode.RETRIED if again else ReasonCode.REQUESTED
     if now.reason and now.reason.code in _MADE_BY:
         return _MADE_BY[now.reason.code]
     if before.reason and before.reason.code in _ENDED_BY:
@@ -143,16 +211,50 @@ def _cause(before: Moment | None, now: Moment) -> ReasonCode:
     return ReasonCode.HOST_USE_CHANGED
 
 
-def of_device(db: Database, device_id: str, project_id: str | None) -> Sequence[models.Event]:
-    """The history of a device, the latest first.
+def _add(session: orm.Session, events: Collection[dict[str, Any]]) -> None:
+    """Insert events, and have them told when the transaction is committed."""
+    kept = [event | {"created_at": timeutils.utcnow()} for event in _without_flaps(session, events)]
+    if kept:
+        session.execute(sa.insert(models.Event), kept)
+        session.info.setdefault(AFTER_COMMIT, []).extend(kept)
 
-    :param project_id: only of the time in which this project had the device; None: all.
-    """
-    statement = sa.select(models.Event).where(models.Event.device_id == device_id)
-    if project_id is not None:
-        statement = statement.where(models.Event.project_id == project_id)
-    with db.reader() as session:
-        return session.scalars(statement.order_by(models.Event.id.desc())).all()
+
+def _without_flaps(session: orm.Session, events: Collection[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """The events without those above the limit; the last one that is below it says so."""
+    unrequested = [event for event in events if _is_unrequested(event)]
+    seen = _recent(session, {event["host"] for event in unrequested}) if unrequested else {}
+    for event in events:
+        if _is_unrequested(event):
+            key = (event["host"], event["port"], event["project_id"])
+            seen[key] = seen.get(key, 0) + 1
+            if seen[key] > _LIMIT:
+                continue
+            if seen[key] == _LIMIT:
+                why = event["reason_code"] and Reason(event["reason_code"], event["state_reason"])
+                event = event | _reason_columns(why, Reason(ReasonCode.FLAPPING))
+        yield event
+
+
+def _is_unrequested(event: dict[str, Any]) -> bool:
+    return event["user_id"] is None and event["cause_code"] in _UNREQUESTED
+
+
+def _recent(session: orm.Session, hosts: Collection[str]) -> dict[tuple[str | None, ...], int]:
+    """How many changes that nobody requested were recorded, by host, port and project."""
+    now = timeutils.utcnow()
+    columns = (models.Event.host, models.Event.port, models.Event.project_id)
+    statement = (
+        sa.select(*columns, sa.func.count())
+        .where(
+            models.Event.host.in_(hosts),
+            # What is from the future was recorded before the clock was set back.
+            models.Event.created_at.between(now - _LIMIT_TIME, now),
+            models.Event.cause_code.in_(_UNREQUESTED),
+            models.Event.user_id.is_(None),
+        )
+        .group_by(*columns)
+    )
+    return {(host, port, project): count for host, port, project, count in session.execute(statement)}
 
 
 def reason(event: models.Event) -> Reason | None:
@@ -161,8 +263,3 @@ def reason(event: models.Event) -> Reason | None:
         return None
     code = event.reason_code or legacy_reasons.code_of(event.state_reason, ReasonCode.HYPERVISOR_ERROR)
     return Reason(code or ReasonCode.HYPERVISOR_ERROR, event.state_reason)
-
-
-def forget(session: orm.Session, device_id: str) -> None:
-    """Drop the history of a device, with the device."""
-    session.execute(sa.delete(models.Event).where(models.Event.device_id == device_id))

@@ -83,16 +83,18 @@ class Device(Base):
 
 
 class Event(Base):
-    """A change of a device's state: when, why, and who asked for it.
+    """What happened to a device: when, why, and who asked for it. No event is changed; old ones are purged.
 
-    Who has the device is who had it, in the event that ends that.
+    Who has the device is who had it, in the event that ends that. In an event of a host itself the id of the
+    device and the state are empty.
     """
 
     __tablename__ = "usb_device_events"
     __table_args__ = (
-        sa.Index("usb_device_events_device_id_idx", "device_id"),
+        sa.Index("usb_device_events_device_id_id_idx", "device_id", "id"),
         sa.Index("usb_device_events_instance_uuid_idx", "instance_uuid"),
         sa.Index("usb_device_events_project_id_id_idx", "project_id", "id"),
+        sa.Index("usb_device_events_host_created_at_idx", "host", "created_at"),
         sa.Index("usb_device_events_created_at_idx", "created_at"),
         _MYSQL,
     )
@@ -102,6 +104,7 @@ class Event(Base):
     # A device may be forgotten before its history is.
     device_name: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
     host: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    port: orm.Mapped[str | None] = orm.mapped_column(sa.String(64))
     created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(default=timeutils.utcnow)
     cause: orm.Mapped[str] = orm.mapped_column(sa.String(32))
     cause_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
@@ -111,6 +114,8 @@ class Event(Base):
     instance_uuid: orm.Mapped[str | None] = orm.mapped_column(sa.String(36))
     project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
     user_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    # In which the user asked for it. It may be another than the one that has the device.
+    actor_project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
     request_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
 
 

@@ -67,7 +67,7 @@ def sync_host(
         for row in syncs.surplus(list(rows.values())):
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
             del rows[row.identity]
-            events.forget(session, row.id)
+            events.add(session, row, ReasonCode.FORGOTTEN, note=Reason(ReasonCode.SURPLUS))
             session.delete(row)
         return [states.claim_of(row) for row in rows.values()]
 
@@ -249,27 +249,27 @@ def set_device(
     with db.writer() as session:
         row = session.get(models.Device, device_id, with_for_update=True)
         if row is not None:
-            before = events.Moment.of(row)
+            description, enabled = row.description, row.enabled
             for name, value in values.items():
                 setattr(row, name, value)
             states.settle(row)
-            events.record(session, row, before, ReasonCode.REQUESTED, actor)
+            events.operated(session, row, description, enabled, actor)
         return row
 
 
 @retried
-def forget(db: Database, device_id: str) -> bool:
-    """Delete the row of a device that is neither plugged in nor claimed; False if there is no such row."""
-    statement = sa.delete(models.Device).where(
-        models.Device.id == device_id,
-        models.Device.instance_uuid.is_(None),
-        models.Device.present.is_(False),
-    )
+def forget(db: Database, device_id: str, actor: Actor | None = None) -> bool:
+    """Delete the row of a device that is neither plugged in nor claimed; False if there is no such row.
+
+    Its history stays.
+    """
     with db.writer() as session:
-        forgotten = session.connection().execute(statement).rowcount == 1
-        if forgotten:
-            events.forget(session, device_id)
-        return forgotten
+        row = session.get(models.Device, device_id, with_for_update=True)
+        if row is None or row.present or row.instance_uuid is not None:
+            return False
+        events.add(session, row, ReasonCode.FORGOTTEN, actor)
+        session.delete(row)
+        return True
 
 
 def host(db: Database, name: str) -> models.Host | None:

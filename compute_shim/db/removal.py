@@ -45,7 +45,10 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
         session.execute(sa.delete(models.Instance).where(models.Instance.host == name))
         if host is not None:
             session.delete(host)
-        return host is not None or bool(rows)
+        found = host is not None or bool(rows)
+        if found:
+            events.add_of_host(session, name, ReasonCode.HOST_DELETED, actor)
+        return found
 
 
 @retried

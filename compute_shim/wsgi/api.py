@@ -17,7 +17,7 @@ from compute_shim.cmd import native_threads  # noqa: F401  before all that follo
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import bus, rpc
+from compute_shim import bus, notifications, rpc
 from compute_shim.api import deploy
 from compute_shim.cmd import program
 from compute_shim.conf import database, nova
@@ -44,6 +44,7 @@ def init_application() -> Any:
     try:
         conf = program.configure(_NAME, (database.register, nova.register), arguments)
         db = readiness.database(conf)
+        notifications.start(conf, db)
         agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
         application = deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
     except (cfg.Error, CannotServe, readiness.Refused) as error:

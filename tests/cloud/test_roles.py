@@ -55,6 +55,7 @@ CALLS = {
     ("PATCH", "/v1/devices/{device_id}"): Call(ADMIN, _NO_DEVICE, body={"device": {"enabled": True}}),
     ("DELETE", "/v1/devices/{device_id}"): Call(ADMIN, _NO_DEVICE),
     ("GET", "/v1/devices/{device_id}/events"): Call(READER, _NO_DEVICE),
+    ("GET", "/v1/events"): Call(READER, (200, None)),
     ("GET", "/v1/servers/{server_id}/attachments"): Call(READER, (200, None), own=True),
     ("POST", "/v1/servers/{server_id}/attachments"): Call(
         MEMBER, _NO_DEVICE, own=True, body={"attachment": {"device_id": _NOWHERE}}

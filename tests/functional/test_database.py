@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import autogenerate, migration
 
-from compute_shim.db import events, migrations, models, queries
+from compute_shim.db import history, migrations, models, queries
 from compute_shim.objects import ReasonCode, State
 from tests.functional.databases import MariaDB, PostgreSQL
 from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World, tokens
@@ -160,7 +160,7 @@ def test_what_a_lost_connection_cut_off_is_done_again(
     row = queries.device(world.db, device_id)
     assert row is not None
     assert (row.instance_uuid, row.generation) == (SERVERS["DEMO"].id, 1)
-    assert len(events.of_device(world.db, device_id, None)) == 2
+    assert len(history.page(world.db, history.Filter(device_id))) == 2
 
 
 def test_events_may_be_more_than_32_bits_count(every_world: World) -> None:
@@ -173,7 +173,7 @@ def test_events_may_be_more_than_32_bits_count(every_world: World) -> None:
             connection.execute(sa.text(f"ALTER SEQUENCE usb_device_events_id_seq RESTART WITH {2**31 + 8}"))
     every_world.sync()
     every_world.attach("demo", SERVERS["DEMO"].id, device_id)
-    [latest, inserted, *_] = events.of_device(every_world.db, device_id, None)
+    [latest, inserted, *_] = history.page(every_world.db, history.Filter(device_id))
     assert (latest.id, inserted.id) == (2**31 + 8, 2**31 + 7)
     assert latest.cause_code == ReasonCode.UNPLUGGED
 
@@ -186,11 +186,3 @@ def test_one_writer_waits_for_another_on_sqlite(world: World) -> None:
         with pytest.raises(sa.exc.OperationalError, match="locked"), world.db.engine().connect() as other:
             other.exec_driver_sql("PRAGMA busy_timeout = 10")
             other.exec_driver_sql("UPDATE usb_hosts SET version = '2'")
-
-
-def test_a_device_is_forgotten_with_its_history(every_world: World) -> None:
-    every_world.sync(STICK1={})
-    device_id = every_world.device_id("STICK1")
-    every_world.sync()
-    assert every_world.request("admin", "DELETE", f"/v1/devices/{device_id}").status_int == 204
-    assert events.of_device(every_world.db, device_id, None) == []

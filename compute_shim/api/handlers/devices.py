@@ -77,7 +77,7 @@ def delete(call: Call, device_id: str) -> webob.Response:
     """Forget a device that is gone for good."""
     call.authorize(policies.DELETE)
     row = devices.find(call, device_id)
-    if not queries.forget(call.service.db, row.id):
+    if not queries.forget(call.service.db, row.id, call.actor):
         raise exception.Conflict(
             f"USB device {row.id} is {'plugged in' if row.present else 'claimed by a server'}. Only one that"
             " is unplugged and free can be forgotten.",

@@ -26,6 +26,13 @@ TEXT = {
 LIMIT = {"type": "string", "pattern": r"^[1-9][0-9]{0,8}\Z", "description": "a positive integer"}
 
 
+TIME = {
+    "type": "string",
+    "pattern": r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
+    "description": "a time with its zone as in ISO 8601, for example 2026-01-31T12:00:00Z",
+}
+
+
 def strict(properties: dict[str, Any], required: list[str] | None = None, least: int = 0) -> dict[str, Any]:
     """An object of these properties and no others.
 

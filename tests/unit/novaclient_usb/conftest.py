@@ -131,12 +131,18 @@ def nova(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> Callable[..., Resu
 
 
 @pytest.fixture
-def usb(cloud: Cloud) -> client.Client:
-    """The client as Horizon and ``openstack`` use it."""
+def usb_session(cloud: Cloud) -> session.Session:
+    """Somebody who has logged in."""
     auth = identity.V3Password(
         KEYSTONE, username="u", password="p", project_name="p", user_domain_id="d", project_domain_id="d"
     )
-    return client.from_session(session.Session(auth=auth))
+    return session.Session(auth=auth)
+
+
+@pytest.fixture
+def usb(usb_session: session.Session) -> client.Client:
+    """The client as Horizon and ``openstack`` use it."""
+    return client.from_session(usb_session)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from keystoneauth1 import exceptions
 
+from novaclient_usb import client
+
 SERVER = "5f8a9a0e-7b0c-4f0e-9a5e-0c9d6b9e6a11"
 STICK = "8a0c2f5e-95a0-4d0f-8c5b-2f3d0c1f8e01"
 
@@ -66,6 +68,42 @@ def test_attachments(usb: Any, cloud: Any) -> None:
         f'POST http://usb{path} {{"attachment": {{"device_id": "{STICK}"}}}}',
         f"DELETE http://usb{path}/{STICK}",
     ]
+
+
+def test_events_come_from_all_pages(usb: Any, cloud: Any) -> None:
+    path = f"/v1/devices/{STICK}/events"
+    links = [{"rel": "next", "href": f"http://10.0.0.1:1{path}?limit=1&marker=7"}]
+    cloud.usb("GET", path, {"events": [{"id": "7"}], "events_links": links}, {"events": [{"id": "6"}]})
+    assert usb.devices.events(STICK) == [{"id": "7"}, {"id": "6"}]
+    assert cloud.usb_log == [f"GET http://usb{path}", f"GET http://usb{path}?limit=1&marker=7"]
+
+
+def test_no_more_events_come_than_are_wanted(usb: Any, cloud: Any) -> None:
+    path = f"/v1/devices/{STICK}/events"
+    links = [{"rel": "next", "href": f"http://10.0.0.1:1{path}?limit=3&marker=8"}]
+    cloud.usb("GET", path, {"events": [{"id": "9"}, {"id": "8"}], "events_links": links})
+    assert usb.devices.events(STICK, limit=3) == [{"id": "9"}, {"id": "8"}, {"id": "9"}]
+    assert cloud.usb_log == [f"GET http://usb{path}?limit=3", f"GET http://usb{path}?limit=3&marker=8"]
+
+
+def test_events_of_all_devices(usb: Any, cloud: Any) -> None:
+    cloud.usb("GET", "/v1/events", {"events": [{"id": "7"}]})
+    assert usb.events.list() == [{"id": "7"}]
+    usb.events.list(device_id=STICK, server_id=SERVER, project_id="p", since="2026-01-31T12:00:00Z")
+    query = f"device_id={STICK}&server_id={SERVER}&project_id=p&since=2026-01-31T12%3A00%3A00Z"
+    assert cloud.usb_log == [
+        "GET http://usb/v1/events",
+        f"GET http://usb/v1/events?{query}",
+    ]
+
+
+def test_a_global_request_id_is_sent(usb_session: Any, cloud: Any) -> None:
+    cloud.usb("GET", "/v1/hosts", {"hosts": []})
+    name = "req-12345678-1234-1234-1234-123456789abc"
+    client.from_session(usb_session, global_request_id=name).hosts.list()
+    client.from_session(usb_session).hosts.list()
+    sent = [request.headers.get("X-OpenStack-Request-ID") for request in cloud.usb_requests]
+    assert sent == [name, None]
 
 
 def test_hosts(usb: Any, cloud: Any) -> None:

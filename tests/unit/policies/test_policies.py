@@ -27,6 +27,7 @@ ALLOWED = {
         "devices:update",
         "devices:delete",
         "devices:release",
+        "events:list_all",
         "attachments:any_server",
         "hosts:list",
         "hosts:show",

@@ -37,12 +37,21 @@ def upgrade() -> None:
     for column in (
         sa.Column("device_name", sa.String(255)),
         sa.Column("host", sa.String(255)),
+        sa.Column("port", sa.String(64)),
+        sa.Column("actor_project_id", sa.String(255)),
         sa.Column("cause_code", sa.String(64)),
         sa.Column("reason_code", sa.String(64)),
     ):
         op.add_column("usb_device_events", column)
-    for columns in (["instance_uuid"], ["project_id", "id"], ["created_at"]):
+    for columns in (
+        ["device_id", "id"],
+        ["instance_uuid"],
+        ["project_id", "id"],
+        ["host", "created_at"],
+        ["created_at"],
+    ):
         op.create_index(f"usb_device_events_{'_'.join(columns)}_idx", "usb_device_events", columns)
+    op.drop_index("usb_device_events_device_id_idx", "usb_device_events")
     _widen_event_ids()
     op.add_column("usb_hosts", sa.Column("digest", sa.String(64)))
     op.add_column("usb_hosts", sa.Column("digested_at", _PRECISE))

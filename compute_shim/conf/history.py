@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""[history]"""
+
+from oslo_config import cfg
+
+GROUP = "history"
+OPTS = [
+    cfg.IntOpt(
+        "retention_days",
+        default=90,
+        min=0,
+        max=36500,  # a hundred years: `datetime` ends at the year 1
+        help="""
+Days for which the events of devices are kept. A conductor deletes older ones once an hour, as
+``usb-shim-manage history purge`` does. 0: events are kept forever.
+""",
+    ),
+]
