@@ -44,7 +44,7 @@ def main() -> int:
     servers = private_servers.PrivateServers()
     try:
         logging.basicConfig(
-            filename=LOG / "agents.out",
+            filename=LOG / "storm.out",
             format="%(asctime)s %(threadName)s %(levelname)s %(message)s",
             level=logging.INFO,
         )

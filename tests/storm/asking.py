@@ -98,6 +98,10 @@ class Asker:
         except requests.RequestException as error:
             self._tally.count(what, type(error).__name__)
             return None
+        # The API was killed between two headers: http.client takes such an answer for a whole one.
+        if "Content-Length" not in response.headers:
+            self._tally.count(what, f"{response.status_code}, cut off")
+            return None
         answer = Answer(response.status_code, response.json() if response.content else None, repeated)
         self._tally.count(what, f"{answer.status} {answer.reason_code or ''}")
         if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:

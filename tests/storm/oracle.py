@@ -125,7 +125,7 @@ def disagreements(
     """
     for device in sorted({*devices, *rows}):
         owner = claims.get(device)
-        wanted = (State.ATTACHED if owner else State.AVAILABLE, owner)
+        wanted = (str(State.ATTACHED if owner else State.AVAILABLE), owner)
         if rows.get(device) != wanted:
             yield f"device {device}: should be {wanted}, the database says {rows.get(device)}"
         for api, view in shown.items():

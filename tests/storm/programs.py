@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from lab.cloud.process import http_answers, wait_until
 from tests.functional.private_servers import PrivateServers
 from tests.storm.asking import Tally
+
+LOG = logging.getLogger(__name__)
 
 CONDUCTORS = ("conductor1", "conductor2", "conductor3")
 # Ports of services that only a cloud has. A port that Linux also gives to outgoing connections could be a
@@ -86,7 +89,10 @@ def kill_at_random(programs: Programs, tally: Tally, dice: random.Random, over: 
         name = dice.choice(mortal + programs.down)
         if name in programs.down:
             programs.start(name)
+            LOG.info("Started %s", name)
             continue
         warn = dice.random() >= _WITHOUT_WARNING
+        signal = "SIGTERM" if warn else "SIGKILL"
+        LOG.info("%s for %s", signal, name)
         programs.end(name, warn=warn)
-        tally.count("API" if name in APIS else "conductor", "SIGTERM" if warn else "SIGKILL")
+        tally.count("API" if name in APIS else "conductor", signal)
