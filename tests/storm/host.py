@@ -92,9 +92,8 @@ class Host:
         complain: Callable[[str], None],
     ) -> None:
         self.name = name
-        self.servers = list(servers)
         survey = StormSurvey()
-        self.driver = StormDriver(self.servers, survey.devices, dice, complain)
+        self.driver = StormDriver(servers, survey.devices, dice, complain)
         self.stop = run_agent(file, self.driver, survey)
 
 

@@ -31,6 +31,8 @@ SERVERS_PER_CLIENT = 2
 _ADMIN = ("admin", "member", "reader")
 # Far beyond what it takes to come to an agreement, beside other work.
 _PATIENCE = 300.0
+# Longer than agents take between two looks at everything, so that a late message would show.
+_CALM_SECONDS = 10.0
 
 
 class Storm:
@@ -83,11 +85,13 @@ class Storm:
             futures.wait(running)
 
     def settle(self) -> None:
-        """Start what was killed, and wait until all agree."""
+        """Start what was killed, and wait until all agree, and see that it stays so."""
         self._programs.start_all()
         began = time.monotonic()
         self._wait(self._disagreements)
-        print(f"all agree after {time.monotonic() - began:.1f} s", flush=True)
+        print(f"settled after {time.monotonic() - began:.1f} s", flush=True)
+        time.sleep(_CALM_SECONDS)
+        self.ledger.violations += self._disagreements()
 
     def down(self) -> None:
         """Stop the agents."""
