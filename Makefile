@@ -9,7 +9,7 @@ DJANGO_42 = lab/cache/Django-4.2.30
 # What the browser tests need.
 CHROMIUM = chromium chromium-driver fonts-liberation
 
-.PHONY: demo demo-down test test-unit test-dashboard test-django-52 test-django-42 test-lab test-cloud chaos lint
+.PHONY: demo demo-down test test-unit test-dashboard test-django-52 test-django-42 test-lab test-cloud chaos storm lint
 
 demo:
 	lab/bootstrap
@@ -56,6 +56,11 @@ test-cloud:
 chaos:
 	lab/bootstrap
 	$(PYTHON) -m tests.chaos
+
+# STORM_SECONDS bounds it (120), STORM_SEED repeats what is tried.
+storm:
+	lab/bootstrap
+	$(PYTHON) -m tests.storm
 
 lint:
 	lab/bootstrap

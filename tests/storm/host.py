@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute hosts in this process: the real agent on the real message bus, and domains in memory."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from compute_shim import conf as configuration
+from compute_shim import rpc
+from compute_shim.agent.agent import Agent
+from compute_shim.agent.courier import Courier
+from compute_shim.agent.service import Endpoint
+from compute_shim.hypervisor.base import Domain, HypervisorError
+from compute_shim.objects import Claim, Device, ReasonCode
+from tests.unit.agent.model import FakeDriver, device
+
+DEVICES = 5
+
+# Seconds. The first is far below the default: what a killed process has lost is told again soon.
+_SYNC_SECONDS = 2.0
+_LOOK_SECONDS = 6.0
+_LONGEST_ATTACH_SECONDS = 0.2
+
+
+class StormDriver(FakeDriver):
+    """Running domains that take their time, and tell when two of them would have the same device.
+
+    :param complain: takes what must never be asked of a host.
+    """
+
+    def __init__(
+        self,
+        servers: Iterable[str],
+        devices: Iterable[Device],
+        dice: random.Random,
+        complain: Callable[[str], None],
+    ) -> None:
+        super().__init__((Domain(uuid, f"instance-{uuid}", running=True) for uuid in servers), devices)
+        self._dice = dice
+        self._complain = complain
+
+    def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
+        time.sleep(self._dice.uniform(0, _LONGEST_ATTACH_SECONDS))
+        try:
+            return super().attach(uuid, device_id, device)
+        except HypervisorError as error:
+            if error.reason.code == ReasonCode.HELD_BY_DOMAIN:
+                self._complain(f"device {device_id}: is to be in domain {uuid} while another domain has it")
+            raise
+
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
+        time.sleep(self._dice.uniform(0, _LONGEST_ATTACH_SECONDS))
+        return super().detach(uuid, device_id, live=live, config=config)
+
+    def inside(self, uuid: str) -> set[str]:
+        """The ids of the devices in a domain."""
+        return {hostdev.device_id for hostdev in self.state[uuid].live if hostdev.device_id}
+
+
+class StormSurvey:
+    """Devices that are always there.
+
+    They stand in for `compute_shim.agent.survey.Survey`, which would look at this machine.
+    """
+
+    def __init__(self) -> None:
+        self.devices = [device(number) for number in range(DEVICES)]
+
+    def look(self, claims: Collection[Claim]) -> list[Device]:
+        return list(self.devices)
+
+    def look_again(self, plugged: Device) -> Device | None:
+        return plugged
+
+
+class Host:
+    """A compute host with running servers.
+
+    :param file: configuration that names the host and the message bus.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        file: Path,
+        servers: Iterable[str],
+        dice: random.Random,
+        complain: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        survey = StormSurvey()
+        self.driver = StormDriver(servers, survey.devices, dice, complain)
+        self.stop = run_agent(file, self.driver, survey)
+
+
+def run_agent(file: Path, driver: StormDriver, survey: StormSurvey) -> Callable[[], None]:
+    """Run the agent of a host, as `compute_shim.agent.service.run` does; returns what stops it."""
+    conf = configuration.load([f"--config-file={file}"])
+    bus = rpc.transport(conf)
+    courier = Courier(rpc.ConductorClient(bus, conf.host), _SYNC_SECONDS)
+    agent = Agent(driver, survey, courier, _LOOK_SECONDS, reset_device=lambda device: None)
+    server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
+    server.start()
+    threads = [
+        threading.Thread(target=agent.run, name=f"{conf.host} agent"),
+        threading.Thread(
+            target=courier.run,
+            name=f"{conf.host} courier",
+            args=(lambda claims: agent.claims_arrived(claims, complete=True),),
+        ),
+    ]
+    for thread in threads:
+        thread.start()
+
+    def stop() -> None:
+        agent.stop()
+        courier.stop()
+        for thread in threads:
+            thread.join()
+        server.stop()
+        server.wait()
+        bus.cleanup()
+
+    return stop
