@@ -12,7 +12,7 @@ from pathlib import Path
 from compute_shim import conf as configuration
 from compute_shim import rpc
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.courier import Courier
+from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, HypervisorError
 from compute_shim.objects import Claim, Device, ReasonCode
@@ -61,19 +61,19 @@ class StormDriver(FakeDriver):
         return {hostdev.device_id for hostdev in self.state[uuid].live if hostdev.device_id}
 
 
-class StormSurvey:
+class StormDiscovery:
     """Devices that are always there.
 
-    They stand in for `compute_shim.agent.survey.Survey`, which would look at this machine.
+    They stand in for `compute_shim.agent.discovery.Discovery`, which would look at this machine.
     """
 
     def __init__(self) -> None:
         self.devices = [device(number) for number in range(DEVICES)]
 
-    def look(self, claims: Collection[Claim]) -> list[Device]:
+    def scan(self, claims: Collection[Claim]) -> list[Device]:
         return list(self.devices)
 
-    def look_again(self, plugged: Device) -> Device | None:
+    def refresh(self, plugged: Device) -> Device | None:
         return plugged
 
 
@@ -92,24 +92,24 @@ class Host:
         complain: Callable[[str], None],
     ) -> None:
         self.name = name
-        survey = StormSurvey()
+        survey = StormDiscovery()
         self.driver = StormDriver(servers, survey.devices, dice, complain)
         self.stop = run_agent(file, self.driver, survey)
 
 
-def run_agent(file: Path, driver: StormDriver, survey: StormSurvey) -> Callable[[], None]:
+def run_agent(file: Path, driver: StormDriver, survey: StormDiscovery) -> Callable[[], None]:
     """Run the agent of a host, as `compute_shim.agent.service.run` does; returns what stops it."""
     conf = configuration.load([f"--config-file={file}"])
     bus = rpc.transport(conf)
-    courier = Courier(rpc.ConductorClient(bus, conf.host), _SYNC_SECONDS)
-    agent = Agent(driver, survey, courier, _LOOK_SECONDS, reset_device=lambda device: None)
+    reporter = Reporter(rpc.ConductorClient(bus, conf.host), _SYNC_SECONDS)
+    agent = Agent(driver, survey, reporter, _LOOK_SECONDS, reset_device=lambda device: None)
     server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     server.start()
     threads = [
         threading.Thread(target=agent.run, name=f"{conf.host} agent"),
         threading.Thread(
-            target=courier.run,
-            name=f"{conf.host} courier",
+            target=reporter.run,
+            name=f"{conf.host} reporter",
             args=(lambda claims: agent.claims_arrived(claims, complete=True),),
         ),
     ]
@@ -118,7 +118,7 @@ def run_agent(file: Path, driver: StormDriver, survey: StormSurvey) -> Callable[
 
     def stop() -> None:
         agent.stop()
-        courier.stop()
+        reporter.stop()
         for thread in threads:
             thread.join()
         server.stop()
