@@ -32,7 +32,7 @@ def until(condition: Callable[[], bool]) -> None:
     limit = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < limit, "it did not happen"
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 class FakeDiscovery:
