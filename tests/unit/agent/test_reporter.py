@@ -40,8 +40,9 @@ class Bus:
         self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str], servers: object
     ) -> list[Claim]:
         with self.lock:
-            self.syncs += 1
-            return queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
+            claims = queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
+        self.syncs += 1
+        return claims
 
     def report(self, outcomes: Iterable[Outcome], request_id: str | None) -> None:
         outcomes = list(outcomes)
@@ -55,10 +56,6 @@ class Bus:
                     queries.judge_claims(self.db, HOST, outcomes)
         if fate in ("is late", "is lost", "the answer is lost"):
             raise oslo_messaging.MessagingTimeout("no answer")
-
-    def known(self) -> bool:
-        with self.lock:
-            return bool(queries.devices(self.db))
 
     def row(self) -> models.Device:
         with self.lock:
@@ -101,7 +98,7 @@ def reporting(bus: Bus, claimed: bool = True) -> Iterator[Reporter]:
     thread.start()
     try:
         reporter.devices("QEMU", [STICK], [])
-        until(bus.known)
+        until(lambda: bus.syncs > 0)
         if claimed:
             bus.claim()
         yield reporter
