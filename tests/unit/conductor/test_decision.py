@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,8 @@ servers = st.builds(
     locked=st.booleans(),
     busy=st.booleans(),
 )
-claims = st.builds(Claim, host=st.just(HOST), reason_code=st.none() | st.sampled_from(ReasonCode))
+codes = st.none() | st.sampled_from(SERVER_ABSENT) | st.sampled_from(ReasonCode)
+claims = st.builds(Claim, host=st.just(HOST), reason_code=codes)
 bystanders = {name: st.booleans() for name in ("knows_host", "host_up", "tells_domains", "domain_seen")}
 evidences = st.builds(Evidence, nova=servers | st.sampled_from(NovaSays), **bystanders)
 
@@ -32,6 +34,15 @@ WAITS = Claim(HOST, ReasonCode.DOMAIN_ABSENT)
 
 def test_a_server_is_gone_when_nova_and_the_agent_say_so() -> None:
     assert decide(WAITS, GONE) == Release()
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [{"knows_host": False}, {"host_up": False}, {"domain_seen": True}, {"nova": NovaSays.UNCLEAR}],
+    ids=str,
+)
+def test_each_part_of_the_proof_is_needed(contradiction: dict[str, Any]) -> None:
+    assert decide(WAITS, dataclasses.replace(GONE, **contradiction)) == Nothing()
 
 
 @given(claim=claims, evidence=evidences)
