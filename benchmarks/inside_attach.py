@@ -19,7 +19,7 @@ import libvirt
 
 from compute_shim.agent import device_spec
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.survey import Survey
+from compute_shim.agent.discovery import Discovery
 from compute_shim.hypervisor.libvirt.config import hostdev_xml
 from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Claim, Device, Outcome, State
@@ -30,7 +30,7 @@ SETTLE = 1.0  # seconds in which the host's driver takes the device back
 
 
 class Listener:
-    """Takes the place of the courier: knows what is plugged, and tells when a claim is fulfilled."""
+    """Takes the place of the reporter: knows what is plugged, and tells when a claim is fulfilled."""
 
     def __init__(self) -> None:
         self.plugged: list[Device] | None = None
@@ -42,7 +42,10 @@ class Listener:
             self.plugged = devices
             self._changed.notify_all()
 
-    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
+    def servers(self, domains: object) -> None:
+        pass
+
+    def outcomes(self, outcomes: Iterable[Outcome], request_ids: object) -> None:
         with self._changed:
             self._outcome = next((item for item in outcomes if item.device_id == DEVICE_ID), None)
             self._changed.notify_all()
@@ -68,7 +71,7 @@ def main() -> None:
     uuid, port, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     host = Qemu("qemu:///system")
     listener = Listener()
-    agent = Agent(host, Survey(device_spec.parse(["{}"])), listener, NEVER)  # type: ignore[arg-type]
+    agent = Agent(host, Discovery(device_spec.parse(["{}"])), listener, NEVER)  # type: ignore[arg-type]
     threading.Thread(target=agent.run, daemon=True).start()
     device = next(item for item in listener.wait_devices() if item.port == port)
     agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, 0)], complete=True)

@@ -12,16 +12,16 @@ import sys
 import time
 
 from compute_shim.agent import device_spec
-from compute_shim.agent.survey import Survey
+from compute_shim.agent.discovery import Discovery
 
 
 def main() -> None:
-    survey = Survey(device_spec.parse(["{}"]))
-    survey.look([])
+    discovery = Discovery(device_spec.parse(["{}"]))
+    discovery.scan([])
     seconds: dict[str, list[float]] = {"pass": [], "lsusb": []}
     for _ in range(int(sys.argv[1])):
         began = time.perf_counter()
-        found = survey.look([])
+        found = discovery.scan([])
         seconds["pass"].append(time.perf_counter() - began)
         began = time.perf_counter()
         lines = subprocess.run(["lsusb"], capture_output=True, check=True).stdout.splitlines()

@@ -69,7 +69,7 @@ _SENT = {code: text for text, code in _TEXTS.items()} | {
 }
 
 
-def code_of(text: str | None, otherwise: ReasonCode) -> ReasonCode | None:
+def code_of(text: str | None, otherwise: ReasonCode | None) -> ReasonCode | None:
     """The code of a reason that came without one, None if there is no reason.
 
     :param otherwise: of a text that is none of ours, for example one of libvirt's.

@@ -27,11 +27,12 @@ AGENT_TOPIC = "usb-shim-agent"
 #: Versions of the two RPC interfaces: MAJOR.MINOR. What is added gets a new minor version, is optional for
 #: its receiver, and is not sent to a receiver of an older version.
 #:
-#: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices
+#: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices, ``servers`` of sync
 CONDUCTOR_VERSION = "1.1"
 #: 1.1: ``reason_code`` of claims
 AGENT_VERSION = "1.1"
 _OLDEST = "1.0"
+_SERVERS_SINCE: wire.Version = (1, 1)
 
 # Seconds to wait for an answer of the conductor, and how often a message is offered again to a bus that is
 # away. Both sides come back by themselves, so nobody has to wait for long.
@@ -71,55 +72,97 @@ class ConductorClient:
         self._version = pin or CONDUCTOR_VERSION
         self._host = host
 
-    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str] = ()) -> list[Claim]:
+    def sync(
+        self,
+        hypervisor: str,
+        devices: Iterable[Device],
+        problems: Iterable[str] = (),
+        servers: Mapping[str, bool] | None = None,
+    ) -> list[Claim]:
         """Tell all plugged devices, learn what is wanted of every known device of this host.
 
         :param hypervisor: its name and version, for people.
         :param problems: what the operator of the host has to mend.
+        :param servers: UUID of each server that has a domain on the host -> whether it runs; None: not known.
         """
         told, problems = list(devices), list(problems)
 
         def arguments(version: str) -> dict[str, Any]:
-            return {
+            found = {
                 "hypervisor": hypervisor,
                 "version": version,
-                "devices": [wire.encode(device, wire.number(version)) for device in told],
+                "devices": [_device(device, wire.number(version)) for device in told],
                 "problems": problems,
             }
+            if servers is not None and wire.number(version) >= _SERVERS_SINCE:
+                found["servers"] = [{"uuid": uuid, "running": runs} for uuid, runs in servers.items()]
+            return found
 
-        return [_claim(claim) for claim in self._call("sync", arguments)]
+        return [_claim(claim) for claim in self._call("sync", arguments, {})]
 
-    def report(self, outcomes: Iterable[Outcome]) -> None:
-        """Tell what became of claims."""
+    def report(self, outcomes: Iterable[Outcome], request_id: str | None = None) -> None:
+        """Tell what became of claims.
+
+        :param request_id: of the request that made the claims what they are, None where that is not known.
+        """
         told = list(outcomes)
 
         def arguments(version: str) -> dict[str, Any]:
-            return {"outcomes": [wire.encode(outcome, wire.number(version)) for outcome in told]}
+            return {"outcomes": [_outcome(outcome, wire.number(version)) for outcome in told]}
 
-        self._call("report", arguments)
+        self._call("report", arguments, {"request_id": request_id} if request_id else {})
 
-    def _call(self, method: str, arguments: Callable[[str], dict[str, Any]]) -> Any:
+    def _call(self, method: str, arguments: Callable[[str], dict[str, Any]], context: dict[str, Any]) -> Any:
         try:
-            return self._call_as(self._version, method, arguments)
-        except oslo_messaging.RemoteError as error:
+            return self._call_as(self._version, method, arguments, context)
+        except (oslo_messaging.RemoteError, oslo_messaging.UnsupportedVersion) as error:
             # A conductor of the version before; another may be newer, so the next call tries again.
-            if error.exc_type != "UnsupportedVersion":
+            if not _is_unsupported_version(error) or self._version == _OLDEST:
                 raise
-            return self._call_as(_OLDEST, method, arguments)
+            return self._call_as(_OLDEST, method, arguments, context)
 
-    def _call_as(self, version: str, method: str, arguments: Callable[[str], dict[str, Any]]) -> Any:
+    def _call_as(
+        self,
+        version: str,
+        method: str,
+        arguments: Callable[[str], dict[str, Any]],
+        context: dict[str, Any],
+    ) -> Any:
         client = self._client.prepare(version=version)
-        return client.call({}, method, host=self._host, **arguments(version))
+        return client.call(context, method, host=self._host, **arguments(version))
+
+
+def _is_unsupported_version(error: Exception) -> bool:
+    """The bus in memory hands over the exception itself, RabbitMQ its name."""
+    return "UnsupportedVersion" in (type(error).__name__, getattr(error, "exc_type", None))
+
+
+def _device(device: Device, version: wire.Version) -> dict[str, Any]:
+    """A device for a conductor of this version. By the text, APIs of RPC 1.0 hide it from tenants."""
+    if version == wire.FIRST:
+        text = legacy_reasons.text_of(device.blocked_code, device.blocked_reason)
+        device = dataclasses.replace(device, blocked_reason=text)
+    return wire.encode(device, version)
+
+
+def _outcome(outcome: Outcome, version: wire.Version) -> dict[str, Any]:
+    """An outcome for a conductor of this version. One of RPC 1.0 knows by the text where a server is."""
+    if version == wire.FIRST:
+        text = legacy_reasons.text_of(outcome.reason_code, outcome.reason)
+        outcome = dataclasses.replace(outcome, reason=text)
+    return wire.encode(outcome, version)
 
 
 def _claim(value: Mapping[str, Any]) -> Claim:
-    """A claim as a conductor of any version sends it."""
+    """A claim as a conductor of any version sends it; without a code where a text of RPC 1.0 has none."""
     claim = wire.decode(Claim, value)
     if claim.reason_code is not None:
         return claim
-    return dataclasses.replace(
-        claim, reason_code=legacy_reasons.code_of(claim.reason, ReasonCode.HYPERVISOR_ERROR)
-    )
+    code = legacy_reasons.code_of(claim.reason, None)
+    # Its conductor may have said this as well, which asks Nova and so knows better than an agent.
+    if code == ReasonCode.DOMAIN_ABSENT:
+        code = ReasonCode.SERVER_ON_OTHER_HOST
+    return dataclasses.replace(claim, reason_code=code)
 
 
 class AgentClient:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from oslo_context.context import RequestContext
 from oslo_log import log
 
 from compute_shim.agent import metrics
@@ -37,41 +40,57 @@ class Done:
 def execute(
     actions: Iterable[Detach | Attach],
     driver: Driver,
-    look_again: Callable[[Device], Device | None],
+    refresh: Callable[[Device], Device | None],
+    request_ids: Mapping[str, str],
 ) -> Done:
     """Carry out the actions in their order; one that is refused does not stop the others.
 
-    :param look_again: reads a device anew, the moment before it is attached: its address may have become
+    :param refresh: reads a device anew, the moment before it is attached: its address may have become
         another device, or the host may have begun to use it. None: it is gone.
+    :param request_ids: device id -> the request that asked for it, for the log.
     :raises HypervisorUnavailable: the daemon went away; what is not done yet is not done
     """
     done = Done()
     for action in actions:
+        context = _log_context(request_ids, action.device_id)
         try:
-            if isinstance(action, Detach):
-                with metrics.detach_seconds.time():
-                    domain = driver.detach(
-                        action.server_id, action.device_id, live=action.live, config=action.config
-                    )
-            else:
-                domain = _attach(action, driver, look_again)
+            done.domains[action.server_id] = _perform(action, driver, refresh)
         except HypervisorUnavailable:
             raise
-        except HypervisorBusy as error:
-            # It is asked again every second until that is over.
-            done.refusals[action.device_id] = error.reason
-            LOG.debug("Cannot %s: %s", action, error)
         except HypervisorError as error:
             done.refusals[action.device_id] = error.reason
-            LOG.warning("Cannot %s: %s", action, error)
+            _log_refusal(action, error, context)
+            if isinstance(action, Attach):
+                metrics.attach_refusals.labels(error.reason.code).inc()
         else:
-            done.domains[action.server_id] = domain
-            LOG.info("Done: %s", action)
+            LOG.info("Done: %s", action, **context)
     return done
 
 
-def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Device | None]) -> Domain | None:
-    device = look_again(action.device)
+def _perform(
+    action: Detach | Attach, driver: Driver, refresh: Callable[[Device], Device | None]
+) -> Domain | None:
+    """Carry out one action; returns the domain as it is then, None if it is not on this host any more."""
+    if isinstance(action, Detach):
+        with metrics.detach_seconds.time():
+            return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
+    return _attach(action, driver, refresh)
+
+
+def _log_refusal(action: Detach | Attach, error: HypervisorError, context: dict[str, Any]) -> None:
+    # While a server is migrated or saved, it is asked again every second.
+    level = logging.DEBUG if isinstance(error, HypervisorBusy) else logging.WARNING
+    LOG.log(level, "Cannot %s: %s", action, error, **context)
+
+
+def _log_context(request_ids: Mapping[str, str], device_id: str) -> dict[str, Any]:
+    """Has a line of the log bear the id of the request that it is about (oslo.log: ``context``)."""
+    request_id = request_ids.get(device_id)
+    return {"context": RequestContext(request_id=request_id, overwrite=False)} if request_id else {}
+
+
+def _attach(action: Attach, driver: Driver, refresh: Callable[[Device], Device | None]) -> Domain | None:
+    device = refresh(action.device)
     if device is None:
         raise HypervisorError(ReasonCode.DEVICE_GONE)
     if device.blocked is not None:
@@ -82,19 +101,22 @@ def _attach(action: Attach, driver: Driver, look_again: Callable[[Device], Devic
 
 def reset(
     action: Reset,
-    look_again: Callable[[Device], Device | None],
+    refresh: Callable[[Device], Device | None],
     reset_device: Callable[[Device], None],
+    request_ids: Mapping[str, str],
 ) -> Reason:
     """Reset a device that a server gave back; never one that the host uses.
 
     A reset that fails does not keep the device: the next guest resets it again when it finds it, and a
     device that is broken would fail there as well.
 
-    :param look_again: as for `execute`.
+    :param refresh: as for `execute`.
     :param reset_device: raises OSError.
+    :param request_ids: as for `execute`.
     :returns: what became of it
     """
-    device = look_again(action.device)
+    context = _log_context(request_ids, action.device_id)
+    device = refresh(action.device)
     if device is None:
         return Reason(ReasonCode.RESET_SKIPPED, "not reset: the device was unplugged")
     if device.blocked is not None:
@@ -102,7 +124,7 @@ def reset(
     try:
         reset_device(device)
     except OSError as error:
-        LOG.warning("Cannot reset device %s in port %s: %s", action.device_id, device.port, error)
+        LOG.warning("Cannot reset device %s in port %s: %s", action.device_id, device.port, error, **context)
         return Reason(ReasonCode.RESET_FAILED, f"not reset: {error.strerror}")
-    LOG.info("Reset device %s in port %s", action.device_id, device.port)
+    LOG.info("Reset device %s in port %s", action.device_id, device.port, **context)
     return Reason(ReasonCode.RESET)

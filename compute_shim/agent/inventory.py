@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from compute_shim import usbfs
 from compute_shim.objects import Device, Plugged
 
 # USB 2.0 specification: standard descriptor fields in 9.6, descriptor types in table 9-5,
@@ -25,9 +26,6 @@ _INTERFACE_CLASS_OFFSET = 5
 _CLASS_IN_INTERFACE = 0x00
 _CLASS_HUB = 0x09
 
-# Character device major of usbfs (Documentation/admin-guide/devices.txt of Linux); udev names its record
-# of a device after its device number.
-_USBFS_MAJOR = 189
 _CHUNK = 1 << 16
 _FROM_DATABASE = (b"E:ID_VENDOR_FROM_DATABASE=", b"E:ID_MODEL_FROM_DATABASE=")
 
@@ -143,9 +141,9 @@ def _own_class(classes: list[int]) -> int:
 
 def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:
     """The names that udev has found for a device; nothing while it has not seen the device yet."""
-    minor = (bus - 1) * 128 + device - 1
     try:
-        lines = contents(f"{udev}/data/c{_USBFS_MAJOR}:{minor}").split(b"\n")
+        # udev names its record of a device after its device number.
+        lines = contents(f"{udev}/data/c{usbfs.MAJOR}:{usbfs.minor(bus, device)}").split(b"\n")
     except OSError:
         return {}
     pairs = (line.partition(b"=") for line in lines if line.startswith(_FROM_DATABASE))

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from compute_shim.metrics import NAMESPACE
+from compute_shim.objects import Outcome, State
 
 # Seconds. The hypervisor answers in a tenth of a second, a guest may take ten to let a device go.
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -88,6 +91,35 @@ class Flaps:
 
 
 flaps = Flaps(_DEVICES)
+
+
+class Replugs:
+    """Notices devices that go away and come back."""
+
+    def __init__(self) -> None:
+        self._present: set[str] | None = None
+        self._back_since: dict[str, float] = {}
+
+    def see(self, present: set[str], outcomes: Iterable[Outcome]) -> None:
+        """Count since the last look.
+
+        :param present: ids of the devices that are plugged in.
+        :param outcomes: what became of the claims on all known devices.
+        """
+        now = time.monotonic()
+        if self._present is not None:
+            for device_id in self._present - present:
+                flaps.inc(device_id)
+            self._back_since |= dict.fromkeys(present - self._present, now)
+        self._present = present
+        states = {outcome.device_id: outcome.state for outcome in outcomes}
+        for device_id in tuple(self._back_since):
+            state = states.get(device_id)
+            if state == State.ATTACHED:
+                replug_seconds.observe(now - self._back_since[device_id])
+            if device_id not in present or state not in (State.WAITING, State.FAILED):
+                del self._back_since[device_id]
+
 
 _COUNTED = (
     attach_seconds,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +17,8 @@ from compute_shim import bus, metrics, rpc, wire
 from compute_shim.agent import device_spec
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.courier import Courier
-from compute_shim.agent.survey import Survey
+from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.reporter import Reporter
 from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
 from compute_shim.objects import Claim
@@ -27,6 +28,8 @@ LOG = log.getLogger(__name__)
 # A sync is a sign of life and costs next to nothing. Looking at every device and domain costs something, and
 # only makes up for an event that got lost.
 _SYNCS_PER_LOOK = 3
+# As oslo.context makes them (oslo_context/context.py: generate_request_id).
+_REQUEST_ID = re.compile(r"req-[0-9a-f-]{36}")
 
 
 class Endpoint:
@@ -39,7 +42,11 @@ class Endpoint:
 
     def claim_changed(self, context: dict[str, Any], claim: dict[str, Any]) -> None:
         """The intent for one device changed."""
-        self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False)
+        request_id = context.get("request_id")
+        # Anybody on the bus may have written it, and it goes to the log.
+        if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+            request_id = None
+        self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False, request_id=request_id)
 
 
 def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
@@ -50,18 +57,18 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
-    survey = Survey(device_spec.parse(conf.usb.device_spec))
+    discovery = Discovery(device_spec.parse(conf.usb.device_spec))
     transport = bus.connect(conf)
-    courier = Courier(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
-    agent = Agent(driver, survey, courier, look_interval)
+    reporter = Reporter(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
+    agent = Agent(driver, discovery, reporter, look_interval)
     endpoint = rpc.server(transport, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     # Its start waits for the message bus, without which the host must be looked after as well.
     server = bus.RpcServer(endpoint, "conductor and API", conf, daemon)
     threads = [
         threading.Thread(target=agent.run, name="agent"),
         threading.Thread(
-            target=courier.run,
-            name="courier",
+            target=reporter.run,
+            name="reporter",
             args=(lambda claims: agent.claims_arrived(claims, complete=True),),
         ),
     ]
@@ -73,10 +80,10 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
         thread.start()
     server.start()
     try:
-        daemon.wait(lambda: _reload_rules(conf, survey, agent))
+        daemon.wait(lambda: _reload_rules(conf, discovery, agent))
     finally:
         agent.stop()
-        courier.stop()
+        reporter.stop()
         for thread in threads:
             thread.join()
         driver.close()
@@ -87,8 +94,8 @@ def _warn_of_no_rule(conf: cfg.ConfigOpts) -> None:
         LOG.warning("[usb] device_spec is not set: no device of this host is offered")
 
 
-def _reload_rules(conf: cfg.ConfigOpts, survey: Survey, agent: Agent) -> None:
-    """Take the rules that the configuration has now; keep the old ones if one of them cannot be read."""
+def _reload_rules(conf: cfg.ConfigOpts, discovery: Discovery, agent: Agent) -> None:
+    """Use the rules that the configuration has now; keep the old ones if one of them cannot be read."""
     try:
         rules = device_spec.parse(conf.usb.device_spec)
     except device_spec.InvalidDeviceSpec as error:
@@ -96,7 +103,7 @@ def _reload_rules(conf: cfg.ConfigOpts, survey: Survey, agent: Agent) -> None:
         return
     LOG.info("Rules of [usb] device_spec: %s", len(rules))
     _warn_of_no_rule(conf)
-    survey.use(rules)
+    discovery.use(rules)
     agent.devices_changed()
 
 

@@ -17,7 +17,7 @@ with extras.needed_by(_NAME, "compute"):
     from compute_shim.cmd import program
     from compute_shim.daemon import Daemon
     from compute_shim.hypervisor.base import UnsafeHost, UnsupportedHypervisor
-    from compute_shim.hypervisor.libvirt.drivers import driver
+    from compute_shim.hypervisor.drivers import driver
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import libvirt_qemu
 from oslo_log import log
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev
-from compute_shim.hypervisor.libvirt import config, process
+from compute_shim.hypervisor.libvirt import config, qemu_process
 from compute_shim.objects import Device
 
 LOG = log.getLogger(__name__)
@@ -43,7 +43,7 @@ def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
 
 
 class Guest:
-    """A domain. Every method lets `libvirt.libvirtError` rise; `host.Host` translates it."""
+    """A domain. Every method lets `libvirt.libvirtError` rise; `driver.LibvirtDriver` translates it."""
 
     def __init__(self, domain: Any) -> None:
         """:param domain: a `libvirt.virDomain`"""
@@ -62,7 +62,7 @@ class Guest:
         """The hostdevs; one of ours whose device QEMU does not have for itself is empty."""
         if not any(hostdev.device_id for hostdev in hostdevs):
             return hostdevs
-        held = process.held_devices(self._domain.name())
+        held = qemu_process.held_devices(self._domain.name())
         return tuple(
             dataclasses.replace(hostdev, missing=True)
             if hostdev.device_id and not (trusted(hostdev) and (held is None or hostdev.address in held))

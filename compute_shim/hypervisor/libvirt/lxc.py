@@ -8,74 +8,64 @@ import functools
 import libvirt
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import config, container, guest, marks
-from compute_shim.hypervisor.libvirt.host import Host
-from compute_shim.objects import Device, ReasonCode
+from compute_shim.hypervisor.libvirt import config, guest, lxc_devices, lxc_metadata
+from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
+from compute_shim.objects import Device, Reason, ReasonCode
 
 
-class Lxc(Host):
+class Lxc(LibvirtDriver):
     """The servers are containers, which get the node of a device; the host keeps its own driver on it.
 
-    `marks` says which hostdevs are ours. Those of a definition cannot be marked, and none of ours is ever
-    written there.
+    `lxc_metadata` says which hostdevs are ours. Those of a definition cannot be marked, and none of ours is
+    ever written there.
     """
+
+    _not_attached = Reason(ReasonCode.DEVICE_GONE)
 
     def problems(self) -> list[str]:
         return []
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            before = marks.read(domain.XMLDesc(0))
-            _mark(domain, {**before, device_id: (device.bus, device.device)})
-            try:
-                domain.attachDeviceFlags(config.hostdev_xml(device_id, device), guest.AFFECT_LIVE)
-            except libvirt.libvirtError:
-                _mark(domain, before)
-                raise
-            after = self._describe(domain)
-        if after is not None and not any(
-            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
-        ):
-            self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError(ReasonCode.DEVICE_GONE)
-        return after
+    def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
+        before = lxc_metadata.read(domain.XMLDesc(0))
+        _mark(domain, {**before, device_id: (device.bus, device.device)})
+        try:
+            domain.attachDeviceFlags(config.hostdev_xml(device_id, device), guest.AFFECT_LIVE)
+        except libvirt.libvirtError:
+            _mark(domain, before)
+            raise
 
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            if live:
-                _remove(domain, device_id)
-            return self._describe(domain)
+    def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
+        if live:
+            _remove(domain, device_id)
 
     def _look(self, domain: libvirt.virDomain) -> base.Domain:
         def live(now: str) -> tuple[base.Hostdev, ...]:
-            has = functools.partial(container.has_node, domain.name())
-            return marks.applied(config.usb_hostdevs(now), marks.read(now), has)
+            has = functools.partial(lxc_devices.has_node, domain.name())
+            return lxc_metadata.applied(config.usb_hostdevs(now), lxc_metadata.read(now), has)
 
         return guest.describe(domain, live)
 
 
 def _remove(domain: libvirt.virDomain, device_id: str) -> None:
     now = domain.XMLDesc(0)
-    ours = marks.read(now)
+    ours = lxc_metadata.read(now)
     address = ours.pop(device_id, None)
     if address is None:
         return
-    with container.node_on_host(address) as plugged:
+    with lxc_devices.node_on_host(address) as plugged:
         if any(hostdev.address == address for hostdev in config.usb_hostdevs(now)):
             domain.detachDeviceFlags(config.address_xml(*address), guest.AFFECT_LIVE)
-    if plugged and container.is_open(address):
+    if plugged and lxc_devices.is_open(address):
         # The note stays, and with it the device with its server.
         raise base.HypervisorError(ReasonCode.OPEN_IN_SERVER)
     _mark(domain, ours)
 
 
-def _mark(domain: libvirt.virDomain, ours: marks.Marks) -> None:
+def _mark(domain: libvirt.virDomain, ours: lxc_metadata.Marks) -> None:
     domain.setMetadata(
         libvirt.VIR_DOMAIN_METADATA_ELEMENT,
-        marks.written(ours),
-        marks.PREFIX,
-        marks.NAMESPACE,
+        lxc_metadata.written(ours),
+        lxc_metadata.PREFIX,
+        lxc_metadata.NAMESPACE,
         guest.AFFECT_LIVE,
     )

@@ -12,10 +12,10 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import protection, refusals
+from compute_shim.hypervisor.libvirt import error_translation, host_checks
+from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
 from compute_shim.hypervisor.libvirt.guest import Guest
-from compute_shim.hypervisor.libvirt.host import Host
-from compute_shim.objects import Device, ReasonCode
+from compute_shim.objects import Device, Reason, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -32,14 +32,18 @@ _ARRIVALS = (
 )
 
 
-class Qemu(Host):
+class Qemu(LibvirtDriver):
     """The servers are QEMU's processes, which open the devices that they have.
 
     :raises compute_shim.hypervisor.base.UnsafeHost: at once, if libvirt's settings endanger its devices
     """
 
+    _not_attached = Reason(
+        ReasonCode.DEVICE_UNUSABLE, "QEMU did not open the device: it was unplugged, or does not work"
+    )
+
     def __init__(self, uri: str) -> None:
-        protection.refuse_unsafe()
+        host_checks.refuse_unsafe()
         super().__init__(uri)
         self._removed: dict[tuple[str, str], threading.Event] = {}
         # Domains that arrived with hostdevs of their past, and what was attached since.
@@ -47,39 +51,23 @@ class Qemu(Host):
         self._proven: set[tuple[str, str]] = set()
 
     def problems(self) -> list[str]:
-        problem = protection.hook_problem()
+        problem = host_checks.hook_problem()
         return [] if problem is None else [problem]
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            guest = Guest(domain)
-            _refuse_if_busy(domain)
-            _attach(guest, device_id, device)
-            self._proven.add((uuid, f"{base.ALIAS_PREFIX}{device_id}"))
-            after = self._describe(domain)
-        # An attach of an absent device succeeds as well.
-        if after is not None and not any(
-            hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live
-        ):
-            self.detach(uuid, device_id, live=True, config=False)
-            raise base.HypervisorError(
-                ReasonCode.DEVICE_UNUSABLE, "QEMU did not open the device: it was unplugged, or does not work"
-            )
-        return after
+    def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
+        _refuse_if_busy(domain)
+        _attach_or_explain(Guest(domain), device_id, device)
+        self._proven.add((domain.UUIDString(), f"{base.ALIAS_PREFIX}{device_id}"))
 
-    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
+    def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
         # Two calls: one with both flags is all or nothing, and fails if either has no such hostdev.
-        with self._connected() as connection:
-            domain = connection.lookupByUUIDString(uuid)
-            guest = Guest(domain)
-            if live:
-                _refuse_if_busy(domain)
-                self._remove(guest, uuid, device_id)
-            if config:
-                with _absence_is_success():
-                    guest.undefine_hostdev(device_id)
-            return self._describe(domain)
+        guest = Guest(domain)
+        if live:
+            _refuse_if_busy(domain)
+            self._remove(guest, domain.UUIDString(), device_id)
+        if config:
+            with _absence_is_success():
+                guest.undefine_hostdev(device_id)
 
     def _remove(self, guest: Guest, uuid: str, device_id: str) -> None:
         port = guest.arrival_port(device_id)
@@ -116,7 +104,7 @@ class Qemu(Host):
                 Guest(domain).end_passing()
         return connection
 
-    # As in `Host`, the callbacks run in the event thread.
+    # As in `LibvirtDriver`, the callbacks run in the event thread.
 
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         uuid = domain.UUIDString()
@@ -138,12 +126,12 @@ class Qemu(Host):
         self._on_change(domain.UUIDString())
 
 
-def _attach(guest: Guest, device_id: str, device: Device) -> None:
+def _attach_or_explain(guest: Guest, device_id: str, device: Device) -> None:
     """Attach; a refusal is explained by what the guest has."""
     try:
         guest.attach(device_id, device)
     except libvirt.libvirtError as error:
-        reason = refusals.explained(str(error), guest.usb_controllers(), device.speed)
+        reason = error_translation.explained(str(error), guest.usb_controllers(), device.speed)
         LOG.warning("libvirt refused: %s", error)
         raise base.HypervisorError(reason.code, reason.details) from error
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from compute_shim.agent import device_spec, executor, host_use, inventory, planner, usb_reset
 from compute_shim.agent.survey import Survey
+
+from compute_shim.agent import device_spec, executor, host_use, inventory, planner, usb_reset
 from compute_shim.hypervisor.base import Domain, Hostdev, HypervisorError
 from compute_shim.hypervisor.libvirt import container, hook, lxc, marks, protection, qemu, refusals
 from compute_shim.objects import Claim, Device, State, Waiting

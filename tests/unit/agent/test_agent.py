@@ -5,23 +5,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import oslo_messaging
 import pytest
 
 from compute_shim.agent import agent as agent_module
-from compute_shim.agent import courier as courier_module
+from compute_shim.agent import backoff
+from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.courier import Courier
+from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
+from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
+from tests.functional import recorded
 from tests.unit.agent.model import FakeDriver, claim, device, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
 OTHER = "00000000-0000-0000-0000-000000000002"
 NEVER = 3600.0
+REFUSED = ReasonCode.HYPERVISOR_ERROR
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -32,14 +35,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-class FakeSurvey:
+class FakeDiscovery:
     def __init__(self, devices: list[Device]) -> None:
         self.devices = devices
 
-    def look(self, claims: Collection[Claim]) -> list[Device]:
+    def scan(self, claims: Collection[Claim]) -> list[Device]:
         return list(self.devices)
 
-    def look_again(self, plugged: Device) -> Device | None:
+    def refresh(self, plugged: Device) -> Device | None:
         return plugged if plugged in self.devices else None
 
 
@@ -50,21 +53,31 @@ class FakeConductor:
         self.claims = claims
         self.away = False
         self.seen: list[list[Device]] = []
+        self.servers: list[Mapping[str, bool] | None] = []
+        self.request_ids: dict[str, str | None] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.reports = 0
         # Said to be attached when the last list of plugged devices was empty.
         self.attached_unseen: list[Outcome] = []
 
-    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str]) -> list[Claim]:
+    def sync(
+        self,
+        hypervisor: str,
+        devices: Iterable[Device],
+        problems: Iterable[str],
+        servers: Mapping[str, bool] | None,
+    ) -> list[Claim]:
         self._answer()
+        self.servers.append(servers)
         self.problems = list(problems)
         self.seen.append(list(devices))
         return list(self.claims)
 
-    def report(self, outcomes: Iterable[Outcome]) -> None:
+    def report(self, outcomes: Iterable[Outcome], request_id: str | None = None) -> None:
         self._answer()
         self.reports += 1
         outcomes = list(outcomes)
+        self.request_ids |= {outcome.device_id: request_id for outcome in outcomes}
         if not self.seen[-1]:
             self.attached_unseen += [outcome for outcome in outcomes if outcome.state == "attached"]
         self.outcomes |= {outcome.device_id: outcome for outcome in outcomes}
@@ -82,15 +95,15 @@ class World:
 
     def __init__(self, claims: list[Claim], devices: list[Device], domains: list[Domain]) -> None:
         self.driver = FakeDriver(domains, devices)
-        self.survey = FakeSurvey(devices)
+        self.discovery = FakeDiscovery(devices)
         self.conductor = FakeConductor(claims)
-        self.courier = Courier(self.conductor, NEVER)  # type: ignore[arg-type]
+        self.reporter = Reporter(self.conductor, NEVER)  # type: ignore[arg-type]
         self.resets: list[tuple[Device, bool]] = []
         self.reset_error: OSError | None = None
         self.agent = Agent(
             self.driver,
-            self.survey,  # type: ignore[arg-type]
-            self.courier,
+            self.discovery,  # type: ignore[arg-type]
+            self.reporter,
             NEVER,
             self.reset,
         )
@@ -98,7 +111,7 @@ class World:
         self.threads = [
             threading.Thread(target=self.agent.run),
             threading.Thread(
-                target=self.courier.run,
+                target=self.reporter.run,
                 args=(lambda found: self.agent.claims_arrived(found, complete=True),),
             ),
         ]
@@ -110,7 +123,7 @@ class World:
 
     def stop(self) -> None:
         self.agent.stop()
-        self.courier.stop()
+        self.reporter.stop()
         for thread in self.threads:
             thread.join(20)
             assert not thread.is_alive()
@@ -130,11 +143,19 @@ def running(*live: Hostdev, uuid: str = SERVER) -> Domain:
     return Domain(uuid, "instance-1", True, live)
 
 
+def outcome(
+    generation: int, state: State, code: ReasonCode | None = None, details: str | None = None
+) -> Outcome:
+    """What became of the claim on device-1."""
+    return Outcome.of(claim(1, None, generation), state, code and Reason(code, details))
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
     monkeypatch.setattr(agent_module, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(backoff, "_FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(agent_module, "_BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(courier_module, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(reporter_module, "_RETRY_SECONDS", 0.05)
     made: list[World] = []
 
     def make(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> World:
@@ -203,13 +224,13 @@ def test_a_hostdev_that_no_claim_names_is_removed(world: Callable[..., World]) -
 def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
-    it.survey.devices = []
+    it.discovery.devices = []
     it.agent.devices_changed()
     until(lambda: it.conductor.states() == {"device-1": "waiting"})
     assert it.held() == ()
     replugged = device(1, device=9)
     it.driver.addresses.add((2, 9))
-    it.survey.devices = [replugged]
+    it.discovery.devices = [replugged]
     it.agent.devices_changed()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.held() == (ours(1, replugged),)
@@ -220,11 +241,11 @@ def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., Wo
     it = world([claim(1, SERVER)], [], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "waiting"})
     it.driver.addresses.add((device(1).bus, device(1).device))
-    it.survey.devices = [device(1, name="")]
+    it.discovery.devices = [device(1, name="")]
     it.agent.device_bound()
     until(lambda: it.held() == (ours(1),))
     it.driver.on_change(SERVER)
-    it.survey.devices = [device(1)]
+    it.discovery.devices = [device(1)]
     it.agent.devices_changed()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.conductor.seen == [[], [device(1)]]
@@ -233,9 +254,7 @@ def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., Wo
 
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [Domain(SERVER, "instance-1", False)]).start()
-    until(
-        lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "waiting", "the server is off")}
-    )
+    until(lambda: it.conductor.outcomes == {"device-1": outcome(1, State.WAITING, ReasonCode.SERVER_OFF)})
     it.driver.state[SERVER] = running()
     it.driver.on_change(SERVER)
     until(lambda: it.conductor.states() == {"device-1": "attached"})
@@ -246,19 +265,19 @@ def test_a_deleted_server_is_forgotten(world: Callable[..., World]) -> None:
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     del it.driver.state[SERVER]
     it.driver.on_change(SERVER)
-    until(lambda: it.conductor.outcomes["device-1"].reason == "the server is on another host")
+    until(lambda: it.conductor.outcomes["device-1"].reason_code == ReasonCode.DOMAIN_ABSENT)
 
 
 def test_a_refusal_is_reported_and_not_repeated_at_once(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused attach makes events; answering each with another try would never end."""
-    monkeypatch.setattr(agent_module, "_RETRY_SECONDS", NEVER)
+    monkeypatch.setattr(backoff, "_FIRST_PAUSE_SECONDS", NEVER)
     it = world([claim(1, SERVER)], [device(1)], [running()])
     it.driver.refuse = "No free USB ports"
     it.start()
     until(
-        lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "failed", "No free USB ports")}
+        lambda: it.conductor.outcomes == {"device-1": outcome(1, State.FAILED, REFUSED, "No free USB ports")}
     )
     for _ in range(3):
         it.driver.on_change(SERVER)
@@ -276,8 +295,8 @@ def test_what_a_server_refused_is_tried_again_when_the_server_has_changed(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another device left it, for one, and so a port is free."""
-    monkeypatch.setattr(agent_module, "_RETRY_SECONDS", NEVER)
-    monkeypatch.setattr(agent_module, "_LONGEST_PAUSE_SECONDS", NEVER)
+    monkeypatch.setattr(backoff, "_FIRST_PAUSE_SECONDS", NEVER)
+    monkeypatch.setattr(backoff, "_LONGEST_PAUSE_SECONDS", NEVER)
     by_hand = Hostdev("hostdev0", 1, 7)
     it = world([claim(1, SERVER)], [device(1)], [running(by_hand)])
     it.driver.refuse = "No free USB ports"
@@ -301,15 +320,15 @@ def test_what_is_refused_again_and_again_is_tried_less_and_less_often(world: Cal
             return len(it.driver.calls) >= tries
 
         until(tried)
-        until(lambda: bool(it.agent._refusals))
-        pauses.append(it.agent._refusals["device-1"].pause)
+        until(lambda: bool(it.agent._reconciler._backoff._refusals))
+        pauses.append(it.agent._reconciler._backoff._refusals["device-1"].pause)
     assert pauses == sorted(pauses)
     assert pauses[-1] > pauses[0]
 
 
 def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
-    it.survey.look_again = lambda plugged: None  # type: ignore[method-assign]
+    it.discovery.refresh = lambda plugged: None  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "failed"})
     assert it.driver.calls == []
@@ -317,11 +336,13 @@ def test_a_device_that_goes_away_at_the_last_moment_is_not_attached(world: Calla
 
 def test_a_device_that_the_host_began_to_use_is_not_attached(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
-    mounted = device(1, blocked_code=ReasonCode.HOST_MOUNT)
-    it.survey.look_again = lambda plugged: mounted  # type: ignore[method-assign]
+    mounted = device(1, blocked_code=ReasonCode.HOST_MOUNT, blocked_reason="mounted at /srv")
+    it.discovery.refresh = lambda plugged: mounted  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "failed"})
-    assert it.conductor.outcomes["device-1"].reason == "used by the host: mounted at /srv"
+    assert it.conductor.outcomes["device-1"] == outcome(
+        1, State.FAILED, ReasonCode.HOST_MOUNT, "mounted at /srv"
+    )
     assert it.driver.calls == []
 
 
@@ -346,7 +367,7 @@ def test_a_conductor_that_goes_away_and_comes_back(world: Callable[..., World]) 
     it = world([claim(1, SERVER)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     it.conductor.away = True
-    it.survey.devices = []
+    it.discovery.devices = []
     it.agent.devices_changed()
     until(lambda: it.held() == ())
     assert it.conductor.states() == {"device-1": "attached"}
@@ -369,7 +390,7 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
     it = world([claim(1, None), claim(2, None)], [device(1)], [running()]).start()
     until(lambda: set(it.conductor.outcomes) == {"device-1", "device-2"})
     it.conductor.claims = [claim(1, SERVER, generation=2)]
-    it.survey.devices = [device(1), device(3)]
+    it.discovery.devices = [device(1), device(3)]
     it.agent.devices_changed()
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
     it.driver.state[SERVER] = running(ours(1), ours(2))
@@ -379,13 +400,13 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
 
 def test_one_surprise_does_not_end_the_agent(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [device(1)], [running()])
-    healthy = it.survey.look
+    healthy = it.discovery.scan
 
     def surprise(claims: Collection[Claim]) -> list[Device]:
-        it.survey.look = healthy  # type: ignore[method-assign]
+        it.discovery.scan = healthy  # type: ignore[method-assign]
         raise RuntimeError("boo")
 
-    it.survey.look = surprise  # type: ignore[method-assign]
+    it.discovery.scan = surprise  # type: ignore[method-assign]
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
 
@@ -396,7 +417,7 @@ def test_a_server_that_is_being_moved_gets_its_device_afterwards(world: Callable
     it.driver.busy = True
     it.start()
     until(lambda: it.conductor.states() == {"device-1": "waiting"})
-    assert it.conductor.outcomes["device-1"].reason == "the server is being moved or saved"
+    assert it.conductor.outcomes["device-1"] == outcome(1, State.WAITING, ReasonCode.SERVER_BUSY)
     it.driver.busy = False
     until(lambda: it.conductor.states() == {"device-1": "attached"})
 
@@ -415,14 +436,14 @@ def test_a_device_is_reset_once_between_two_servers(world: Callable[..., World])
     it = world([claim(1, SERVER)], [device(1)], [running(), running(uuid=OTHER)]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=State.DETACHING)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available", "reset"))
+    until(lambda: it.conductor.outcomes["device-1"] == outcome(2, State.AVAILABLE, ReasonCode.RESET))
     # The database knows it by now, and says so; or an answer that was on its way says that it does not.
     for state in (State.AVAILABLE, State.DETACHING):
         it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=state)))
     it.endpoint.claim_changed({}, vars(claim(1, OTHER, generation=3)))
     until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 3, "attached"))
     it.endpoint.claim_changed({}, vars(claim(1, None, generation=4, state=State.DETACHING)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 4, "available", "reset"))
+    until(lambda: it.conductor.outcomes["device-1"] == outcome(4, State.AVAILABLE, ReasonCode.RESET))
     assert it.resets == [(device(1), False), (device(1), False)]
 
 
@@ -430,7 +451,7 @@ def test_an_agent_killed_between_detach_and_reset_leaves_the_reset_to_the_next(
     world: Callable[..., World],
 ) -> None:
     it = world([claim(1, None, generation=2, state=State.DETACHING)], [device(1)], [running()]).start()
-    until(lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 2, "available", "reset")})
+    until(lambda: it.conductor.outcomes == {"device-1": outcome(2, State.AVAILABLE, ReasonCode.RESET)})
     assert it.resets == [(device(1), False)]
 
 
@@ -448,33 +469,178 @@ def test_a_device_that_cannot_be_taken_out_is_not_reset(world: Callable[..., Wor
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     it.driver.refuse_detach = "not removed"
     it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=State.DETACHING)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "detaching", "not removed"))
+    until(lambda: it.conductor.outcomes["device-1"] == outcome(2, State.DETACHING, REFUSED, "not removed"))
     assert it.resets == []
     it.driver.refuse_detach = None
     it.driver.on_change(SERVER)
     time.sleep(0.1)
     it.driver.on_change(SERVER)
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available", "reset"))
+    until(lambda: it.conductor.outcomes["device-1"] == outcome(2, State.AVAILABLE, ReasonCode.RESET))
 
 
 @pytest.mark.parametrize(
-    ("now", "error", "note"),
+    ("now", "error", "code", "note"),
     [
-        (device(1), OSError(5, "Input/output error"), "not reset: Input/output error"),
-        (None, None, "not reset: it went away"),
         (
-            device(1, blocked_code=ReasonCode.HOST_SWAP),
+            device(1),
+            OSError(5, "Input/output error"),
+            ReasonCode.RESET_FAILED,
+            "not reset: Input/output error",
+        ),
+        (None, None, ReasonCode.RESET_SKIPPED, "not reset: the device was unplugged"),
+        (
+            device(1, blocked_code=ReasonCode.HOST_SWAP, blocked_reason="used by the host: swap space"),
             None,
+            ReasonCode.RESET_SKIPPED,
             "not reset: used by the host: swap space",
         ),
     ],
 )
 def test_a_reset_that_fails_does_not_keep_the_device(
-    world: Callable[..., World], now: Device | None, error: OSError | None, note: str
+    world: Callable[..., World], now: Device | None, error: OSError | None, code: ReasonCode, note: str
 ) -> None:
     it = world([claim(1, None, state=State.DETACHING)], [device(1)], [running()])
-    it.survey.look_again = lambda plugged: now  # type: ignore[method-assign]
+    it.discovery.refresh = lambda plugged: now  # type: ignore[method-assign]
     it.reset_error = error
     it.start()
-    until(lambda: it.conductor.outcomes == {"device-1": Outcome("device-1", 1, "available", note)})
+    until(lambda: it.conductor.outcomes == {"device-1": outcome(1, State.AVAILABLE, code, note)})
     assert len(it.resets) == (error is not None)
+
+
+def test_every_sync_tells_the_servers_of_the_host_as_they_are_then(world: Callable[..., World]) -> None:
+    it = world([], [device(1)], [running(), Domain(OTHER, "instance-2", False)]).start()
+    until(lambda: it.conductor.servers == [{SERVER: True, OTHER: False}])
+    del it.driver.state[SERVER]
+    it.driver.state[OTHER] = running(uuid=OTHER)
+    it.driver.on_change(SERVER)
+    it.driver.on_change(OTHER)
+    it.discovery.devices = []
+    it.agent.devices_changed()
+    until(lambda: it.conductor.seen[-1] == [])
+    assert it.conductor.servers == [{SERVER: True, OTHER: False}, {OTHER: True}]
+
+
+def test_while_the_hypervisor_is_away_nobody_is_told_which_servers_there_are(
+    world: Callable[..., World],
+) -> None:
+    """What was seen last may be wrong by now, and who asks decides by it what becomes of devices."""
+    it = world([], [device(1)], [running()])
+    it.reporter._interval = 0.01
+    it.start()
+    until(lambda: it.conductor.servers[-1:] == [{SERVER: True}])
+    it.driver.away = True
+    it.driver.on_change(None)
+    until(lambda: it.conductor.servers[-1] is None)
+    it.driver.state[SERVER] = Domain(SERVER, "instance-1", False)
+    it.driver.away = False
+    until(lambda: it.conductor.servers[-1] is not None)
+    assert it.conductor.servers[-1] == {SERVER: False}
+
+
+def test_the_first_look_after_the_hypervisor_was_away_is_at_everything(world: Callable[..., World]) -> None:
+    """An event of one domain may come before the time of the next try."""
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    it.driver.away = True
+    it.driver.on_change(OTHER)
+    until(lambda: it.agent._reconciler._domains is None)
+    it.driver.state[SERVER] = Domain(SERVER, "instance-1", False)
+    it.driver.away = False
+    it.driver.on_change(OTHER)
+    until(lambda: it.conductor.outcomes["device-1"].reason_code == ReasonCode.SERVER_OFF)
+
+
+def test_a_claim_of_another_version_is_taken(world: Callable[..., World]) -> None:
+    """A newer one has fields that this agent does not know, one of RPC 1.0 lacks some that it does."""
+    it = world([claim(1, None)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "available"})
+    newer = {**vars(claim(1, SERVER, generation=2)), "transport": {"kind": "network"}}
+    it.endpoint.claim_changed({"is_admin": True}, newer)
+    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    older = {**vars(claim(1, None, generation=3)), "state": "detaching"}
+    del older["reason_code"], older["reason"]
+    it.endpoint.claim_changed({}, older)
+    until(lambda: it.conductor.outcomes["device-1"] == outcome(3, State.AVAILABLE, ReasonCode.RESET))
+
+
+@pytest.mark.parametrize("nudge", recorded.nudges(), ids=lambda nudge: nudge.what)
+def test_a_claim_of_rpc_1_0_is_taken(world: Callable[..., World], nudge: recorded.Message) -> None:
+    it = world([], [], []).start()
+    until(lambda: it.conductor.seen != [])
+    it.endpoint.claim_changed({}, nudge.arguments["claim"])
+    told = nudge.arguments["claim"]
+    until(lambda: set(it.conductor.outcomes) == {told["device_id"]})
+    assert it.conductor.outcomes[told["device_id"]].generation == told["generation"]
+
+
+REQUESTS = [f"req-00000000-0000-0000-0000-00000000000{number}" for number in range(4)]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
+    """First word of each line about an action, and the request that it is logged with."""
+    records = [record for record in caplog.records if record.name == "compute_shim.agent.executor"]
+    contexts = [vars(record).get("context") for record in records]
+    return [
+        (record.getMessage().split()[0], context and context.request_id)
+        for record, context in zip(records, contexts, strict=True)
+    ]
+
+
+def test_what_is_done_is_logged_and_told_with_the_request_that_asked_for_it(
+    world: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "compute_shim.agent.executor")
+    it = world([claim(1, None)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "available"})
+    it.driver.refuse = "No free USB ports"
+    it.endpoint.claim_changed({"request_id": REQUESTS[0]}, vars(claim(1, SERVER, generation=2)))
+    until(lambda: it.conductor.states() == {"device-1": "failed"})
+    assert it.conductor.request_ids["device-1"] == REQUESTS[0]
+    it.driver.refuse = None
+
+    def attached() -> bool:
+        it.driver.on_change(SERVER)
+        return it.conductor.states() == {"device-1": "attached"}
+
+    # Later tries of the same claim are on behalf of the same request.
+    until(attached)
+    it.endpoint.claim_changed(
+        {"request_id": REQUESTS[1]}, vars(claim(1, None, generation=3, state=State.DETACHING))
+    )
+    until(lambda: it.conductor.outcomes["device-1"] == outcome(3, State.AVAILABLE, ReasonCode.RESET))
+    assert it.conductor.request_ids["device-1"] == REQUESTS[1]
+    it.endpoint.claim_changed({}, vars(claim(1, SERVER, generation=4)))
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.request_ids["device-1"] is None
+    lines = logged(caplog)
+    assert ("Cannot", REQUESTS[0]) in lines
+    assert [line for line in lines if line[0] != "Cannot"] == [
+        ("Done:", REQUESTS[0]),
+        ("Done:", REQUESTS[1]),
+        ("Reset", REQUESTS[1]),
+        ("Done:", None),
+    ]
+
+
+def test_the_outcomes_of_several_requests_are_told_as_of_none(world: Callable[..., World]) -> None:
+    it = world([claim(1, None), claim(2, None)], [device(1), device(2)], [running()]).start()
+    until(lambda: set(it.conductor.outcomes) == {"device-1", "device-2"})
+    it.conductor.away = True
+    for number in (1, 2):
+        context = {"request_id": REQUESTS[number]}
+        it.endpoint.claim_changed(context, vars(claim(number, SERVER, generation=2)))
+    until(lambda: len(it.held()) == 2)
+    until(lambda: len(it.reporter._untold()) == 2)
+    it.conductor.away = False
+    until(lambda: set(it.conductor.states().values()) == {"attached"})
+    assert set(it.conductor.request_ids.values()) <= {None, *REQUESTS}
+    assert it.conductor.request_ids["device-1"] == it.conductor.request_ids["device-2"] is None
+
+
+@pytest.mark.parametrize("forged", ["req-1\nERROR", 7, None, ["req"], f"{REQUESTS[0]}\n"])
+def test_what_is_no_request_id_is_not_logged(world: Callable[..., World], forged: object) -> None:
+    it = world([claim(1, None)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "available"})
+    it.endpoint.claim_changed({"request_id": forged}, vars(claim(1, SERVER, generation=2)))
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.request_ids["device-1"] is None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compute_shim.agent import host_use
+from compute_shim.objects import Reason, ReasonCode
 from tests.unit.agent.tree import Tree
 
 
@@ -19,7 +20,7 @@ def tree(tmp_path: Path) -> Tree:
     return tree
 
 
-def reasons(tree: Tree) -> dict[str, str]:
+def reasons(tree: Tree) -> dict[str, Reason]:
     return host_use.reasons(tree.sys, tree.proc)
 
 
@@ -46,25 +47,25 @@ def test_a_disk_that_nobody_uses(tree: Tree) -> None:
 def test_a_mounted_disk(tree: Tree, mountinfo: str, point: str) -> None:
     disk(tree)
     (tree.proc / "self/mountinfo").write_text(mountinfo + "\n")
-    assert reasons(tree) == {"2-1.4": f"used by the host: mounted at {point}"}
+    assert reasons(tree) == {"2-1.4": Reason(ReasonCode.HOST_MOUNT, f"used by the host: mounted at {point}")}
 
 
 def test_swap(tree: Tree) -> None:
     disk(tree)
     (tree.proc / "swaps").write_text("Filename Type Size Used Priority\n/dev/sda partition 1 0 -2\n")
-    assert reasons(tree) == {"2-1.4": "used by the host: swap space"}
+    assert reasons(tree) == {"2-1.4": Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")}
 
 
 def test_a_disk_in_a_volume_group(tree: Tree) -> None:
     (disk(tree) / "holders/dm-0").mkdir()
-    assert reasons(tree) == {"2-1.4": "used by the host: part of dm-0"}
+    assert reasons(tree) == {"2-1.4": Reason(ReasonCode.HOST_VOLUME, "used by the host: part of dm-0")}
 
 
 @pytest.mark.parametrize(("flags", "used"), [("0x1003", True), ("0x1002", False)])
 def test_a_network_interface(tree: Tree, flags: str, used: bool) -> None:
     tree.node("net", "enx00", tree.plug("1-2", 1, 4), flags=flags)
-    expected = {"1-2": "used by the host: network interface enx00 is up"} if used else {}
-    assert reasons(tree) == expected
+    up = Reason(ReasonCode.HOST_NETWORK, "used by the host: network interface enx00 is up")
+    assert reasons(tree) == ({"1-2": up} if used else {})
 
 
 def test_a_tty_that_a_process_holds(tree: Tree) -> None:
@@ -72,7 +73,9 @@ def test_a_tty_that_a_process_holds(tree: Tree) -> None:
     assert reasons(tree) == {}
     (tree.proc / "42/fd").mkdir(parents=True)
     (tree.proc / "42/fd/3").symlink_to("/dev/ttyUSB0")
-    assert reasons(tree) == {"1-2": "used by the host: process 42 holds /dev/ttyUSB0"}
+    assert reasons(tree) == {
+        "1-2": Reason(ReasonCode.HOST_PROCESS, "used by the host: process 42 holds /dev/ttyUSB0")
+    }
 
 
 @pytest.mark.parametrize(("count", "looked_for"), [("0", False), ("1", True)])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 
 from compute_shim.agent import executor
-from compute_shim.agent.planner import Attach, Detach, Reset, judge, plan, resets
+from compute_shim.agent.planner import Attach, Detach, Reset, plan, resets, statuses
+from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
 from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
@@ -23,7 +24,10 @@ Host = tuple[list[Claim], list[Device], list[Domain]]
 def carry_out(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> list[Domain]:
     """The domains after the plan."""
     driver = FakeDriver(domains, devices)
-    assert executor.execute(plan(claims, devices, domains), driver, lambda found: found).refusals == {}
+    assert (
+        executor.execute(plan(Snapshot(claims, devices, domains)), driver, lambda found: found, {}).refusals
+        == {}
+    )
     return driver.domains()
 
 
@@ -42,22 +46,22 @@ def test_it_reaches_the_goal(host: Host) -> None:
     """Every claim that can be fulfilled is; nothing else of ours is anywhere."""
     claims, devices, domains = host
     after = carry_out(claims, devices, domains)
-    states = {outcome.device_id: outcome for outcome in judge(claims, devices, after, {}, {})}
+    states = {outcome.device_id: outcome for outcome in statuses(Snapshot(claims, devices, after), {}, {})}
     in_guest = {hostdev.device_id: domain.uuid for domain in after for hostdev in domain.live}
     in_guest.pop(None, None)
     assert in_guest == {
         item.device_id: item.server_id for item in claims if states[item.device_id].state == State.ATTACHED
     }
     assert all(hostdev.device_id is None for domain in after for hostdev in domain.config)
-    assert {str(outcome.reason).partition(" in port")[0] for outcome in states.values()} <= {
-        "another device is",
-        "None",
-        "the server is on another host",
-        "the server is off",
-        "unplugged",
-        "mounted at /srv",
-        "another claim names the same device",
-        "taken: an operator gave it to a domain by hand",
+    assert {outcome.reason_code for outcome in states.values()} <= {
+        None,
+        ReasonCode.PORT_OCCUPIED,
+        ReasonCode.DOMAIN_ABSENT,
+        ReasonCode.SERVER_OFF,
+        ReasonCode.UNPLUGGED,
+        ReasonCode.HOST_MOUNT,
+        ReasonCode.DUPLICATE_CLAIM,
+        ReasonCode.ATTACHED_MANUALLY,
     }
 
 
@@ -75,7 +79,7 @@ def test_an_obstacle_is_told_only_where_there_is_one(host: Host) -> None:
         if hostdev.device_id is None and not hostdev.missing
     }
     wanted = [item for item in claims if item.server_id is not None]
-    for outcome, item in zip(judge(claims, devices, after, {}, {}), claims, strict=True):
+    for outcome, item in zip(statuses(Snapshot(claims, devices, after), {}, {}), claims, strict=True):
         if item.server_id is None:
             assert outcome.state == State.AVAILABLE or item.ending
             continue
@@ -94,7 +98,7 @@ def test_an_obstacle_is_told_only_where_there_is_one(host: Host) -> None:
 @given(hosts())
 def test_a_second_plan_is_empty(host: Host) -> None:
     claims, devices, domains = host
-    assert plan(claims, devices, carry_out(claims, devices, domains)) == []
+    assert plan(Snapshot(claims, devices, carry_out(claims, devices, domains))) == []
 
 
 @given(hosts())
@@ -122,12 +126,12 @@ def test_what_is_right_already_is_left_alone(host: Host) -> None:
     claims, devices, domains = host
     attached = {
         outcome.device_id
-        for outcome in judge(claims, devices, domains, {}, {})
+        for outcome in statuses(Snapshot(claims, devices, domains), {}, {})
         if outcome.state == State.ATTACHED
     }
     touched = {
         action.device_id
-        for action in plan(claims, devices, domains)
+        for action in plan(Snapshot(claims, devices, domains))
         if isinstance(action, Attach) or action.live
     }
     servers = {item.device_id: item.server_id for item in claims}
@@ -145,26 +149,40 @@ def test_only_what_was_given_back_and_no_domain_has_is_reset(host: Host) -> None
     """At any moment, and once."""
     claims, devices, domains = host
     for moment in (domains, carry_out(claims, devices, domains)):
-        actions = resets(claims, devices, moment, ())
+        actions = resets(Snapshot(claims, devices, moment), ())
         assert {action.device_id for action in actions} <= {item.device_id for item in claims if item.ending}
         hostdevs = [hostdev for domain in moment for hostdev in domain.live]
         held = {hostdev.address for hostdev in hostdevs if not hostdev.missing}
         assert not held & {(action.device.bus, action.device.device) for action in actions}
         assert not {hostdev.device_id for hostdev in hostdevs} & {action.device_id for action in actions}
-        assert resets(claims, devices, moment, {action.device_id for action in actions}) == []
+        assert resets(Snapshot(claims, devices, moment), {action.device_id for action in actions}) == []
+
+
+@given(hosts())
+def test_a_snapshot_with_other_domains_is_the_one_of_that_host(host: Host) -> None:
+    claims, devices, domains = host
+    before, after = Snapshot(claims, devices, domains), carry_out(claims, devices, domains)
+    for now in (after, domains, []):
+        there, fresh = before.with_domains(now), Snapshot(claims, devices, now)
+        assert plan(there) == plan(fresh)
+        assert resets(there, ()) == resets(fresh, ())
+        assert statuses(there, {}, {}) == statuses(fresh, {}, {})
+    assert before.with_domains(domains) is before
 
 
 @given(hosts())
 def test_what_was_given_back_is_free_after_its_reset_and_not_before(host: Host) -> None:
     claims, devices, domains = host
     after = carry_out(claims, devices, domains)
-    due = {action.device_id: "reset" for action in resets(claims, devices, after, ())}
+    host_after = Snapshot(claims, devices, after)
+    due = {action.device_id: Reason(ReasonCode.RESET) for action in resets(host_after, ())}
     for done in ({}, due):
-        for outcome, item in zip(judge(claims, devices, after, {}, done), claims, strict=True):
+        for outcome, item in zip(statuses(host_after, {}, done), claims, strict=True):
             if item.server_id is None:
                 waits = item.device_id in due and not done
                 assert outcome.state == (State.DETACHING if waits else State.AVAILABLE)
-                assert outcome.reason == done.get(item.device_id)
+                reset = done.get(item.device_id)
+                assert outcome.reason_code == (reset and reset.code)
 
 
 def running(*live: Hostdev, uuid: str = SERVER, config: tuple[Hostdev, ...] = ()) -> Domain:
@@ -172,12 +190,14 @@ def running(*live: Hostdev, uuid: str = SERVER, config: tuple[Hostdev, ...] = ()
 
 
 def test_attach() -> None:
-    assert plan([claim(1, SERVER)], [device(1)], [running()]) == [Attach(SERVER, "device-1", device(1))]
+    assert plan(Snapshot([claim(1, SERVER)], [device(1)], [running()])) == [
+        Attach(SERVER, "device-1", device(1))
+    ]
 
 
 def test_a_replugged_device_is_taken_out_at_its_old_address_and_put_in_at_the_new() -> None:
     replugged = device(1, device=77)
-    assert plan([claim(1, SERVER)], [replugged], [running(ours(1))]) == [
+    assert plan(Snapshot([claim(1, SERVER)], [replugged], [running(ours(1))])) == [
         Detach(SERVER, "device-1", live=True, config=False),
         Attach(SERVER, "device-1", replugged),
     ]
@@ -185,7 +205,7 @@ def test_a_replugged_device_is_taken_out_at_its_old_address_and_put_in_at_the_ne
 
 def test_a_ghost_is_taken_out() -> None:
     ghost = dataclasses.replace(ours(1), missing=True)
-    assert plan([claim(1, SERVER)], [], [running(ghost)]) == [
+    assert plan(Snapshot([claim(1, SERVER)], [], [running(ghost)])) == [
         Detach(SERVER, "device-1", live=True, config=False)
     ]
 
@@ -200,20 +220,21 @@ def test_a_ghost_is_taken_out() -> None:
 def test_another_device_in_the_port_is_not_taken_for_it(identity: str, text: str) -> None:
     wanted = claim(1, SERVER, identity=identity)
     intruder = device(2, vendor_id="0781", product_id="5567", port="2-1")
-    assert plan([wanted], [intruder], [running()]) == []
-    [outcome] = judge([wanted], [intruder], [running()], {}, {})
+    assert plan(Snapshot([wanted], [intruder], [running()])) == []
+    [outcome] = statuses(Snapshot([wanted], [intruder], [running()]), {}, {})
     assert (outcome.state, outcome.reason) == (State.FAILED, f"another device is in port 2-1 ({text})")
+    assert outcome.reason_code == ReasonCode.PORT_OCCUPIED
 
 
 def test_a_definition_never_keeps_a_device() -> None:
     off = Domain(SERVER, "instance-1", False, (), (ours(1),))
-    assert plan([claim(1, SERVER)], [device(1)], [off]) == [
+    assert plan(Snapshot([claim(1, SERVER)], [device(1)], [off])) == [
         Detach(SERVER, "device-1", live=False, config=True)
     ]
 
 
 def test_a_device_moves_out_before_it_moves_in() -> None:
-    assert plan([claim(1, OTHER)], [device(1)], [running(uuid=OTHER), running(ours(1))]) == [
+    assert plan(Snapshot([claim(1, OTHER)], [device(1)], [running(uuid=OTHER), running(ours(1))])) == [
         Detach(SERVER, "device-1", live=True, config=False),
         Attach(OTHER, "device-1", device(1)),
     ]
@@ -221,15 +242,15 @@ def test_a_device_moves_out_before_it_moves_in() -> None:
 
 def test_a_device_is_reset_once_it_is_out_of_the_domain() -> None:
     ending = [claim(1, None, state=State.DETACHING)]
-    assert resets(ending, [device(1)], [running(ours(1))], ()) == []
-    assert resets(ending, [device(1)], [running()], ()) == [Reset("device-1", device(1))]
-    assert resets([claim(1, None)], [device(1)], [running()], ()) == []
+    assert resets(Snapshot(ending, [device(1)], [running(ours(1))]), ()) == []
+    assert resets(Snapshot(ending, [device(1)], [running()]), ()) == [Reset("device-1", device(1))]
+    assert resets(Snapshot([claim(1, None)], [device(1)], [running()]), ()) == []
 
 
 def test_a_device_that_was_given_back_and_pulled_out_needs_no_reset() -> None:
     ending = [claim(1, None, state=State.DETACHING)]
-    assert resets(ending, [], [running()], ()) == []
-    assert judge(ending, [], [running()], {}, {}) == [Outcome("device-1", 1, State.AVAILABLE)]
+    assert resets(Snapshot(ending, [], [running()]), ()) == []
+    assert statuses(Snapshot(ending, [], [running()]), {}, {}) == [Outcome("device-1", 1, State.AVAILABLE)]
 
 
 @pytest.mark.parametrize(
@@ -265,13 +286,15 @@ def test_what_became_of_a_claim(
     refused = code in (ReasonCode.NO_FREE_USB_PORT, ReasonCode.SERVER_BUSY)
     reason = None if code is None else Reason(code)
     refusals = {"device-1": Reason(code)} if refused else {}
-    assert judge(claims, devices, domains, refusals, {}) == [Outcome.of(claims[0], state, reason)]
+    assert statuses(Snapshot(claims, devices, domains), refusals, {}) == [
+        Outcome.of(claims[0], state, reason)
+    ]
 
 
 def test_a_device_that_an_operator_gave_away_by_hand_is_left_there() -> None:
     by_hand = Hostdev("hostdev0", device(1).bus, device(1).device)
     domains = [running(), Domain(OTHER, "instance-2", True, (by_hand,))]
-    assert plan([claim(1, SERVER)], [device(1)], domains) == []
-    [outcome] = judge([claim(1, SERVER)], [device(1)], domains, {}, {})
+    assert plan(Snapshot([claim(1, SERVER)], [device(1)], domains)) == []
+    [outcome] = statuses(Snapshot([claim(1, SERVER)], [device(1)], domains), {}, {})
     assert outcome.state == State.FAILED
     assert outcome.reason_code == ReasonCode.ATTACHED_MANUALLY

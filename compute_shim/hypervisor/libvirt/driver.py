@@ -13,7 +13,8 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import refusals
+from compute_shim.hypervisor.libvirt import error_translation
+from compute_shim.objects import Device, Reason
 
 LOG = log.getLogger(__name__)
 
@@ -22,11 +23,16 @@ _KEEPALIVE_SECONDS = 5
 _KEEPALIVE_COUNT = 3
 
 
-class Host(base.Driver):
+class LibvirtDriver(base.Driver):
     """One driver of libvirt on this host; a subclass says what its domains have, and attaches and detaches.
 
+    What a subclass defines may let `libvirt.libvirtError` rise.
+
     :param uri: of the driver, for example ``qemu:///system``.
+    :cvar _not_attached: why a domain does not have the device although libvirt attached it.
     """
+
+    _not_attached: Reason
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -60,6 +66,23 @@ class Host(base.Driver):
                 raise
             return self._describe(domain)
 
+    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            self._attach(domain, device_id, device)
+            after = self._describe(domain)
+        # libvirt's answer proves nothing: an attach of an absent device succeeds as well.
+        if after is None or _holds(after, device_id, device):
+            return after
+        self.detach(uuid, device_id, live=True, config=False)
+        raise base.HypervisorError(self._not_attached.code, self._not_attached.details)
+
+    def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            self._detach(domain, device_id, live=live, config=config)
+            return self._describe(domain)
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -76,8 +99,16 @@ class Host(base.Driver):
             raise
 
     @abc.abstractmethod
+    def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
+        """Give a running domain the device; `attach` looks whether it has it then."""
+
+    @abc.abstractmethod
+    def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
+        """Take our hostdev out; returns when it is out."""
+
+    @abc.abstractmethod
     def _look(self, domain: libvirt.virDomain) -> base.Domain:
-        """What a domain has. Lets `libvirt.libvirtError` rise."""
+        """What a domain has."""
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[libvirt.virConnect]:
@@ -91,7 +122,7 @@ class Host(base.Driver):
                 self.close()
                 raise base.HypervisorUnavailable(f"libvirt at {self._uri}: {error}") from error
             LOG.warning("libvirt refused: %s", error)
-            reason = refusals.explained(str(error))
+            reason = error_translation.explained(str(error))
             raise base.HypervisorError(reason.code, reason.details) from error
 
     def _open(self) -> libvirt.virConnect:
@@ -110,6 +141,10 @@ class Host(base.Driver):
 
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         self._on_change(domain.UUIDString())
+
+
+def _holds(domain: base.Domain, device_id: str, device: Device) -> bool:
+    return any(hostdev.device_id == device_id and hostdev.holds(device) for hostdev in domain.live)
 
 
 def _run_events() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_shim.hypervisor.libvirt import container
+from compute_shim.hypervisor.libvirt import lxc_devices
 
 
 @pytest.fixture
@@ -39,19 +39,19 @@ def process(proc: Path, name: str, namespace: str, *opened: str) -> None:
     ],
 )
 def test_a_program_in_a_container_has_it_open(proc: Path, address: tuple[int, int], expected: bool) -> None:
-    assert container.is_open(address, proc) is expected
+    assert lxc_devices.is_open(address, proc) is expected
 
 
 def test_no_node_in_a_container_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "box.pid").write_text("42")
-    assert not container.has_node("box", (2, 3), tmp_path, tmp_path)
-    assert not container.has_node("crate", (2, 3), tmp_path, tmp_path)
+    assert not lxc_devices.has_node("box", (2, 3), tmp_path, tmp_path)
+    assert not lxc_devices.has_node("crate", (2, 3), tmp_path, tmp_path)
 
 
 def test_the_node_of_a_device_that_is_there_is_left_alone(tmp_path: Path) -> None:
     node = tmp_path / "002/003"
     node.parent.mkdir()
     node.touch()
-    with container.node_on_host((2, 3), tmp_path) as plugged:
+    with lxc_devices.node_on_host((2, 3), tmp_path) as plugged:
         assert plugged
     assert node.exists()

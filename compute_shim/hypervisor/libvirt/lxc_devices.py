@@ -10,10 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from compute_shim.hypervisor.libvirt import process
-
-# Documentation/admin-guide/devices.txt of Linux: "189 char".
-_USBFS_MAJOR = 189
+from compute_shim import usbfs
+from compute_shim.hypervisor.libvirt import qemu_process
 
 
 def has_node(
@@ -54,7 +52,7 @@ def is_open(address: tuple[int, int], proc: Path = Path("/proc")) -> bool:
     for pid in map(int, filter(str.isdigit, os.listdir(proc))):  # noqa: PTH208
         try:
             inside = os.readlink(f"{proc}/{pid}/ns/pid") != host  # noqa: PTH115
-            if inside and any(map(node.fullmatch, process.open_paths(pid, proc))):
+            if inside and any(map(node.fullmatch, qemu_process.open_paths(pid, proc))):
                 return True
         except OSError:  # it has ended
             continue
@@ -85,6 +83,5 @@ def node_on_host(address: tuple[int, int], directory: Path = Path("/dev/bus/usb"
 
 
 def _number(address: tuple[int, int]) -> int:
-    """The number of a device's node (Linux, drivers/usb/core/hub.c: usb_new_device)."""
-    bus, device = address
-    return os.makedev(_USBFS_MAJOR, (bus - 1) * 128 + device - 1)
+    """The number of a device's node."""
+    return os.makedev(usbfs.MAJOR, usbfs.minor(*address))

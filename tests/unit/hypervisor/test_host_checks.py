@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compute_shim.hypervisor.base import UnsafeHost
-from compute_shim.hypervisor.libvirt import hook, protection
+from compute_shim.hypervisor.libvirt import hook, host_checks
 
 NO_NAMESPACES = "namespaces = [ ]\n"
 NO_DEVICES = 'cgroup_controllers = [ "cpu", "memory" ]\n'
@@ -28,18 +28,18 @@ NO_DEVICES = 'cgroup_controllers = [ "cpu", "memory" ]\n'
 )
 def test_one_protection_is_enough(tmp_path: Path, text: str) -> None:
     (tmp_path / "qemu.conf").write_text(text)
-    protection.refuse_unsafe(tmp_path / "qemu.conf")
+    host_checks.refuse_unsafe(tmp_path / "qemu.conf")
 
 
 def test_without_settings_there_are_both(tmp_path: Path) -> None:
-    protection.refuse_unsafe(tmp_path / "qemu.conf")
+    host_checks.refuse_unsafe(tmp_path / "qemu.conf")
 
 
 @pytest.mark.parametrize("controllers", [NO_DEVICES, "cgroup_controllers=[]\n"])
 def test_without_either_the_agent_does_not_start(tmp_path: Path, controllers: str) -> None:
     (tmp_path / "qemu.conf").write_text(NO_NAMESPACES + controllers)
     with pytest.raises(UnsafeHost, match=r"qemu\.conf switches off .*namespaces and cgroup_controllers"):
-        protection.refuse_unsafe(tmp_path / "qemu.conf")
+        host_checks.refuse_unsafe(tmp_path / "qemu.conf")
 
 
 class Libvirt:
@@ -67,7 +67,7 @@ class Libvirt:
         os.utime(path, (time, time))
 
     def problem(self) -> str | None:
-        return protection.hook_problem(self.installed, (self.pid,), self.called)
+        return host_checks.hook_problem(self.installed, (self.pid,), self.called)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute_shim.hypervisor.base import Hostdev
-from compute_shim.hypervisor.libvirt import marks
+from compute_shim.hypervisor.libvirt import lxc_metadata
 
 ADDRESSES = st.tuples(st.integers(1, 9), st.integers(1, 127))
 MARKS = st.dictionaries(st.uuids().map(str), ADDRESSES, max_size=4)
@@ -20,27 +20,27 @@ def domain(ours: Mapping[str, tuple[int, int]]) -> str:
     """A domain's XML with the notes as libvirt 9.0 keeps them: every element is put into our namespace."""
     metadata = ElementTree.Element("metadata")
     ElementTree.SubElement(metadata, "{urn:nova}instance")
-    text = marks.written(ours)
+    text = lxc_metadata.written(ours)
     if text is not None:
         element = ElementTree.fromstring(text)
         for each in element.iter():
-            each.tag = f"{{{marks.NAMESPACE}}}{each.tag}"
+            each.tag = f"{{{lxc_metadata.NAMESPACE}}}{each.tag}"
         metadata.append(element)
     return f"<domain type='lxc' id='7'>{ElementTree.tostring(metadata, encoding='unicode')}</domain>"
 
 
 @given(MARKS)
 def test_what_is_written_is_read_back(ours: dict[str, tuple[int, int]]) -> None:
-    assert marks.read(domain(ours)) == ours
+    assert lxc_metadata.read(domain(ours)) == ours
 
 
 def test_no_notes_leave_no_element() -> None:
-    assert marks.written({}) is None
-    assert marks.read("<domain type='lxc'/>") == {}
+    assert lxc_metadata.written({}) is None
+    assert lxc_metadata.read("<domain type='lxc'/>") == {}
 
 
 def test_ours_is_named_and_what_an_operator_gave_is_not() -> None:
-    found = marks.applied(
+    found = lxc_metadata.applied(
         [Hostdev(None, 2, 3), Hostdev(None, 2, 4)], {"one": (2, 3)}, has=lambda address: True
     )
     assert found == (Hostdev(None, 2, 4), Hostdev("ua-usb-one", 2, 3))
@@ -49,7 +49,7 @@ def test_ours_is_named_and_what_an_operator_gave_is_not() -> None:
 
 def test_a_place_is_empty_without_a_hostdev_or_without_its_node() -> None:
     noted = {"attach cut short": (2, 3), "node gone": (2, 4), "there": (2, 5)}
-    found = marks.applied(
+    found = lxc_metadata.applied(
         [Hostdev(None, 2, 4), Hostdev(None, 2, 5)], noted, has=lambda address: address != (2, 4)
     )
     assert {hostdev.device_id: hostdev.missing for hostdev in found} == {

@@ -14,13 +14,11 @@ import re
 import time
 from pathlib import Path
 
+from compute_shim import usbfs
+
 # Node of a USB device: bus and device number in three digits each
 # (Documentation/driver-api/usb/usb.rst of Linux, "/dev/bus/usb").
 _NODE = re.compile(r"/dev/bus/usb/([0-9]{3})/([0-9]{3})")
-# Major number of these nodes (Documentation/admin-guide/devices.txt of Linux); the minor counts all devices
-# of the first bus, then those of the second (drivers/usb/core/devio.c: USB_DEVICE_DEV).
-_MAJOR = 189
-_DEVICES_ON_A_BUS = 128
 # When the guest changes the configuration, the host's drivers are bound until QEMU takes them off.
 _MOMENT_SECONDS = 0.2
 
@@ -67,6 +65,17 @@ def _stays_with_the_host(sys: Path, bus: int, device: int) -> bool:
 
 def _has_host_driver(sys: Path, bus: int, device: int) -> bool:
     """What a process has taken is bound to usbfs; what it has only opened, to nothing."""
-    minor = (bus - 1) * _DEVICES_ON_A_BUS + device - 1
-    drivers = Path(f"{sys}/dev/char/{_MAJOR}:{minor}").glob("*:*/driver")
-    return any(driver.readlink().name != "usbfs" for driver in drivers)
+    directory = Path(f"{sys}/dev/char/{usbfs.MAJOR}:{usbfs.minor(bus, device)}")
+    try:
+        links = list(directory.glob("*:*/driver"))
+    except FileNotFoundError:
+        return False  # the device was pulled out meanwhile
+    return any(_driver(link) not in (None, "usbfs") for link in links)
+
+
+def _driver(link: Path) -> str | None:
+    """The driver that is bound to an interface, None if it was unbound meanwhile."""
+    try:
+        return link.readlink().name
+    except FileNotFoundError:
+        return None

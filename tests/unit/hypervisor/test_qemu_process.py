@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_shim.hypervisor.libvirt import process
+from compute_shim.hypervisor.libvirt import qemu_process
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def held_devices(root: Path, domain: str) -> set[tuple[int, int]] | None:
-    return process.held_devices(domain, root / "run", root / "proc", root / "sys")
+    return qemu_process.held_devices(domain, root / "run", root / "proc", root / "sys")
 
 
 def bind(root: Path, minor: int, driver: str) -> Path:
@@ -51,7 +51,23 @@ def test_a_driver_that_is_bound_for_a_moment_changes_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = bind(root, 140, "usb-storage")
-    monkeypatch.setattr(process.time, "sleep", lambda seconds: link.unlink())
+    monkeypatch.setattr(qemu_process.time, "sleep", lambda seconds: link.unlink())
+    assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
+
+
+def test_a_driver_that_is_unbound_while_it_is_read_is_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind(root, 140, "usb-storage")
+    found = Path.glob
+
+    def unbound(directory: Path, pattern: str) -> list[Path]:
+        links = list(found(directory, pattern))
+        for link in links:
+            link.unlink()
+        return links
+
+    monkeypatch.setattr(Path, "glob", unbound)
     assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
 
 

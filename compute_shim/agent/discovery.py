@@ -10,7 +10,7 @@ from compute_shim.agent import device_spec, host_use, inventory
 from compute_shim.objects import Claim, Device, Reason, ReasonCode
 
 
-class Survey:
+class Discovery:
     """Looks at the devices of this host.
 
     :param rules: of ``[usb] device_spec``.
@@ -21,10 +21,10 @@ class Survey:
         self._ports: dict[str, str] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
-        """Judge by other rules from the next look on. May be called by any thread."""
+        """Judge by other rules from the next scan on. May be called by any thread."""
         self._rules = rules
 
-    def look(self, claims: Collection[Claim]) -> list[Device]:
+    def scan(self, claims: Collection[Claim]) -> list[Device]:
         """All devices that are offered, and those known from before that no longer may be.
 
         :param claims: those on this host's known devices.
@@ -44,7 +44,7 @@ class Survey:
             if device.identity in known or device_spec.allows(self._rules, device)
         ]
 
-    def look_again(self, device: Device) -> Device | None:
+    def refresh(self, device: Device) -> Device | None:
         """The same device as it is now; None if it is gone, or if another one is in its port."""
         now = inventory.read(device.port)
         if now is None or (now.vendor_id, now.product_id, now.serial) != (

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.hypervisor.libvirt.refusals import explained
+from compute_shim.hypervisor.libvirt.error_translation import explained
+from compute_shim.objects import Reason, ReasonCode
 
 NO_BUS = "unsupported configuration: Device configuration is not compatible: Domain has no USB bus support"
 NO_PORTS = "internal error: No free USB ports"
@@ -24,7 +25,7 @@ WAY_OUT = (
     "set hw:usb_model=qemu-xhci on the flavor or hw_usb_model=qemu-xhci on the image, and hw_input_bus=virtio"
     " on the image; then resize or rebuild the server"
 )
-GONE = "the device went away before it could be attached"
+GONE = Reason(ReasonCode.DEVICE_GONE)
 
 
 @pytest.mark.parametrize(
@@ -34,51 +35,64 @@ GONE = "the device went away before it could be attached"
             NO_BUS,
             ["none"],
             "5000",
-            f"the server has no USB controller; {WAY_OUT}",
+            Reason(ReasonCode.NO_USB_CONTROLLER),
         ),
         (
             NO_PORTS,
             ["piix3-uhci"],
             "5000",
-            f"{PORTS_USED}, or give it a controller with 4 ports: {WAY_OUT}",
+            Reason(ReasonCode.NO_FREE_USB_PORT),
         ),
         (
             NO_PORTS,
             ["qemu-xhci"],
             "5000",
-            PORTS_USED,
+            Reason(ReasonCode.NO_FREE_USB_PORT, PORTS_USED),
         ),
         (
             NOT_OPENED,
             ["ehci"],
             "12",
-            f"the server's USB controller (ehci) does not suit a device of 12 Mb/s; {WAY_OUT}",
+            Reason(
+                ReasonCode.SPEED_MISMATCH,
+                f"the server's USB controller (ehci) does not support 12 Mb/s devices; {WAY_OUT}",
+            ),
         ),
         (
             NOT_OPENED,
             ["piix3-uhci", "ehci"],
             "480",
-            f"the server's USB controller (piix3-uhci, ehci) does not suit a device of 480 Mb/s; {WAY_OUT}",
+            Reason(
+                ReasonCode.SPEED_MISMATCH,
+                "the server's USB controller (piix3-uhci, ehci) does not support 480 Mb/s devices;"
+                f" {WAY_OUT}",
+            ),
         ),
         (
             NOT_OPENED,
             ["nec-xhci"],
             "12",
-            "QEMU cannot use the device; pull it out and plug it in again",
+            Reason(ReasonCode.DEVICE_UNUSABLE),
         ),
         (
             "Requested operation is not valid: USB device 002:002 is in use by driver QEMU, domain secret",
             ["qemu-xhci"],
             "12",
-            "taken: another server on the same host has it; ask the operator to take it out there",
+            Reason(ReasonCode.HELD_BY_DOMAIN),
         ),
         ("internal error: Did not find USB device 46f4:0001 bus:2 device:99", ["qemu-xhci"], "12", GONE),
         ("Path '/dev/bus/usb/002/003' is not accessible: No such file or directory", [], "12", GONE),
         (NO_NODE, [], "12", GONE),
     ],
 )
-def test_known_refusals(text: str, controllers: list[str], speed: str, reason: str) -> None:
+def test_known_refusals(text: str, controllers: list[str], speed: str, reason: Reason) -> None:
     assert explained(text, controllers, speed) == reason
+
+
+def test_only_a_controller_of_another_kind_leaves_room_for_a_larger_one() -> None:
+    """Who has one of the best kind is told to detach something, and not to change the flavor."""
+    assert WAY_OUT in explained(NO_PORTS, ["piix3-uhci"]).text
+    assert WAY_OUT not in explained(NO_PORTS, ["qemu-xhci"]).text
 
 
 @pytest.mark.parametrize(
@@ -100,7 +114,7 @@ def test_known_refusals(text: str, controllers: list[str], speed: str, reason: s
     ],
 )
 def test_an_unknown_refusal_stays_without_names_and_paths(text: str, reason: str) -> None:
-    assert explained(text) == reason
+    assert explained(text) == Reason(ReasonCode.HYPERVISOR_ERROR, reason)
 
 
 @given(
@@ -109,4 +123,4 @@ def test_an_unknown_refusal_stays_without_names_and_paths(text: str, reason: str
     st.text("abc: ,.", max_size=20),
 )
 def test_a_name_is_never_told(form: str, name: str, around: str) -> None:
-    assert "secret" not in explained(f"{around} {form.format(name)} {around}")
+    assert "secret" not in explained(f"{around} {form.format(name)} {around}").text

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Closes the difference between a host and its claims: observe, plan, execute, tell what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from oslo_log import log
+
+from compute_shim.agent import executor, metrics, planner
+from compute_shim.agent.backoff import Backoff
+from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.events import ClaimsArrived, DeviceBound, DevicesChanged, DomainChanged, Event, Resync
+from compute_shim.agent.reporter import Reporter
+from compute_shim.agent.snapshot import Snapshot
+from compute_shim.hypervisor.base import Domain, Driver
+from compute_shim.objects import Claim, Device, Reason
+
+LOG = log.getLogger(__name__)
+
+
+class Reconciler:
+    """What a host has and what is wanted of it. For one thread.
+
+    :param reset_device: resets a device of the host, raises OSError.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        discovery: Discovery,
+        reporter: Reporter,
+        reset_device: Callable[[Device], None],
+    ) -> None:
+        self._driver = driver
+        self._discovery = discovery
+        self._reporter = reporter
+        self._reset_device = reset_device
+        self._backoff = Backoff()
+        self._replugs = metrics.Replugs()
+        self._claims: dict[str, Claim] | None = None
+        self._devices: list[Device] | None = None
+        self._domains: dict[str, Domain] | None = None
+        self._told_devices: list[Device] | None = None
+        self._told_problems: list[str] = []
+        # What became of the reset of a device that was given back. Who starts anew resets it once more: the
+        # claim says that it is due until it is known to be free.
+        self._resets: dict[str, Reason] = {}
+        # Device id -> the request that made its claim what it is.
+        self._request_ids: dict[str, str] = {}
+
+    def observe(self, events: Sequence[Event]) -> None:
+        """Read what the events say may have changed.
+
+        :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon is away
+        """
+        knew_all = self._claims is not None and self._domains is not None
+        for event in events:
+            if isinstance(event, ClaimsArrived):
+                self._merge(event)
+        everything = not knew_all or any(isinstance(event, Resync) for event in events)
+        if everything:
+            self._update_domains({domain.uuid: domain for domain in self._driver.domains()})
+        else:
+            self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
+        if everything or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
+            self._devices = self._discovery.scan((self._claims or {}).values())
+        if everything or any(isinstance(event, DevicesChanged) for event in events):
+            self._tell_devices()
+
+    def reconcile(self) -> None:
+        """Do what the claims want of the host as it was observed, and tell what became of each.
+
+        :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon went away
+        """
+        # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
+        if self._claims is None or self._devices is None or self._domains is None:
+            return
+        before = Snapshot(self._claims.values(), self._devices, self._domains.values())
+        after = self._execute(before, self._domains)
+        self._reset(after)
+        self._tell_statuses(after)
+
+    def waits_for_server(self) -> bool:
+        """Whether a server could not be changed while it is migrated or saved; no event tells of the end."""
+        return self._backoff.waits_for_server()
+
+    def hypervisor_lost(self) -> None:
+        """Nothing is known of the domains until the hypervisor answers again; nobody is told of them."""
+        self._domains = None
+        self._reporter.servers(None)
+
+    def _merge(self, arrived: ClaimsArrived) -> None:
+        """Take what is newer; forget devices that a complete list no longer has."""
+        if self._claims is None and not arrived.complete:
+            return  # the list that is on its way has this one too
+        known = self._claims or {}
+        merged = {} if arrived.complete else dict(known)
+        for claim in arrived.claims:
+            old = known.get(claim.device_id)
+            merged[claim.device_id] = old if old and old.generation > claim.generation else claim
+            if old is None or old.generation < claim.generation:
+                self._backoff.forget(claim.device_id)
+                self._resets.pop(claim.device_id, None)
+                self._request_ids.pop(claim.device_id, None)
+            if arrived.request_id and merged[claim.device_id] is claim:
+                self._request_ids[claim.device_id] = arrived.request_id
+        self._claims = merged
+
+    def _read_domains(self, uuids: Iterable[str]) -> None:
+        if self._domains is not None and uuids:
+            found = {uuid: self._driver.domain(uuid) for uuid in uuids}
+            self._update_domains(_updated(self._domains, found))
+
+    def _update_domains(self, domains: dict[str, Domain]) -> None:
+        """Take what is known of the domains; what one refused is tried again when it has changed."""
+        before, self._domains = self._domains or {}, domains
+        for uuid in before.keys() | domains.keys():
+            if before.get(uuid) != domains.get(uuid):
+                self._backoff.retry(uuid)
+        self._reporter.servers(domains.values())
+
+    def _tell_devices(self) -> None:
+        devices, problems = self._devices or [], self._driver.problems()
+        if (devices, problems) != (self._told_devices, self._told_problems):
+            self._reporter.devices(self._driver.name(), devices, problems)
+            for problem in problems if problems != self._told_problems else ():
+                LOG.warning("%s", problem)
+            self._told_devices, self._told_problems = devices, problems
+
+    def _execute(self, host: Snapshot, domains: Mapping[str, Domain]) -> Snapshot:
+        """Carry out the plan; returns the host as it is then."""
+        actions = [action for action in planner.plan(host) if self._backoff.due(action)]
+        if not actions:
+            return host
+        done = executor.execute(actions, self._driver, self._discovery.refresh, self._request_ids)
+        after = _updated(domains, done.domains)
+        self._update_domains(after)
+        self._backoff.record(actions, done.refusals)
+        return host.with_domains(after.values())
+
+    def _reset(self, host: Snapshot) -> None:
+        for reset in planner.resets(host, self._resets):
+            self._resets[reset.device_id] = executor.reset(
+                reset, self._discovery.refresh, self._reset_device, self._request_ids
+            )
+
+    def _tell_statuses(self, host: Snapshot) -> None:
+        # Nobody is told that a device is attached before it is told that it is there.
+        if self._devices == self._told_devices:
+            statuses = planner.statuses(host, self._backoff.reasons(), self._resets)
+            self._replugs.see(host.plugged_ids(), statuses)
+            self._reporter.outcomes(statuses, self._request_ids)
+
+
+def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) -> dict[str, Domain]:
+    """All domains, with those that were read anew; None is one that is not on the host any more."""
+    return {uuid: domain for uuid, domain in {**domains, **found}.items() if domain is not None}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the planner works with: claims, plugged devices and domains of one host at one moment, indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from compute_shim.hypervisor.base import Domain
+from compute_shim.objects import Claim, Device
+
+
+class Snapshot:
+    """A host at one moment. Not changed once it is made.
+
+    :ivar claims: device id -> claim.
+    :ivar devices: all that are plugged in and known or offered.
+    :ivar domains: UUID -> domain.
+    :ivar present: ids of our devices that are in some domain, or in its definition.
+    """
+
+    def __init__(
+        self, claims: Iterable[Claim], devices: Collection[Device], domains: Iterable[Domain]
+    ) -> None:
+        self.claims = {claim.device_id: claim for claim in claims}
+        self.devices = devices
+        self.domains = {domain.uuid: domain for domain in domains}
+        self._by_identity = {device.identity: device for device in devices}
+        self._by_port = {device.port: device for device in devices}
+        self._first_claims: dict[str, str] = {}
+        for claim in sorted(self.claims.values(), key=lambda claim: claim.device_id):
+            if claim.server_id is not None:
+                self._first_claims.setdefault(claim.identity, claim.device_id)
+        held = [hostdev for domain in self.domains.values() for hostdev in domain.live if not hostdev.missing]
+        self._held = {hostdev.address for hostdev in held}
+        self._held_by_hand = {hostdev.address for hostdev in held if hostdev.device_id is None}
+        self.present = {
+            hostdev.device_id
+            for domain in self.domains.values()
+            for hostdev in domain.live + domain.config
+            if hostdev.device_id is not None
+        }
+
+    def with_domains(self, domains: Iterable[Domain]) -> Snapshot:
+        """The same claims and devices with the domains as they are now."""
+        now = {domain.uuid: domain for domain in domains}
+        if now == self.domains:
+            return self
+        return Snapshot(self.claims.values(), self.devices, now.values())
+
+    def device_of(self, claim: Claim) -> Device | None:
+        """The device that a claim is on, None if it is not plugged in."""
+        return self._by_identity.get(claim.identity)
+
+    def plugged_ids(self) -> set[str]:
+        """The ids of the known devices that are plugged in."""
+        return {claim.device_id for claim in self.claims.values() if claim.identity in self._by_identity}
+
+    def device_in(self, port: str) -> Device | None:
+        """The device in a port, None if there is none."""
+        return self._by_port.get(port)
+
+    def is_first(self, claim: Claim) -> bool:
+        """Whether no claim before this one, by device id, names the same device for a server."""
+        return self._first_claims.get(claim.identity) == claim.device_id
+
+    def is_held(self, device: Device) -> bool:
+        """Whether some domain has the device."""
+        return (device.bus, device.device) in self._held
+
+    def is_held_by_hand(self, device: Device) -> bool:
+        """Whether an administrator gave the device to some domain."""
+        return (device.bus, device.device) in self._held_by_hand

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What libvirt's drivers have in common, without a daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorError
+from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
+from compute_shim.objects import Device, Reason, ReasonCode
+from tests.unit.agent.model import SERVERS, device
+
+GONE = Hostdev(f"{ALIAS_PREFIX}device-1", 2, 3, missing=True)
+OURS = Hostdev(f"{ALIAS_PREFIX}device-1", 2, 3)
+
+
+class Connection:
+    """Knows every domain."""
+
+    def lookupByUUIDString(self, uuid: str) -> str:  # noqa: N802  libvirt's name
+        return uuid
+
+
+class Played(LibvirtDriver):
+    """Attaches without looking, as libvirt does."""
+
+    _not_attached = Reason(ReasonCode.DEVICE_UNUSABLE, "not opened")
+
+    def __init__(self, *attached: Hostdev) -> None:
+        super().__init__("test:///default")
+        self.attached = attached
+        self.has: tuple[Hostdev, ...] = ()
+        self.calls: list[str] = []
+
+    def problems(self) -> list[str]:
+        return []
+
+    def _open(self) -> Any:
+        return Connection()
+
+    def _attach(self, domain: Any, device_id: str, device: Device) -> None:
+        self.calls.append("attach")
+        self.has = self.attached
+
+    def _detach(self, domain: Any, device_id: str, *, live: bool, config: bool) -> None:
+        self.calls.append(f"detach live={live} config={config}")
+        self.has = ()
+
+    def _look(self, domain: Any) -> Domain:
+        return Domain(domain, "instance-1", True, self.has)
+
+
+def test_what_a_domain_has_after_the_attach_is_returned() -> None:
+    driver = Played(OURS)
+    found = driver.attach(SERVERS[1], "device-1", device(1))
+    assert found == Domain(SERVERS[1], "instance-1", True, (OURS,))
+    assert driver.calls == ["attach"]
+
+
+@pytest.mark.parametrize(
+    "attached",
+    [
+        pytest.param((), id="nothing"),
+        pytest.param((GONE,), id="an empty place"),
+        pytest.param((Hostdev(f"{ALIAS_PREFIX}device-1", 2, 99),), id="at another address"),
+        pytest.param((Hostdev(f"{ALIAS_PREFIX}device-2", 2, 3),), id="for another claim"),
+        pytest.param((Hostdev(None, 2, 3),), id="by hand"),
+    ],
+)
+def test_what_the_domain_does_not_have_is_taken_out_and_refused(attached: tuple[Hostdev, ...]) -> None:
+    driver = Played(*attached)
+    with pytest.raises(HypervisorError) as refused:
+        driver.attach(SERVERS[1], "device-1", device(1))
+    assert refused.value.reason == Reason(ReasonCode.DEVICE_UNUSABLE, "not opened")
+    assert driver.calls == ["attach", "detach live=True config=False"]
+
+
+def test_a_domain_that_ended_meanwhile_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Played()
+    monkeypatch.setattr(driver, "_describe", lambda domain: None)
+    assert driver.attach(SERVERS[1], "device-1", device(1)) is None
+    assert driver.calls == ["attach"]
