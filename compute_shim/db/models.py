@@ -123,7 +123,7 @@ class Host(Base):
     """A compute host whose agent has shown up."""
 
     __tablename__ = "usb_hosts"
-    __table_args__ = (sa.Index("usb_hosts_last_seen_idx", "last_seen"), _MYSQL)
+    __table_args__ = (sa.Index("usb_hosts_last_seen_host_idx", "last_seen", "host"), _MYSQL)
 
     host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
     hypervisor: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))

@@ -73,10 +73,6 @@ class Server:
     def _log(self) -> str:
         return (self._directory / "log").read_text(errors="replace")
 
-    def deadlocks(self) -> int:
-        """How many there have been since the start."""
-        raise NotImplementedError
-
     def lock_waits(self) -> int:
         """How many transactions wait for a lock now."""
         raise NotImplementedError
@@ -112,11 +108,6 @@ class MariaDB(Server):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         )
-
-    def deadlocks(self) -> int:
-        """As `Server.deadlocks`."""
-        [row] = self._execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
-        return int(row.Value)
 
     def lock_waits(self) -> int:
         """As `Server.lock_waits`."""
@@ -176,11 +167,6 @@ class PostgreSQL(Server):
             "--auth=trust",
             "--no-sync",
         )
-
-    def deadlocks(self) -> int:
-        """As `Server.deadlocks`."""
-        [(value,)] = self._execute("SELECT sum(deadlocks) FROM pg_stat_database")
-        return int(value)
 
     def lock_waits(self) -> int:
         """As `Server.lock_waits`."""

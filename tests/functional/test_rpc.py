@@ -10,11 +10,13 @@ from pathlib import Path
 
 import oslo_messaging
 import pytest
+import sqlalchemy as sa
 
 from compute_shim import conf as configuration
 from compute_shim import rpc, wire
-from compute_shim.db import queries
+from compute_shim.db import models, queries
 from compute_shim.objects import Claim, Outcome, State
+from tests.functional import statements
 from tests.functional.world import SERVERS, STICKS, World
 
 
@@ -46,6 +48,19 @@ def test_a_claim_and_its_outcome_cross_the_bus(conductor: rpc.ConductorClient, w
     row = queries.device(world.db, free.device_id)
     assert row is not None
     assert row.state == State.ATTACHED
+
+
+def test_servers_cross_the_bus(conductor: rpc.ConductorClient, world: World) -> None:
+    """And a repetition is known as one, although it was encoded anew."""
+    on, off = SERVERS["DEMO"].id, SERVERS["OTHER"].id
+    for _ in range(2):
+        with statements.recorded(world.db.engine()) as made:
+            conductor.sync("QEMU", [STICKS["STICK1"]], ["a problem"], {on: True, off: False})
+    assert len(made) == 2
+    with world.db.reader() as session:
+        rows = session.scalars(sa.select(models.Instance)).all()
+    assert {row.instance_uuid: row.running for row in rows} == {on: True, off: False}
+    assert {row.host for row in rows} == {"compute1"}
 
 
 def test_an_agent_without_a_name_is_refused(

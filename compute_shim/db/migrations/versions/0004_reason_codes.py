@@ -59,7 +59,7 @@ def upgrade() -> None:
         op.alter_column(
             "usb_hosts", "last_seen", existing_type=sa.DateTime, type_=_PRECISE, existing_nullable=False
         )
-    op.create_index("usb_hosts_last_seen_idx", "usb_hosts", ["last_seen"])
+    op.create_index("usb_hosts_last_seen_host_idx", "usb_hosts", ["last_seen", "host"])
     op.create_table(
         "usb_instances",
         sa.Column("instance_uuid", sa.String(36), primary_key=True),
