@@ -13,7 +13,7 @@ from oslo_context import context as oslo_context
 
 from compute_shim.api.call import CONTEXT
 
-_PUBLIC = ("", "/")
+_PUBLIC = ("", "/v1")
 
 
 def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
@@ -25,9 +25,14 @@ def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
 
     @webob.dec.wsgify
     def choose(request: webob.Request) -> Any:
-        return application if request.environ["PATH_INFO"] in _PUBLIC else checked
+        return application if _public(request) else checked
 
     return choose
+
+
+def _public(request: webob.Request) -> bool:
+    """Version documents, and what browsers ask before they send a token (Fetch Standard, CORS-preflight)."""
+    return request.method == "OPTIONS" or request.environ["PATH_INFO"].removesuffix("/") in _PUBLIC
 
 
 def context(application: Any, conf: cfg.ConfigOpts) -> Any:

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from oslo_policy import policy
 
 from compute_shim import policies
-from compute_shim.api import auth, errors, microversion
+from compute_shim.api import auth, errors, manners, microversion
 from compute_shim.api.application import Application
 from compute_shim.api.call import Compute, Nudger, Service
 from compute_shim.db.api import Database
@@ -53,6 +53,8 @@ def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) ->
         oslo_middleware.RequestBodySizeLimiter,
         healthcheck,
         errors.Errors,
+        manners.head,
+        manners.cors,
         oslo_middleware.RequestId,
         oslo_middleware.HTTPProxyToWSGI,
     ):

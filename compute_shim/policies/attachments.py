@@ -6,7 +6,9 @@ from compute_shim.policies import base
 _ALL = "/v1/servers/{server_id}/attachments"
 _ONE = "/v1/servers/{server_id}/attachments/{device_id}"
 
-LIST = base.rule("attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL))
+LIST = base.rule(
+    "attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL), ("GET", _ONE)
+)
 CREATE = base.rule("attachments", "create", base.MEMBER, "Attach a USB device to a server.", ("POST", _ALL))
 DELETE = base.rule(
     "attachments", "delete", base.MEMBER, "Detach a USB device from a server.", ("DELETE", _ONE)
@@ -17,6 +19,7 @@ ANY_SERVER = base.rule(
     base.ADMIN,
     "Do so with servers of other projects too, and with locked ones.",
     ("GET", _ALL),
+    ("GET", _ONE),
     ("POST", _ALL),
     ("DELETE", _ONE),
 )

@@ -10,6 +10,7 @@ import webob
 from compute_shim import legacy_reasons
 from compute_shim.api import devices
 from compute_shim.api.call import Call
+from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer, utc
 from compute_shim.db import events, models
 from compute_shim.policies import events as policies
@@ -19,6 +20,7 @@ from novaclient_usb.reason_codes import describe
 def index(call: Call, device_id: str) -> webob.Response:
     """What happened to a device, the latest first; a project sees the time in which it had the device."""
     call.authorize(policies.LIST)
+    call.query(base.NOTHING)
     row = devices.find(call, device_id)
     viewer = Viewer.of(call)
     found = events.of_device(call.service.db, row.id, viewer.scope)

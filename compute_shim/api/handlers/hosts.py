@@ -9,6 +9,7 @@ import webob
 
 from compute_shim import exception, liveness
 from compute_shim.api.call import Call
+from compute_shim.api.schemas import base
 from compute_shim.api.visibility import utc
 from compute_shim.db import models, queries
 from compute_shim.objects import State
@@ -19,6 +20,7 @@ from novaclient_usb.reason_codes import ReasonCode
 def index(call: Call) -> webob.Response:
     """All hosts with an agent."""
     call.authorize(policies.LIST)
+    call.query(base.NOTHING)
     counts = queries.count_devices(call.service.db)
     rows = queries.hosts(call.service.db)
     return webob.Response(json={"hosts": [_view(call, row, counts.get(row.host, {})) for row in rows]})
@@ -27,6 +29,7 @@ def index(call: Call) -> webob.Response:
 def show(call: Call, host: str) -> webob.Response:
     """One host with an agent."""
     call.authorize(policies.SHOW)
+    call.query(base.NOTHING)
     row = queries.host(call.service.db, host)
     if row is None:
         raise exception.NotFound(f"No USB agent is registered for host {host}.", ReasonCode.HOST_NOT_FOUND)

@@ -22,8 +22,16 @@ TEXT = {
     "description": f"one line of printable text, of at most {TEXT_LENGTH} characters",
 }
 
+SORT_DIR = {"enum": ["asc", "desc"]}
+
 #: How many items a page has at most.
 LIMIT = {"type": "string", "pattern": r"^[1-9][0-9]{0,8}\Z", "description": "a positive integer"}
+
+
+def listing(filters: dict[str, Any], sort_keys: list[str]) -> dict[str, Any]:
+    """The query of a list: filters, and what every list has."""
+    sorting = {"sort_key": {"enum": sort_keys}, "sort_dir": SORT_DIR}
+    return strict({**filters, **sorting, "limit": LIMIT, "marker": UUID})
 
 
 def strict(properties: dict[str, Any], required: list[str] | None = None, least: int = 0) -> dict[str, Any]:
@@ -39,6 +47,10 @@ def strict(properties: dict[str, Any], required: list[str] | None = None, least:
         "minProperties": least,
         "additionalProperties": False,
     }
+
+
+#: The query of a request that has no parameters.
+NOTHING = strict({})
 
 
 def wrapped(noun: str, content: dict[str, Any]) -> dict[str, Any]:
