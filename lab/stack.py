@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from keystoneauth1 import noauth, session
 
@@ -132,6 +133,10 @@ class Stack:
     def admin(self) -> Client:
         """The service as an operator meets it."""
         return self.client("admin", "admin", "member", "reader")
+
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """The hosts with an agent, by name."""
+        return {host["host"]: host for host in self.admin().hosts.list()}
 
     def create_server(self, name: str, project_id: str, image: GuestImage | None = None) -> domains.Server:
         """A running domain, and the server that it is for.

@@ -4,24 +4,40 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from lab.cloud.site import ETC, GATEWAY, VENV, write_private
+from lab.cloud.site import ETC, GATEWAY, VENV, Site, write_private
 from lab.host import Host
-
-if TYPE_CHECKING:
-    from lab.stack import Stack
 
 # Far below the default: tests wait for it.
 _QUICK_SYNC_SECONDS = 2
 _PID = "/run/lab/usb-shim-agent.pid"
 
 
+class Service(Protocol):
+    """The service that an agent belongs to (`lab.stack.Stack`)."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether agents report themselves much more often than by default."""
+
+    @property
+    def site(self) -> Site:
+        """Where the message bus is."""
+
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """The hosts with an agent, by name."""
+
+    def wait(self, true: Callable[[], bool], complaint: str) -> None:
+        """Wait until it is so."""
+
+
 class Agent:
     """The agent of one host."""
 
-    def __init__(self, stack: Stack, host: Host) -> None:
-        self._stack = stack
+    def __init__(self, service: Service, host: Host) -> None:
+        self._service = service
         self.host = host
         self._config = ETC / f"agent-{host.name}.conf"
 
@@ -32,8 +48,8 @@ class Agent:
         :param driver: of libvirt, qemu or lxc.
         """
         rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
-        pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._stack.quick else ""
-        transport_url = self._stack.site.transport_url(GATEWAY)
+        pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._service.quick else ""
+        transport_url = self._service.site.transport_url(GATEWAY)
         write_private(
             self._config,
             f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n"
@@ -44,7 +60,7 @@ class Agent:
         """Start it, and wait until it has reported itself."""
         before = self._last_seen()
         self.launch()
-        self._stack.wait(
+        self._service.wait(
             lambda: self._last_seen() != before, f"the agent of {self.host.name} does not report itself"
         )
 
@@ -67,11 +83,11 @@ class Agent:
 
     def wait_down(self) -> None:
         """Until the service has noticed that it is gone."""
-        self._stack.wait(
-            lambda: self._stack.admin().hosts.get(self.host.name)["state"] == "down",
+        self._service.wait(
+            lambda: self._service.hosts()[self.host.name]["state"] == "down",
             f"the agent of {self.host.name} is gone, and still counts",
         )
 
     def _last_seen(self) -> str | None:
-        hosts = {host["host"]: host["last_seen"] for host in self._stack.admin().hosts.list()}
-        return hosts.get(self.host.name)
+        host = self._service.hosts().get(self.host.name)
+        return host["last_seen"] if host else None

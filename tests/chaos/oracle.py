@@ -70,7 +70,7 @@ class View:
 
     :param plugged: by identity.
     :param rows: of the database, by device id.
-    :param shown: (state, reason, server id) that the API shows an operator, by device id.
+    :param shown: (state, reason code, server id) that the API shows an operator, by device id.
     :param domains: by name of the server.
     """
 
@@ -87,7 +87,7 @@ def look(stack: Stack, servers: Mapping[str, domains.Server]) -> View:
         plugged=plugged(stack),
         rows=rows(),
         shown={
-            device["id"]: (device["state"], device["state_reason"], device["server_id"])
+            device["id"]: (device["state"], device["reason_code"], device["server_id"])
             for device in stack.admin().devices.list()
         },
         domains={name: _domain(stack, name, held[name]) for name in servers},
@@ -160,8 +160,8 @@ def disagreements(
         if owner != claims.get(device_id):
             yield f"{row['identity']}: claimed by {claims.get(device_id)}, the database says {owner}"
         wanted = _expected(row, view, names.get(owner) in running)
-        found = (row["state"], row["state_reason"])
-        if found[0] != wanted[0] or not _begins(found[1], wanted[1]):
+        found = (row["state"], row["reason_code"])
+        if found != wanted:
             yield f"{row['identity']}: should be {wanted}, the database says {found}"
         if view.shown.get(device_id) != (*found, owner):
             yield f"{row['identity']}: the API shows {view.shown.get(device_id)}, not {(*found, owner)}"
@@ -176,12 +176,8 @@ def disagreements(
         yield from _contents(name, domain, given[name])
 
 
-def _begins(reason: str | None, beginning: str | None) -> bool:
-    return reason is None if beginning is None else (reason or "").startswith(beginning)
-
-
 def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str | None]:
-    """State, and how its reason begins."""
+    """State, and the code of its reason."""
     present = row["identity"] in view.plugged
     if row["instance_uuid"] is None:
         return (State.AVAILABLE, None) if present else (State.UNAVAILABLE, ReasonCode.UNPLUGGED)
@@ -190,7 +186,7 @@ def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str
     if present:
         return State.ATTACHED, None
     if row["port"] in {device.port for device in view.plugged.values()}:
-        return State.FAILED, f"another device is in port {row['port']}"
+        return State.FAILED, ReasonCode.PORT_OCCUPIED
     return State.WAITING, ReasonCode.UNPLUGGED
 
 

@@ -14,6 +14,7 @@ from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST
 from lab.host import Host
+from novaclient_usb.reason_codes import ReasonCode
 from tests.cloud.conftest import Cloud
 
 STICK = "LABSTICK02"
@@ -21,9 +22,9 @@ STICK = "LABSTICK02"
 
 State = tuple[str, str | None]
 ATTACHED: State = ("attached", None)
-OFF: State = ("waiting", "the server is off")
-UNPLUGGED: State = ("waiting", "unplugged")
-ELSEWHERE: State = ("waiting", "the server is on another host")
+OFF: State = ("waiting", ReasonCode.SERVER_OFF)
+UNPLUGGED: State = ("waiting", ReasonCode.UNPLUGGED)
+ELSEWHERE: State = ("waiting", ReasonCode.SERVER_ON_OTHER_HOST)
 SHELVED: State = ("waiting", "the server is shelved")
 FREE: State = ("available", None)
 
@@ -162,7 +163,7 @@ class Server:
         def reached() -> bool:
             nonlocal seen
             stick = self.stick(host)
-            seen = stick["state"], stick["state_reason"]
+            seen = stick["state"], stick["reason_code"]
             return seen == state
 
         try:

@@ -149,7 +149,7 @@ def test_the_tab_tells_what_a_device_waits_for(cloud: Cloud, demo: Browser) -> N
             every=1,
         )
         pages.open_tab(demo, server)
-        pages.see_row(demo, "08e6:4433", "Waiting: unplugged")
+        pages.see_row(demo, "08e6:4433", "Waiting: the device is unplugged")
         pages.see_row(demo, STICK, "Attached")
         demo.shot("tab-states")
     finally:
@@ -161,7 +161,7 @@ def test_the_history(cloud: Cloud, demo: Browser) -> None:
     pages.open_tab(demo, server_id(cloud, "demo", "demo"))
     pages.choose_action(demo, STICK, "History")
     pages.see_dialog(demo)
-    pages.see_row(demo, "asked", "Attached", within=pages.DIALOG)
+    pages.see_row(demo, "requested", "Attached", within=pages.DIALOG)
     demo.shot("history")
 
 
@@ -178,7 +178,7 @@ def test_another_project_is_refused_and_sees_why(cloud: Cloud, demo: Browser, ot
     other.shot("taken-meanwhile")
     assert "demo" not in other.see(f"{pages.DIALOG} .alert").text
     pages.open_attach(other, "other")
-    row = pages.see_row(other, STICK, "Unavailable: in use", within=pages.DIALOG)
+    row = pages.see_row(other, STICK, "Unavailable: in use by another project", within=pages.DIALOG)
     assert not row.find_element(By.CSS_SELECTOR, "input").is_enabled()
     other.shot("taken-already")
     other.open(f"{pages.DEVICES}{server_id(cloud, 'demo', 'demo')}/attach")
@@ -337,7 +337,7 @@ def test_a_hostile_name_is_shown_as_it_is_and_once(cloud: Cloud, demo: Browser, 
         demo.shot("hostile-tab")
         pages.choose_action(demo, "HOSTILE1", "History")
         pages.see_dialog(demo)
-        assert demo.see(pages.DIALOG, "asked").text.count(name) == 1
+        assert demo.see(pages.DIALOG, "requested").text.count(name) == 1
         demo.open(pages.DEVICES)
         assert pages.see_row(demo, "HOSTILE1").text.count(name) == 1
         pages.choose_action(demo, "HOSTILE1", "Detach")

@@ -93,10 +93,16 @@ class MariaDB(Server):
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self._directory}/data",
+            self._tmpdir(),
             f"--user={getpass.getuser()}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         )
+
+    def _tmpdir(self) -> str:
+        """Of its own: MariaDB, when it starts, deletes the temporary tables that it finds, and gives up if
+        another does so at the same moment."""
+        return f"--tmpdir={self._directory}"
 
     def _command(self) -> list[str | Path]:
         return [
@@ -104,6 +110,7 @@ class MariaDB(Server):
             "--no-defaults",
             f"--user={getpass.getuser()}",
             f"--datadir={self._directory}/data",
+            self._tmpdir(),
             f"--socket={self._directory}/socket",
             f"--pid-file={self._directory}/pid",
             "--skip-networking",

@@ -52,7 +52,7 @@ def test_a_body_that_makes_no_sense(body: bytes, world: World) -> None:
     answer = _send(world, "POST", _ATTACHMENTS, body)
     assert answer.status_int == 400
     assert len(answer.body) < 1000
-    assert set(answer.json["error"]) == {"code", "title", "message"}
+    assert set(answer.json["error"]) == {"code", "title", "reason_code", "message"}
 
 
 def test_a_body_that_is_too_large(world: World) -> None:

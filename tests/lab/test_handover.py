@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 from lab.host import domains
+from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.world import World
 
 
@@ -18,7 +19,7 @@ def resets(world: World) -> int:
 def history(world: World) -> list[tuple[str, str | None]]:
     """The states of the first stick and their reasons, the latest first."""
     events = world.admin.devices.events(world.device("LABSTICK01")["id"])
-    return [(event["state"], event["state_reason"]) for event in events]
+    return [(event["state"], event["reason_code"]) for event in events]
 
 
 def test_a_device_that_is_detached(world: World) -> None:
@@ -36,7 +37,7 @@ def test_a_device_that_is_detached(world: World) -> None:
 def test_a_device_of_a_server_that_is_off(world: World) -> None:
     world.attach("LABSTICK01")
     world.virsh("destroy", "one")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     before = resets(world)
     world.detach("LABSTICK01")
     assert resets(world) == before + 1
@@ -49,11 +50,11 @@ def test_a_server_that_is_killed_and_deleted(world: World) -> None:
     before = resets(world)
     definition = world.virsh("dumpxml", "--inactive", "one")
     world.shell("kill -KILL $(cat /run/libvirt/qemu/one.pid)")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     assert resets(world) == before
     world.virsh("undefine", "one")
     try:
-        world.wait_state("LABSTICK01", "waiting", "the server is on another host")
+        world.wait_state("LABSTICK01", "waiting", ReasonCode.DOMAIN_ABSENT, ReasonCode.SERVER_ON_OTHER_HOST)
         world.detach("LABSTICK01")
     finally:
         domains.define(world.host, definition)
@@ -66,7 +67,7 @@ def test_a_server_that_is_killed_and_deleted(world: World) -> None:
 def test_a_restart_is_no_change_of_owner(world: World) -> None:
     world.attach("LABSTICK01")
     world.virsh("destroy", "one")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     before = resets(world)
     world.virsh("start", "one")
     world.wait_state("LABSTICK01", "attached")

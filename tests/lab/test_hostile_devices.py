@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from novaclient_usb import names
+from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget
 from tests.lab.world import PATIENCE, World, until
 
@@ -35,7 +36,10 @@ def test_strings_arrive_as_they_are_or_harmless(
         assert [hostdev.device_id for hostdev in world.hostdevs()["one"]] == [device["id"]]
         world.usb.attachments.delete(server, device["id"])
         world.usb.attachments.wait_detached(server, device["id"], PATIENCE)
-    until(lambda: world.admin.devices.get(device["id"])["state_reason"] == "unplugged", "it is still there")
+    until(
+        lambda: world.admin.devices.get(device["id"])["reason_code"] == ReasonCode.UNPLUGGED,
+        "it is still there",
+    )
     world.admin.devices.delete(device["id"])
 
 

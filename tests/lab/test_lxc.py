@@ -13,6 +13,7 @@ from keystoneauth1 import exceptions
 
 from lab.host import domains
 from lab.stack import HOST, Stack
+from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.world import OTHER_PROJECT, PROJECT, World, until
 
 _ROOT = "/var/lib/lab-containers"
@@ -140,7 +141,7 @@ def test_a_container_can_open_no_other_device(world: Containers) -> None:
     assert read("mine") == "12 01"
     assert read("other").endswith("Operation not permitted")
     world.host.unplug("stick1")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     assert read("mine").endswith("Operation not permitted")
     world.inside("box", "rm /dev/mine /dev/other")
 
@@ -158,7 +159,7 @@ def test_one_device_one_server(world: Containers) -> None:
 def test_a_stick_that_is_pulled_out_and_plugged_in_again(world: Containers) -> None:
     stick = world.attach("LABSTICK01", "box")
     world.host.unplug("stick1")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     assert world.hostdevs()["box"] == []
     assert world.nodes("box") == []
     assert world.host.run(["test", "-e", node(stick)], check=False).returncode == 1
@@ -170,7 +171,7 @@ def test_a_stick_that_is_pulled_out_and_plugged_in_again(world: Containers) -> N
 def test_a_container_that_stops_starts_and_reboots(world: Containers) -> None:
     stick = world.attach("LABSTICK01", "box")
     world.virsh("destroy", "box")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     world.virsh("start", "box")
     world.wait_state("LABSTICK01", "attached")
     assert world.nodes("box") == [node(stick)]
@@ -187,7 +188,7 @@ def test_a_container_starts_without_its_stick(world: Containers) -> None:
     world.virsh("destroy", "box")
     world.host.unplug("stick1")
     world.virsh("start", "box")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
 
 
 def test_a_program_that_has_the_device_open_keeps_it_from_the_next_server(world: Containers) -> None:
@@ -226,7 +227,7 @@ def test_what_an_operator_gave_away_by_hand_is_left_alone(world: Containers) -> 
     world.shell("virsh -c lxc:///system attach-device crate /tmp/by-hand.xml --live")
     try:
         world.usb.attachments.create(world.servers["box"].uuid, stick["id"])
-        world.wait_state("LABSTICK01", "failed", "taken: an operator gave it to a domain by hand")
+        world.wait_state("LABSTICK01", "failed", ReasonCode.ATTACHED_MANUALLY)
         assert world.nodes("crate") == [node(stick)]
     finally:
         world.shell("virsh -c lxc:///system detach-device crate /tmp/by-hand.xml --live")
@@ -239,7 +240,7 @@ def test_a_stick_that_the_host_mounts_is_taken_back(world: Containers) -> None:
     disk = world.disk("2-1")
     world.shell(f"mkdir -p /mnt/stick; mke2fs -q -F {disk} && mount {disk} /mnt/stick")
     try:
-        world.wait_state("LABSTICK01", "failed", "used by the host: mounted at /mnt/stick")
+        world.wait_state("LABSTICK01", "failed", ReasonCode.HOST_MOUNT)
         assert world.nodes("box") == []
     finally:
         world.shell("umount /mnt/stick")

@@ -9,6 +9,7 @@ import pytest
 from keystoneauth1 import exceptions
 
 from lab.host import domains
+from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.world import PATIENCE, PROJECT, World, until
 
 
@@ -40,8 +41,8 @@ def assert_free(world: World) -> None:
 def test_a_server_is_deleted(world: World, doomed: domains.Server) -> None:
     delete(world, doomed)
     assert_free(world)
-    causes = [event["cause"] for event in world.admin.devices.events(world.device("LABSTICK01")["id"])]
-    assert "server deleted" in causes
+    causes = [event["cause_code"] for event in world.admin.devices.events(world.device("LABSTICK01")["id"])]
+    assert ReasonCode.SERVER_DELETED in causes
 
 
 def test_a_server_is_deleted_while_the_agent_is_down(world: World, doomed: domains.Server) -> None:
@@ -94,7 +95,7 @@ def test_the_host_reboots(world: World) -> None:
     for server in world.servers.values():
         domains.define(world.host, domains.halted(server))
     world.stack.agent.start()
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     for name in world.servers:
         world.virsh("start", name)
     world.wait_state("LABSTICK01", "attached")
@@ -136,7 +137,7 @@ def test_the_database_goes_away_and_comes_back(on_mariadb: World) -> None:
     world.virsh("start", "two")
     until(lambda: len(world.hostdevs()["two"]) == 1, "nothing is attached without a database")
     world.stack.start_mariadb()
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     world.wait_state("LABSTICK02", "attached")
     world.host.plug("stick1")
     world.wait_state("LABSTICK01", "attached")

@@ -9,6 +9,7 @@ import pytest
 
 from compute_shim.hypervisor.libvirt import hook
 from lab.host import Host, domains
+from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.boot_sector import bootable, wait_reading
 from tests.lab.world import World, until
 
@@ -72,7 +73,7 @@ def test_attach_and_detach_while_paused(world: World) -> None:
 def test_a_server_is_suspended_and_resumed(world: World, hooked: bool) -> None:
     world.attach("LABSTICK01")
     world.virsh("managedsave", "one")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     assert world.held_by("LABSTICK01") == []
     world.virsh("start", "one")
     until(lambda: world.held_by("LABSTICK01") == ["one"], "the server has lost its stick")
@@ -86,7 +87,7 @@ def test_a_server_with_two_sticks_is_suspended_and_resumed(world: World, hooked:
         world.attach(serial)
     world.virsh("managedsave", "one")
     for serial in ("LABSTICK01", "LABSTICK02"):
-        world.wait_state(serial, "waiting", "the server is off")
+        world.wait_state(serial, "waiting", ReasonCode.SERVER_OFF)
     world.virsh("start", "one")
     for serial in ("LABSTICK01", "LABSTICK02"):
         until(lambda serial=serial: world.held_by(serial) == ["one"], "the server has lost its stick")
@@ -96,7 +97,7 @@ def test_a_server_with_two_sticks_is_suspended_and_resumed(world: World, hooked:
 def test_a_suspended_server_whose_stick_was_given_to_another(world: World, hooked: bool) -> None:
     world.attach("LABSTICK01")
     world.virsh("managedsave", "one")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     world.detach("LABSTICK01")
     world.attach("LABSTICK01", "two")
     if not hooked:
@@ -114,9 +115,9 @@ def test_a_suspended_server_whose_stick_is_gone(world: World, hooked: bool) -> N
     world.attach("LABSTICK01")
     world.virsh("managedsave", "one")
     world.host.unplug("stick1")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     world.virsh("start", "one")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     assert world.hostdevs()["one"] == []
     if hooked:
         until(lambda: world.superspeed_ports("one") == [], "the guest sees a stick that is not there")
@@ -130,7 +131,7 @@ def test_a_server_starts_without_its_stick(world: World) -> None:
     world.virsh("destroy", "one")
     world.host.unplug("stick1")
     world.virsh("start", "one")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     assert world.hostdevs()["one"] == []
 
 
@@ -138,7 +139,7 @@ def test_an_attach_to_a_server_that_is_off(world: World) -> None:
     world.virsh("destroy", "one")
     stick = world.device("LABSTICK01")
     world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     assert world.hostdevs()["one"] == []
     world.virsh("start", "one")
     world.wait_state("LABSTICK01", "attached")
@@ -165,7 +166,7 @@ def test_a_stick_that_is_pulled_out_while_the_guest_reads_it(world: World) -> No
     world.virsh("reset", "one")
     wait_reading(world.host, "stick1")
     world.host.unplug("stick1")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     assert world.hostdevs()["one"] == []
     assert world.virsh("domstate", "one").strip() == "running"
     assert "ua-usb-" not in world.monitor("one", "info usb")
@@ -183,7 +184,7 @@ def test_a_detach_from_a_server_that_is_off(world: World) -> None:
         "virsh dumpxml one | sed -n '/<hostdev/,/<\\/hostdev>/p' > /tmp/one.xml;"
         " virsh attach-device one /tmp/one.xml --config; virsh destroy one"
     )
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     world.detach("LABSTICK01")
     assert world.hostdevs()["one"] == []
     world.virsh("start", "one")
@@ -193,12 +194,19 @@ def test_a_detach_from_a_server_that_is_off(world: World) -> None:
 def test_the_history_tells_why(world: World) -> None:
     stick = world.attach("LABSTICK01")
     world.host.unplug("stick1")
-    world.wait_state("LABSTICK01", "waiting", "unplugged")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.UNPLUGGED)
     world.host.plug("stick1")
     world.wait_state("LABSTICK01", "attached")
     world.virsh("destroy", "one")
-    world.wait_state("LABSTICK01", "waiting", "the server is off")
+    world.wait_state("LABSTICK01", "waiting", ReasonCode.SERVER_OFF)
     world.virsh("start", "one")
     world.wait_state("LABSTICK01", "attached")
-    causes = [event["cause"] for event in reversed(world.usb.devices.events(stick["id"]))]
-    assert causes[-6:] == ["asked", "asked", "unplugged", "plugged in", "stopped", "started"]
+    causes = [event["cause_code"] for event in reversed(world.usb.devices.events(stick["id"]))]
+    assert causes[-6:] == [
+        "requested",
+        "requested",
+        "unplugged",
+        "plugged_in",
+        "server_stopped",
+        "server_started",
+    ]

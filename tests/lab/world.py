@@ -88,17 +88,17 @@ class World:
         [found] = [device for device in self.devices() if device["serial"] == serial]
         return found
 
-    def wait_state(self, serial: str, state: str, reason: str | None = None) -> None:
-        """Until a device is in a state, for a reason."""
+    def wait_state(self, serial: str, state: str, *codes: str) -> None:
+        """Until a device is in a state, for one of these reasons (codes), or for none."""
         seen: dict[str, Any] = {}
 
         def reached() -> bool:
             nonlocal seen
             seen = self.device(serial)
-            return (seen["state"], seen["state_reason"]) == (state, reason)
+            return seen["state"] == state and seen["reason_code"] in (codes or (None,))
 
         try:
-            until(reached, f"{serial} is not {state} ({reason})")
+            until(reached, f"{serial} is not {state} ({codes})")
         except AssertionError as error:
             error.add_note(f"it is {seen}")
             raise

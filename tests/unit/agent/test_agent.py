@@ -55,9 +55,7 @@ class FakeConductor:
         # Said to be attached when the last list of plugged devices was empty.
         self.attached_unseen: list[Outcome] = []
 
-    def sync(
-        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str]
-    ) -> list[Claim]:
+    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str]) -> list[Claim]:
         self._answer()
         self.problems = list(problems)
         self.seen.append(list(devices))

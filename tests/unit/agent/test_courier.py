@@ -34,11 +34,9 @@ class Bus:
         self.late: list[list[Outcome]] = []
         self._fates = iter(fates)
 
-    def sync(
-        self, hypervisor: str, version: str, devices: Iterable[Device], problems: Iterable[str]
-    ) -> list[Claim]:
+    def sync(self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str]) -> list[Claim]:
         with self.lock:
-            return queries.sync_host(self.db, HOST, hypervisor, version, devices, problems)
+            return queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
 
     def report(self, outcomes: Iterable[Outcome]) -> None:
         outcomes = list(outcomes)

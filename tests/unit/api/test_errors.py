@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import webob.dec
 import webob.exc
 
 from compute_shim.api.errors import Errors
+from novaclient_usb.reason_codes import ReasonCode
 
 CONF = SimpleNamespace(oslo_middleware=SimpleNamespace(max_request_body_size=114688))
 
@@ -38,19 +40,23 @@ def test_an_exception_tells_a_client_nothing(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "text/plain", "application/json"])
 @pytest.mark.parametrize(
-    "error",
+    ("error", "reason_code"),
     [
-        webob.exc.HTTPServiceUnavailable("Keystone <b>is</b> away."),
-        webob.exc.HTTPUnauthorized("Keystone <b>is</b> away."),
+        (webob.exc.HTTPServiceUnavailable("Keystone <b>is</b> away."), ReasonCode.IDENTITY_UNAVAILABLE),
+        (webob.exc.HTTPUnauthorized("Keystone <b>is</b> away."), ReasonCode.UNAUTHENTICATED),
+        (webob.exc.HTTPGone("Keystone <b>is</b> away."), ReasonCode.HTTP_ERROR),
     ],
-    ids=lambda error: str(error.code),
+    ids=["503", "401", "410"],
 )
-def test_what_libraries_answer_gets_our_form(error: webob.exc.WSGIHTTPException, accept: str) -> None:
+def test_what_libraries_answer_gets_our_form(
+    error: webob.exc.WSGIHTTPException, reason_code: ReasonCode, accept: str
+) -> None:
     answer = ask(error, Accept=accept)
     assert answer.content_type == "application/json"
     assert answer.json["error"] == {
         "code": error.code,
-        "title": error.title,
+        "title": HTTPStatus(error.code).phrase,
+        "reason_code": reason_code,
         "message": "Keystone is away.",
     }
 

@@ -28,7 +28,7 @@ def row(device_id: str, state: str, reason: str | None, owner: str | None, port:
         "present": state != "waiting",
         "instance_uuid": owner,
         "state": state,
-        "state_reason": reason,
+        "reason_code": reason,
     }
 
 
@@ -46,7 +46,7 @@ def view(**changes: Any) -> View:
         },
         rows=rows,  # type: ignore[arg-type]
         shown={
-            key: (item["state"], item["state_reason"], item["instance_uuid"]) for key, item in rows.items()
+            key: (item["state"], item["reason_code"], item["instance_uuid"]) for key, item in rows.items()
         },
         domains={
             "one": Domain(True, [("a", ADDRESS, False)], 0, {ADDRESS}, ["a"]),
@@ -85,21 +85,21 @@ def test_what_is_wrong_in_a_domain(domain: Domain) -> None:
 @pytest.mark.parametrize(
     ("device_id", "wrong"),
     [
-        ("a", {"state": "waiting", "state_reason": "unplugged"}),
-        ("a", {"state_reason": "something"}),
+        ("a", {"state": "waiting", "reason_code": "unplugged"}),
+        ("a", {"reason_code": "something"}),
         ("a", {"instance_uuid": None}),
         ("a", {"device": 9}),
         ("b", {"state": "attached", "instance_uuid": TWO.uuid}),
         ("b", {"present": False}),
-        ("c", {"state": "attached", "state_reason": None}),
-        ("c", {"state_reason": "the server is off"}),
+        ("c", {"state": "attached", "reason_code": None}),
+        ("c", {"reason_code": "server_off"}),
         ("c", {"port": "2-2"}),
     ],
 )
 def test_what_is_wrong_in_the_database(device_id: str, wrong: dict[str, Any]) -> None:
     seen = view()
     rows = seen.rows | {device_id: seen.rows[device_id] | wrong}  # type: ignore[operator]
-    shown = {key: (item["state"], item["state_reason"], item["instance_uuid"]) for key, item in rows.items()}
+    shown = {key: (item["state"], item["reason_code"], item["instance_uuid"]) for key, item in rows.items()}
     assert complaints(dataclasses.replace(seen, rows=rows, shown=shown))
 
 

@@ -62,15 +62,16 @@ def upgrade() -> None:
 
 def _widen_event_ids() -> None:
     """SQLite's are 64 bits wide already."""
-    if op.get_bind().dialect.name == "sqlite":
-        return
-    op.alter_column(
-        "usb_device_events",
-        "id",
-        existing_type=sa.Integer,
-        type_=sa.BigInteger,
-        existing_nullable=False,
-        autoincrement=True,
-    )
-    if op.get_bind().dialect.name == "postgresql":
+    dialect = op.get_bind().dialect.name
+    if dialect == "postgresql":
+        op.alter_column("usb_device_events", "id", type_=sa.BigInteger)
         op.execute("ALTER SEQUENCE usb_device_events_id_seq AS bigint")
+    elif dialect != "sqlite":
+        op.alter_column(
+            "usb_device_events",
+            "id",
+            existing_type=sa.Integer,
+            type_=sa.BigInteger,
+            existing_nullable=False,
+            autoincrement=True,
+        )
