@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients find the API wherever the catalog says that it is: the real client, keystoneauth and the real API."""
+"""Clients find the API at whatever address the catalog has: the real client, keystoneauth, the real API."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Deployment(requests.adapters.BaseAdapter):
         assert request.url is not None
         self.log.append(f"{request.method} {request.url}")
         asked = webob.Request.blank(request.url, method=request.method, headers=dict(request.headers))
-        asked.body = request.body or b""
+        body = request.body or b""
+        asked.body = body if isinstance(body, bytes) else body.encode()
         assert asked.path_info.startswith(self._script)
         asked.environ |= {
             "SCRIPT_NAME": self._script,
@@ -178,23 +179,22 @@ def test_version_documents(world: World, path: str, method: str) -> None:
 
 @pytest.mark.parametrize("parsed", [True, False])
 def test_behind_a_proxy(world: World, parsed: bool) -> None:
-    """Links name the public address if the operator says that there is a proxy, and clients stay with TLS anyway."""
+    """Links name the public address if the operator says so; clients keep to TLS anyway."""
     world.conf.set_override("enable_proxy_headers_parsing", parsed, group="oslo_middleware")
     world.sync("compute1", STICK1={}, STICK2={})
     deployment = Deployment(
         world,
         HTTP_HOST="10.0.0.5:9797",
         HTTP_X_FORWARDED_PROTO="https",
-        HTTP_X_FORWARDED_HOST="usb.example",
+        HTTP_X_FORWARDED_HOST="cloud.example",
         HTTP_X_FORWARDED_PREFIX="/usb",
     )
-    public = "https://usb.example/usb"
+    public = "https://cloud.example/usb"
     answer = webob.Request.blank(
         "/v1", headers={"X-Forwarded-Proto": "https", "X-Forwarded-Host": "usb.example"}
     )
     (link,) = answer.get_response(world.api).json["version"]["links"]
     assert link["href"] == ("https://usb.example/v1/" if parsed else "http://localhost/v1/")
-    deployment._script = ""
     usb = client.from_session(_connect(_Stripped(deployment)), auth=_with_catalog(public))
     assert len(usb.devices.list(limit="1")) == 2
     assert all(line.split()[1].startswith(f"{public}") for line in deployment.log)
@@ -231,7 +231,6 @@ class _Stripped(requests.adapters.BaseAdapter):
         ("usb-passthrough 1.1", 406, None),
         ("usb-passthrough 2.0", 406, None),
         ("usb-passthrough one", 400, None),
-        ("usb-passthrough", 400, None),
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/v1/", "/v1/devices"])

@@ -412,8 +412,8 @@ def test_an_address_where_something_else_answers(nova: Any, cloud: Any) -> None:
     cloud.mocker.get("http://usb/v1/devices", text="<html>Welcome</html>")
     result = nova("usb-list")
     assert result.err == (
-        "ERROR (ClientException): http://usb/v1/devices does not answer as the usb-passthrough service does. Is"
-        " the 'usb-passthrough' endpoint in the service catalog right?\n"
+        "ERROR (ClientException): http://usb/v1/devices does not answer as the usb-passthrough service does."
+        " Is the 'usb-passthrough' endpoint in the service catalog right?\n"
     )
     assert result.status == 1
 
