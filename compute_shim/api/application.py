@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 import routes
 import webob
 import webob.dec
-from oslo_db import exception as db_exception
 from oslo_log import log
-from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import exception
 from compute_shim.api import errors
 from compute_shim.api.call import Call, Service
 from compute_shim.api.handlers import attachments, devices, events, hosts, root
+from compute_shim.db import failures
 from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
@@ -68,8 +67,10 @@ class Application:
             return handler(Call(self._service, request), **arguments)
         except exception.ApiError as error:
             return errors.response(error.status, error.reason_code, str(error), error.headers)
-        except (db_exception.DBConnectionError, sqlalchemy_exception.OperationalError) as error:
-            LOG.error("The database cannot be used: %s", error)
+        except Exception as error:
+            if not failures.unavailable(error):
+                raise
+            LOG.error("The database cannot be used: %s", failures.summary(error))
             return errors.response(
                 503,
                 ReasonCode.DATABASE_UNAVAILABLE,

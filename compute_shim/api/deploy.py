@@ -52,6 +52,7 @@ def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) ->
         auth.keystone,
         oslo_middleware.RequestBodySizeLimiter,
         healthcheck,
+        manners.limit,
         errors.Errors,
         manners.head,
         manners.cors,

@@ -19,6 +19,8 @@ from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
+# Seconds: soon enough for somebody who waits, and rare enough for a service that is restarted.
+_RETRY_AFTER = "5"
 
 # Of what libraries answer, which know no reason codes.
 _CODES = {
@@ -91,6 +93,8 @@ class Errors:
             )
         if answer.status_int >= HTTPStatus.BAD_REQUEST:
             self._form(answer)
+        if answer.status_int == HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.headers.setdefault("Retry-After", _RETRY_AFTER)
         return answer
 
     def _form(self, answer: webob.Response) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Middleware for what HTTP and browsers expect of every resource."""
+"""Middleware for what clients and browsers expect of every resource."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ import webob.dec
 from oslo_config import cfg
 from oslo_middleware import cors as oslo_cors
 
+from compute_shim import deadline
+
 # What our clients send and read beside the headers that every browser allows.
 _REQUEST_HEADERS = ["X-Auth-Token", "X-OpenStack-Request-ID", "OpenStack-API-Version", "If-Match"]
 _RESPONSE_HEADERS = ["X-OpenStack-Request-ID", "OpenStack-API-Version", "ETag", "Retry-After"]
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def limit(application: Any, conf: cfg.ConfigOpts) -> Any:
+    """No request takes longer than ``[api] request_timeout``."""
+
+    @webob.dec.wsgify
+    def answer(request: webob.Request) -> webob.Response:
+        with deadline.within(conf.api.request_timeout):
+            return request.get_response(application)
+
+    return answer
 
 
 def head(application: Any, conf: cfg.ConfigOpts) -> Any:

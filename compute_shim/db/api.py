@@ -13,6 +13,9 @@ from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import event, orm
 
+from compute_shim import deadline
+from compute_shim.db import failures
+
 # Milliseconds that a writer waits for others on SQLite, which has one writer at a time.
 _SQLITE_BUSY_TIMEOUT = 30000
 _WRITES = "compute_shim_writes"
@@ -40,14 +43,17 @@ class Database:
     """A database, connected to at the first use.
 
     :param conf: with the group ``[database]`` registered.
+    :param patience: seconds after which a statement, or the wait for a connection, fails.
     :raises oslo_config.cfg.RequiredOptError: ``[database] connection`` is not set
     """
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, patience: float | None = None) -> None:
         if not conf.database.connection:
             raise cfg.RequiredOptError("connection", cfg.OptGroup("database"))
         options = dict(conf.database.items())
         options["connection"] = _whole_unicode(options["connection"])
+        if patience is not None:
+            options = failures.limited(options, patience)
         self._manager = enginefacade.transaction_context()
         self._manager.configure(**options)
         self._manager.append_on_engine_create(_sqlite_transactions)
@@ -55,12 +61,14 @@ class Database:
     @contextlib.contextmanager
     def reader(self) -> Iterator[orm.Session]:
         """A transaction that only reads."""
+        deadline.remaining()
         with self._manager.reader.using(_Context()) as session:
             yield session
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[orm.Session]:
         """A transaction that is committed at the end, or rolled back by an exception."""
+        deadline.remaining()
         with self._manager.writer.using(_Context()) as session:
             session.connection(execution_options={_WRITES: True})
             yield session

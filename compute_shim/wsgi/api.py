@@ -23,6 +23,8 @@ from compute_shim.db.api import Database
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
 
+_QUIET = ["oslo_db.sqlalchemy.exc_filters=ERROR", "oslo_db.api=CRITICAL"]
+
 
 def init_application() -> Any:
     """The application, with nothing connected yet: the WSGI server may still fork.
@@ -33,8 +35,10 @@ def init_application() -> Any:
     conf = configuration.load(f"--config-file={file.strip()}" for file in files if file.strip())
     database.register(conf)
     nova.register(conf)
+    # It logs a traceback of what we log a line of.
+    conf.set_default("default_log_levels", [*log.get_default_log_levels(), *_QUIET])
     log.setup(conf, configuration.PROJECT)
-    db = Database(conf)
+    db = Database(conf, patience=conf.api.request_timeout / 3)
     agents = rpc.AgentClient(rpc.transport(conf), conf.upgrade_levels.agent)
     return deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
 

@@ -61,6 +61,14 @@ def test_what_libraries_answer_gets_our_form(
     }
 
 
+def test_who_has_to_wait_is_told_how_long() -> None:
+    answer = ask(webob.exc.HTTPServiceUnavailable("Keystone is away."))
+    assert int(answer.headers["Retry-After"]) > 0
+    answer = ask(webob.exc.HTTPServiceUnavailable("Keystone is away.", headers={"Retry-After": "77"}))
+    assert answer.headers["Retry-After"] == "77"
+    assert "Retry-After" not in ask(webob.exc.HTTPConflict()).headers
+
+
 def test_a_body_that_is_too_large_is_told_the_limit() -> None:
     answer = ask(webob.exc.HTTPRequestEntityTooLarge("Request is too large (%s)."))
     assert answer.json["error"]["message"] == "The body of the request is larger than 114688 bytes."
