@@ -102,10 +102,13 @@ class Errors:
             content = answer.json
         except ValueError:
             content = None
-        if isinstance(content, dict) and "error" in content:
+        code = answer.status_int
+        if isinstance(content, dict) and isinstance(content.get("error"), dict):
+            # keystonemiddleware knows the form, but no reason codes.
+            content["error"].setdefault("reason_code", _library_code(code))
+            answer.json = content
             return
         answer.content_type, answer.charset = "application/json", "UTF-8"
-        code = answer.status_int
         answer.json = _body(code, _library_code(code), self._message(code, content))
 
     def _message(self, code: int, content: Any) -> str:
