@@ -76,6 +76,13 @@ class Conflict(ApiError):
     status = HTTPStatus.CONFLICT
 
 
+class PreconditionFailed(ApiError):
+    """The thing has changed since the caller looked at it."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    reason_code = ReasonCode.GENERATION_MISMATCH
+
+
 class Unavailable(ApiError):
     """Something that is needed for the answer is away. Each has a reason code of its own."""
 

@@ -15,13 +15,15 @@ from keystoneauth1 import identity, loading
 from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 
-from compute_shim import exception, request_ids
+from compute_shim import deadline, exception, request_ids
 from compute_shim.conf.nova import GROUP
 from novaclient_usb.reason_codes import ReasonCode
 
 # The first whose servers have "locked" (Compute API reference, "REST API version history").
 _MICROVERSION = "2.9"
 
+# At a time, of one process: more than a WSGI server has threads, so that only calls which hang use them up.
+_CALLS = 100
 # How Nova itself names a 404 (nova/api/openstack/wsgi.py, ``Fault._fault_names``). A proxy's has another
 # body.
 _NOT_FOUND = "itemNotFound"
@@ -72,6 +74,7 @@ class Nova:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
         self._session = loading.load_session_from_conf_options(conf, GROUP)
+        self._bounded = deadline.Bounded(_CALLS)
 
     def service_auth(self) -> ks_plugin.BaseAuthPlugin | None:
         """Our own credentials, None if ``[nova] auth_type`` is not set."""
@@ -182,13 +185,19 @@ class Nova:
         return body
 
     def _get(self, auth: ks_plugin.BaseAuthPlugin, path: str) -> Any:
+        def ask(**options: Any) -> Any:
+            return self._adapter(auth).get(path, **options).json()
+
         try:
-            return self._adapter(auth).get(path).json()
+            seconds = deadline.remaining()
+            if seconds is None:
+                return ask()
+            return self._bounded.run(lambda: ask(timeout=min(seconds, self._session.timeout)), seconds)
         except (ks_exceptions.NotFound, ks_exceptions.Forbidden):
             raise
         except ks_exceptions.Unauthorized:
             raise exception.Unauthorized("Nova does not accept the token. Get a new one.") from None
-        except (ks_exceptions.ClientException, ValueError) as error:
+        except (ks_exceptions.ClientException, ValueError, TimeoutError) as error:
             raise _unavailable() from error
 
     def _adapter(self, auth: ks_plugin.BaseAuthPlugin) -> ks_adapter.Adapter:

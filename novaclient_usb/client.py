@@ -18,7 +18,7 @@ from typing import Any
 from urllib import parse
 
 from keystoneauth1 import adapter as ks_adapter
-from keystoneauth1 import exceptions, plugin
+from keystoneauth1 import discover, exceptions, plugin
 from keystoneauth1 import session as ks_session
 
 from novaclient_usb import names
@@ -87,16 +87,14 @@ class _Http:
 
     def __init__(self, adapter: ks_adapter.Adapter):
         self._adapter = adapter
+        self._base: str | None = None
 
     def __call__(self, method: str, *path: str, **kwargs: Any) -> Any:
-        url = "/".join(["/v1", *(parse.quote(part, safe="") for part in path)])
+        url = "/".join(parse.quote(part, safe="") for part in path)
+        headers = {"Accept": "application/json"}
         try:
-            response = self._adapter.request(url, method, headers={"Accept": "application/json"}, **kwargs)
-        except exceptions.EndpointNotFound as error:
-            raise exceptions.EndpointNotFound(
-                f"This cloud has no {SERVICE_TYPE} service: its catalog names no endpoint of that type"
-                f" ({self._where()}). Ask its operator."
-            ) from error
+            base = self._base = self._base or self._discover()
+            response = self._adapter.request(url, method, endpoint_override=base, headers=headers, **kwargs)
         except exceptions.HttpError as error:
             error.message = names.printable(error.message)
             error.args = (error.message,)
@@ -106,16 +104,47 @@ class _Http:
         try:
             return _printable(response.json())
         except ValueError as error:
-            raise exceptions.ClientException(
-                f"{response.url} does not answer in JSON. Is the '{SERVICE_TYPE}' endpoint in the service"
-                " catalog right?"
-            ) from error
+            raise _not_ours(response.url) from error
 
-    def pages(self, nouns: str, *path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    def _discover(self) -> str:
+        """Where version 1 of the service is.
+
+        Not left to the adapter, which does not look for versions at an ``endpoint_override``, nor with the
+        plugin that Horizon's tokens need (`keystoneauth1.token_endpoint`).
+        """
+        endpoint = self._endpoint()
+        if parse.urlsplit(endpoint).path.rstrip("/").endswith("/v1"):
+            return endpoint
+        try:
+            document = discover.get_discovery(self._adapter.session, endpoint, authenticated=False)
+        except exceptions.DiscoveryFailure as error:
+            raise _not_ours(endpoint) from error
+        base = document.versioned_url_for("1", "1.latest")
+        if base is None:
+            raise exceptions.DiscoveryFailure(
+                f"The {SERVICE_TYPE} service at {endpoint} does not have version 1 of its API."
+            )
+        return base
+
+    def _endpoint(self) -> str:
+        """The address of the service, with a version or without."""
+        try:
+            endpoint = self._adapter.get_endpoint()
+        except exceptions.EndpointNotFound:
+            endpoint = None
+        if endpoint is None:
+            raise exceptions.EndpointNotFound(
+                f"This cloud has no {SERVICE_TYPE} service: its catalog names no endpoint of that type"
+                f" ({self._where()}). Ask its operator."
+            )
+        return endpoint
+
+    def pages(self, nouns: str, *path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """All items of a list, from as many pages as the service makes of it.
 
         :param query: values that are None are left out; ``limit`` is how many items are wanted at most.
         """
+        query = query or {}
         limit = query.get("limit")
         query = {key: value for key, value in query.items() if value is not None}
         items = []
@@ -131,6 +160,13 @@ class _Http:
     def _where(self) -> str:
         region = f"region {self._adapter.region_name}" if self._adapter.region_name else "any region"
         return f"interface {self._adapter.interface or 'public'}, {region}"
+
+
+def _not_ours(url: str) -> exceptions.ClientException:
+    return exceptions.ClientException(
+        f"{url} does not answer as the {SERVICE_TYPE} service does. Is the '{SERVICE_TYPE}' endpoint in the"
+        " service catalog right?"
+    )
 
 
 def _printable(value: Any) -> Any:
@@ -156,10 +192,12 @@ class Devices:
         state: str | None = None,
         vendor_id: str | None = None,
         product_id: str | None = None,
+        **filters: str | None,
     ) -> list[dict[str, Any]]:
         """All devices that fit every given value, from as many pages as the service makes of them.
 
         :param server_id: those on the host of this server, and those that the server has
+        :param filters: further parameters of the API: ``serial``, ``port``, ``sort_key`` and so on
         """
         wanted = {
             "server_id": server_id,
@@ -167,6 +205,7 @@ class Devices:
             "state": state,
             "vendor_id": vendor_id,
             "product_id": product_id,
+            **filters,
         }
         return self._http.pages("devices", "devices", query=wanted)
 
@@ -206,8 +245,12 @@ class Attachments:
         self._devices = devices
 
     def list(self, server_id: str) -> list[dict[str, Any]]:
-        """All attachments of a server."""
-        return self._http("GET", "servers", server_id, "attachments")["attachments"]
+        """All attachments of a server: ``server_id``, ``device_id`` and the ``device``."""
+        return self._http.pages("attachments", "servers", server_id, "attachments")
+
+    def get(self, server_id: str, device_id: str) -> dict[str, Any]:
+        """One attachment of a server."""
+        return self._http("GET", "servers", server_id, "attachments", device_id)["attachment"]
 
     def create(self, server_id: str, device_id: str) -> dict[str, Any]:
         """Ask for a device. It is granted when this returns; it is in the server some time later."""
@@ -335,7 +378,7 @@ class Hosts:
 
     def list(self) -> list[dict[str, Any]]:
         """All of them."""
-        return self._http("GET", "hosts")["hosts"]
+        return self._http.pages("hosts", "hosts")
 
     def get(self, host: str) -> dict[str, Any]:
         """One, by its name."""

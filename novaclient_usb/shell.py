@@ -103,11 +103,16 @@ def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
         args.device,
         f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host.",
     )
-    attachment = usb.attachments.create(server.id, device["id"])
+    device = usb.attachments.create(server.id, device["id"])["device"]
     if args.wait:
         device = _watch("attaching", usb.attachments.wait_attached, server.id, device["id"])
-        attachment |= {key: device[key] for key in ("state", "state_reason")}
-    _print_properties(attachment | {"device": names.lsusb_line(device)})
+    _print_properties(
+        {
+            "device": names.lsusb_line(device),
+            "device_id": device["id"],
+            **{key: device[key] for key in ("server_id", "state", "state_reason")},
+        }
+    )
 
 
 @utils.arg(

@@ -22,6 +22,8 @@ SERVICE_TYPE = client.SERVICE_TYPE
 
 # More than fit into a dialog that anybody reads.
 _EVENTS = 200
+# What versions the service has, for every session of this process: to ask once is enough.
+_DISCOVERED: dict[str, Any] = {}
 
 
 def is_available(request: HttpRequest) -> bool:
@@ -34,7 +36,7 @@ def usbclient(request: HttpRequest) -> client.Client:
     """The client, for the service that the catalog of the user's token names."""
     verify = not settings.OPENSTACK_SSL_NO_VERIFY and (settings.OPENSTACK_SSL_CACERT or True)
     auth = token_endpoint.Token(base.url_for(request, SERVICE_TYPE), request.user.token.id)
-    return client.from_session(session.Session(auth=auth, verify=verify))
+    return client.from_session(session.Session(auth=auth, verify=verify, discovery_cache=_DISCOVERED))
 
 
 def device_list(request: HttpRequest, server_id: str | None = None, host: str | None = None) -> list[Device]:
@@ -68,7 +70,7 @@ def event_list(request: HttpRequest, device_id: str) -> list[dict[str, Any]]:
 
 
 def attachment_list(request: HttpRequest, server_id: str) -> list[Device]:
-    """What a server has or is to have; fewer attributes than a device of `device_list`."""
+    """What a server has or is to have."""
     return [_attached(item) for item in usbclient(request).attachments.list(server_id)]
 
 
@@ -78,7 +80,7 @@ def attach(request: HttpRequest, server_id: str, device_id: str) -> Device:
 
 
 def _attached(attachment: dict[str, Any]) -> Device:
-    return Device({"id": attachment["device_id"], **attachment})
+    return Device(attachment["device"])
 
 
 def detach(request: HttpRequest, server_id: str, device_id: str) -> None:

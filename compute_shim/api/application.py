@@ -3,39 +3,53 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import routes
 import webob
 import webob.dec
-from oslo_db import exception as db_exception
 from oslo_log import log
-from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import exception
 from compute_shim.api import errors
 from compute_shim.api.call import Call, Service
 from compute_shim.api.handlers import attachments, devices, events, hosts, root
+from compute_shim.db import failures
 from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
 Handler = Callable[..., webob.Response]
 
-# No patterns in the paths: handlers say what is wrong with an id.
+# No patterns in the paths: handlers say what is wrong with an id. A slash at the end changes nothing.
+# The first two are public (`auth`).
 ROUTES: dict[str, dict[str, Handler]] = {
-    "": {"GET": root.versions},
     "/": {"GET": root.versions},
+    "/v1": {"GET": root.version},
     "/v1/devices": {"GET": devices.index},
     "/v1/devices/{device_id}": {"GET": devices.show, "PATCH": devices.update, "DELETE": devices.delete},
     "/v1/devices/{device_id}/release": {"POST": devices.release},
     "/v1/devices/{device_id}/events": {"GET": events.of_device},
     "/v1/events": {"GET": events.index},
     "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},
-    "/v1/servers/{server_id}/attachments/{device_id}": {"DELETE": attachments.delete},
+    "/v1/servers/{server_id}/attachments/{device_id}": {
+        "GET": attachments.show,
+        "DELETE": attachments.delete,
+    },
     "/v1/hosts": {"GET": hosts.index},
     "/v1/hosts/{host}": {"GET": hosts.show, "DELETE": hosts.delete},
 }
+
+
+def methods(handlers: Mapping[str, Handler]) -> list[str]:
+    """The methods that a resource has: HEAD wherever there is GET (`manners.head`), and OPTIONS."""
+    return [*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"]
+
+
+def _options(allowed: str, call: Call) -> webob.Response:
+    """Which methods there are; of browsers' preflight requests `oslo_middleware.CORS` answers the rest."""
+    return webob.Response(status=204, content_type=None, headers={"Allow": allowed})
 
 
 class Application:
@@ -55,8 +69,10 @@ class Application:
             return handler(Call(self._service, request), **arguments)
         except exception.ApiError as error:
             return errors.response(error.status, error.reason_code, str(error), error.headers)
-        except (db_exception.DBConnectionError, sqlalchemy_exception.OperationalError) as error:
-            LOG.error("The database cannot be used: %s", error)
+        except Exception as error:
+            if not failures.unavailable(error):
+                raise
+            LOG.error("The database cannot be used: %s", failures.summary(error))
             return errors.response(
                 503,
                 ReasonCode.DATABASE_UNAVAILABLE,
@@ -68,13 +84,15 @@ class Application:
             path = request.path_info
         except UnicodeDecodeError:
             raise exception.Invalid("The path of the request is not UTF-8.") from None
-        match = self._mapper.match(path)
+        match = self._mapper.match(path.removesuffix("/") or "/")
         if match is None:
             raise exception.NotFound(f"The resource {path} was not found.")
         handlers = ROUTES[match.pop("route")]
+        allowed = ", ".join(methods(handlers))
+        if request.method == "OPTIONS":
+            return functools.partial(_options, allowed), {}
         handler = handlers.get(request.method)
         if handler is None:
-            allowed = ", ".join(handlers)
             raise exception.MethodNotAllowed(
                 f"{request.method} is not allowed for {path}. Allowed methods: {allowed}.",
                 headers={"Allow": allowed},

@@ -8,13 +8,16 @@ from typing import Any
 import webob
 import webob.dec
 from keystonemiddleware import auth_token
+from keystonemiddleware import opts as ksm_opts
 from oslo_config import cfg
 from oslo_context import context as oslo_context
 from oslo_middleware import request_id
 
+from compute_shim.api import microversion
 from compute_shim.api.call import CONTEXT
 
-_PUBLIC = ("", "/")
+_GROUP = "keystone_authtoken"
+_PUBLIC = ("", "/v1")
 
 
 def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
@@ -22,13 +25,25 @@ def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
 
     Not done with ``delay_auth_decision``: that takes a Keystone that is away for a bad token.
     """
+    for group, opts in ksm_opts.list_auth_token_opts():
+        conf.register_opts(opts, group=group)
+    # Without it application credentials with access rules are refused, whatever their rules say.
+    conf.set_default("service_type", microversion.SERVICE_TYPE, group=_GROUP)
+    # Two tries, while somebody waits, take no more than half of the time that there is.
+    conf.set_default("http_request_max_retries", 1, group=_GROUP)
+    conf.set_default("http_connect_timeout", max(1, conf.api.request_timeout // 4), group=_GROUP)
     checked = auth_token.AuthProtocol(application, {"oslo_config_config": conf})
 
     @webob.dec.wsgify
     def choose(request: webob.Request) -> Any:
-        return application if request.environ["PATH_INFO"] in _PUBLIC else checked
+        return application if _public(request) else checked
 
     return choose
+
+
+def _public(request: webob.Request) -> bool:
+    """Version documents, and what browsers ask before they send a token (Fetch Standard, CORS-preflight)."""
+    return request.method == "OPTIONS" or request.environ["PATH_INFO"].removesuffix("/") in _PUBLIC
 
 
 def context(application: Any, conf: cfg.ConfigOpts) -> Any:

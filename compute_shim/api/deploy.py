@@ -11,7 +11,7 @@ from oslo_config import cfg
 from oslo_policy import policy
 
 from compute_shim import audit_log, policies
-from compute_shim.api import auth, errors, health, microversion
+from compute_shim.api import auth, errors, health, manners, microversion
 from compute_shim.api.application import Application
 from compute_shim.api.call import Compute, Nudger, Service
 from compute_shim.db.api import Database
@@ -39,7 +39,10 @@ def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) ->
         auth.context,
         auth.keystone,
         oslo_middleware.RequestBodySizeLimiter,
+        manners.limit,
         errors.Errors,
+        manners.head,
+        manners.cors,
         health.healthcheck,
         health.deep(db),
         auth.forget_last_caller,

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices that a request names."""
+"""Devices that a request names, and pages of them."""
 
 from __future__ import annotations
 
-from compute_shim import exception
-from compute_shim.api import validation
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compute_shim import exception, liveness
+from compute_shim.api import paging, validation
 from compute_shim.api.call import Call
+from compute_shim.api.schemas.devices import FOR_ADMINS
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import models, queries
+from compute_shim.db import device_list, models, queries
+from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
 
@@ -26,3 +31,45 @@ def find(call: Call, device_id: str) -> models.Device:
 def no_device(device_id: str) -> exception.NotFound:
     """The one answer to whoever names a device that is not there, or not theirs to see."""
     return exception.NotFound(f"USB device {device_id} could not be found.", ReasonCode.DEVICE_NOT_FOUND)
+
+
+def authorize_query(call: Call, query: Mapping[str, str]) -> None:
+    """Let only those who may see everything filter and sort by what others may not know.
+
+    :raises compute_shim.exception.Forbidden: the caller may not
+    """
+    if any(name in query for name in FOR_ADMINS) or query.get("sort_key") in FOR_ADMINS:
+        call.authorize(policies.SEE_ALL)
+
+
+def page(
+    call: Call, query: Mapping[str, str], wanted: device_list.Filter
+) -> tuple[Sequence[models.Device], str | None]:
+    """A page of the devices that fit a filter, and the marker of the page after it, None if it is the last.
+
+    :param query: as the schema of a list has it (`compute_shim.api.schemas.base.listing`).
+    :raises compute_shim.exception.Invalid: the marker is no device that the caller may see
+    """
+    limit = paging.limit(call, query)
+    order = device_list.Order(query.get("sort_key", "created_at"), query.get("sort_dir") == "desc")
+    rows = device_list.page(call.service.db, wanted, order, _marker(call, query, order), limit + 1)
+    page = rows[:limit]
+    return page, page[-1].id if len(rows) > limit else None
+
+
+def _marker(call: Call, query: Mapping[str, str], order: device_list.Order) -> device_list.Marker | None:
+    if "marker" not in query:
+        return None
+    row = queries.device(call.service.db, query["marker"].lower())
+    if row is None or not Viewer.of(call).sees(row):
+        raise exception.Invalid(f"Invalid input: marker: there is no device {query['marker']}.")
+    value = views(call, [row])[0]["state"] if order.key == "state" else getattr(row, order.key)
+    return device_list.Marker(value, row.id)
+
+
+def views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
+    """Devices in JSON, as the caller may see them."""
+    viewer = Viewer.of(call)
+    up = liveness.Window.now(call.service.conf)
+    live = queries.hosts_up(call.service.db, up, {row.host for row in rows}) if rows else set()
+    return [viewer.view(row, row.host in live) for row in rows]

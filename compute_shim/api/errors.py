@@ -19,6 +19,8 @@ from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
+# Seconds: soon enough for somebody who waits, and rare enough for a service that is restarted.
+_RETRY_AFTER = "5"
 
 # Of what libraries answer, which know no reason codes.
 _CODES = {
@@ -91,6 +93,8 @@ class Errors:
             )
         if answer.status_int >= HTTPStatus.BAD_REQUEST:
             self._form(answer)
+        if answer.status_int == HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.headers.setdefault("Retry-After", _RETRY_AFTER)
         return answer
 
     def _form(self, answer: webob.Response) -> None:
@@ -98,10 +102,13 @@ class Errors:
             content = answer.json
         except ValueError:
             content = None
-        if isinstance(content, dict) and "error" in content:
+        code = answer.status_int
+        if isinstance(content, dict) and isinstance(content.get("error"), dict):
+            # keystonemiddleware knows the form, but no reason codes.
+            content["error"].setdefault("reason_code", _library_code(code))
+            answer.json = content
             return
         answer.content_type, answer.charset = "application/json", "UTF-8"
-        code = answer.status_int
         answer.json = _body(code, _library_code(code), self._message(code, content))
 
     def _message(self, code: int, content: Any) -> str:

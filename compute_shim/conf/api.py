@@ -11,4 +11,14 @@ OPTS = [
         min=1,
         help="How many devices one page of a list has at most. The rest is on the pages that it links to.",
     ),
+    cfg.IntOpt(
+        "request_timeout",
+        default=10,
+        min=1,
+        help="""
+Seconds that one request may take, with all that it asks of Nova and of the database. After that it is
+answered with 503 (Service Unavailable). One statement of the database, or one wait for a connection to it,
+may take a third of that.
+""",
+    ),
 ]

@@ -15,6 +15,9 @@ from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log
 from sqlalchemy import event, orm
 
+from compute_shim import deadline
+from compute_shim.db import failures
+
 LOG = log.getLogger(__name__)
 
 #: Key in the ``info`` of a session: the list of what `Database.on_commit` is about.
@@ -47,14 +50,17 @@ class Database:
     """A database, connected to at the first use.
 
     :param conf: with the group ``[database]`` registered.
+    :param patience: seconds after which a statement, or the wait for a connection, fails.
     :raises oslo_config.cfg.RequiredOptError: ``[database] connection`` is not set
     """
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, patience: float | None = None) -> None:
         if not conf.database.connection:
             raise cfg.RequiredOptError("connection", cfg.OptGroup("database"))
         options = dict(conf.database.items())
         options["connection"] = _whole_unicode(options["connection"])
+        if patience is not None:
+            options = failures.limited(options, patience)
         self._manager = enginefacade.transaction_context()
         self._manager.configure(**options)
         self._manager.append_on_engine_create(_sqlite_transactions)
@@ -71,12 +77,14 @@ class Database:
     @contextlib.contextmanager
     def reader(self) -> Iterator[orm.Session]:
         """A transaction that only reads."""
+        deadline.remaining()
         with self._manager.reader.using(_Context()) as session:
             yield session
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[orm.Session]:
         """A transaction that is committed at the end, or rolled back by an exception."""
+        deadline.remaining()
         with self._manager.writer.using(_Context()) as session:
             session.connection(execution_options={_WRITES: True})
             yield session

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,37 +24,64 @@ class Filter:
 
     :param project_id: the devices that this project may see; None: all.
     :param up: when the agent of a host must have been heard of for the host to be up.
+    :param ids: those of these ids.
     :param state: as whoever looks sees it.
+    :param owner: the project that has them.
     :param server_id: those that this server has, wherever they are.
     :param server_host: beside those, the devices of this host.
     """
 
     project_id: str | None
     up: Window
+    ids: frozenset[str] | None = None
     state: str | None = None
     host: str | None = None
     vendor_id: str | None = None
     product_id: str | None = None
+    serial: str | None = None
+    port: str | None = None
+    owner: str | None = None
     server_id: str | None = None
     server_host: str | None = None
 
 
-def page(
-    db: Database, wanted: Filter, marker: models.Device | None = None, limit: int | None = None
-) -> Sequence[models.Device]:
-    """The devices that fit the filter, in the order in which they first showed up.
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """In which order: by a column that is never NULL, devices of the same value by their ids.
 
-    :param marker: only those after this one.
-    :param limit: at most so many.
+    Databases put NULLs first or last, each as it likes.
     """
-    statement = sa.select(_D).where(*_conditions(db, wanted)).order_by(_D.created_at, _D.id).limit(limit)
+
+    key: str = "created_at"
+    descending: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Marker:
+    """The device that a page begins after.
+
+    :param value: of what the list is ordered by.
+    """
+
+    value: Any
+    id: str
+
+
+def page(
+    db: Database,
+    wanted: Filter,
+    order: Order,
+    marker: Marker | None = None,
+    limit: int | None = None,
+) -> Sequence[models.Device]:
+    """The devices that fit the filter, at most ``limit`` of them."""
+    key = _seen_state(db, wanted) if order.key == "state" else getattr(_D, order.key)
+    keys = (key.desc(), _D.id.desc()) if order.descending else (key, _D.id)
+    statement = sa.select(_D).where(*_conditions(db, wanted)).order_by(*keys).limit(limit)
     if marker is not None:
-        statement = statement.where(
-            sa.or_(
-                _D.created_at > marker.created_at,
-                sa.and_(_D.created_at == marker.created_at, _D.id > marker.id),
-            )
-        )
+        after = operator.lt if order.descending else operator.gt
+        same = sa.and_(key == marker.value, after(_D.id, marker.id))
+        statement = statement.where(sa.or_(after(key, marker.value), same))
     with db.reader() as session:
         return session.scalars(statement).all()
 
@@ -81,9 +110,13 @@ def _seen(project_id: str) -> sa.ColumnElement[bool]:
 def _conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
     conditions = [
         getattr(_D, name) == value
-        for name in ("host", "vendor_id", "product_id")
+        for name in ("host", "vendor_id", "product_id", "serial", "port")
         if (value := getattr(wanted, name)) is not None
     ]
+    if wanted.ids is not None:
+        conditions.append(_D.id.in_(wanted.ids))
+    if wanted.owner is not None:
+        conditions.append(_D.project_id == wanted.owner)
     if wanted.project_id is not None:
         conditions.append(_seen(wanted.project_id))
     if wanted.state is not None:
@@ -96,19 +129,32 @@ def _conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
 
 
 def _in_state(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:
-    """Rows that whoever looks sees in a state (`compute_shim.api.visibility.Viewer.view`)."""
+    """Rows that whoever looks sees in a state (`compute_shim.api.visibility.Viewer.view`).
+
+    The same as a comparison with `_seen_state`, in words that an index helps with.
+    """
     really = _D.state == wanted.state
-    foreign: sa.ColumnElement[bool] = sa.false()
-    if wanted.project_id is not None:
-        foreign = sa.and_(_D.instance_uuid.is_not(None), _D.project_id != wanted.project_id)
     if wanted.state == State.UNAVAILABLE:
-        return sa.or_(really, foreign, sa.and_(_D.state == State.AVAILABLE, _host_down(db, wanted)))
+        return sa.or_(really, _foreign(wanted), sa.and_(_D.state == State.AVAILABLE, _host_down(db, wanted)))
     if wanted.state == State.AVAILABLE:
         return sa.and_(really, sa.not_(_host_down(db, wanted)))
-    return sa.and_(really, sa.not_(foreign))
+    return sa.and_(really, sa.not_(_foreign(wanted)))
+
+
+def _seen_state(db: Database, wanted: Filter) -> sa.ColumnElement[str]:
+    """The state that whoever looks sees a row in: the order must not tell more than that."""
+    down = sa.and_(_D.state == State.AVAILABLE, _host_down(db, wanted))
+    return sa.case((sa.or_(_foreign(wanted), down), sa.literal(State.UNAVAILABLE.value)), else_=_D.state)
 
 
 def _host_down(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:
     """Rows of hosts whose agent is not up. These are few; a join would look at all hosts."""
     down = host_list.down(db, wanted.up)
     return _D.host.in_(down) if down else sa.false()
+
+
+def _foreign(wanted: Filter) -> sa.ColumnElement[bool]:
+    """Rows that another project has, for whoever may not see that."""
+    if wanted.project_id is None:
+        return sa.false()
+    return sa.and_(_D.instance_uuid.is_not(None), _D.project_id != wanted.project_id)

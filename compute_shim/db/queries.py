@@ -6,7 +6,7 @@ Rows that are returned belong to no session any more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -240,15 +240,21 @@ def devices_of_server(db: Database, server_id: str) -> Sequence[models.Device]:
 
 @retried
 def set_device(
-    db: Database, device_id: str, actor: Actor | None = None, **values: Any
+    db: Database,
+    device_id: str,
+    actor: Actor | None = None,
+    check: Callable[[models.Device], None] = lambda row: None,
+    **values: Any,
 ) -> models.Device | None:
     """Change what an operator may change of a device: ``description`` and ``enabled``.
 
+    :param check: raises what keeps the device, which is locked, from being changed.
     :returns: the device after that, None if there is none of that id
     """
     with db.writer() as session:
         row = session.get(models.Device, device_id, with_for_update=True)
         if row is not None:
+            check(row)
             description, enabled = row.description, row.enabled
             for name, value in values.items():
                 setattr(row, name, value)

@@ -70,14 +70,15 @@ def check(db: Database) -> None:
         raise Refused(f"The schema of the database is too old ({revision}). Run usb-shim-manage db sync.")
 
 
-def database(conf: cfg.ConfigOpts) -> Database:
+def database(conf: cfg.ConfigOpts, patience: float | None = None) -> Database:
     """The database of ``[database] connection``; nothing is connected yet.
 
+    :param patience: as for `Database`.
     :raises oslo_config.cfg.RequiredOptError: it is not set
     :raises Refused: it is no URL
     """
     try:
-        return Database(conf)
+        return Database(conf, patience)
     except (sqlalchemy_exception.ArgumentError, ValueError):
         # Their texts may have parts of the URL, and so the password.
         raise Refused(

@@ -6,7 +6,9 @@ from compute_shim.policies import base
 _ALL = "/v1/servers/{server_id}/attachments"
 _ONE = "/v1/servers/{server_id}/attachments/{device_id}"
 
-LIST = base.rule("attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL))
+LIST = base.rule(
+    "attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL), ("GET", _ONE)
+)
 CREATE = base.rule("attachments", "create", base.MEMBER, "Attach a USB device to a server.", ("POST", _ALL))
 DELETE = base.rule(
     "attachments", "delete", base.MEMBER, "Detach a USB device from a server.", ("DELETE", _ONE)
@@ -18,6 +20,7 @@ ANY_SERVER = base.rule(
     "Do so with servers of other projects too, and with locked ones. project_id and user_id of the target are"
     " those of the server, or of the claim that a deleted server left.",
     ("GET", _ALL),
+    ("GET", _ONE),
     ("POST", _ALL),
     ("DELETE", _ONE),
 )

@@ -32,6 +32,7 @@ _NAME = "usb-shim-api"
 # gunicorn ends when a worker ends with this code; after others it starts the worker again, for ever
 # (gunicorn/arbiter.py, WORKER_BOOT_ERROR).
 _CANNOT_START = 3
+_QUIET = ["oslo_db.sqlalchemy.exc_filters=ERROR", "oslo_db.api=CRITICAL"]
 
 
 def init_application() -> Any:
@@ -42,8 +43,8 @@ def init_application() -> Any:
     files = os.environ.get("OS_USB_SHIM_CONFIG_FILES", "").split(";")
     arguments = [f"--config-file={file.strip()}" for file in files if file.strip()]
     try:
-        conf = program.configure(_NAME, (database.register, nova.register), arguments)
-        db = readiness.database(conf)
+        conf = program.configure(_NAME, (database.register, nova.register, _log_one_line), arguments)
+        db = readiness.database(conf, patience=conf.api.request_timeout / 3)
         notifications.start(conf, db)
         agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
         application = deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
@@ -52,6 +53,11 @@ def init_application() -> Any:
         raise SystemExit(_CANNOT_START) from None
     LOG.info("%s", start_line(_NAME, conf))
     return application
+
+
+def _log_one_line(conf: cfg.ConfigOpts) -> None:
+    """Have oslo.db not log a traceback of what the API logs a line of."""
+    conf.set_default("default_log_levels", [*log.get_default_log_levels(), *_QUIET])
 
 
 application = init_application()

@@ -55,14 +55,8 @@ def device(name: str, **values: Any) -> dict[str, Any]:
 
 def attachment(name: str, server_id: str, **values: Any) -> dict[str, Any]:
     """What a server has, as the service sends it."""
-    told = ("name", "vendor_id", "product_id", "serial", "bus", "device", "state_reason", "updated_at")
-    known = device(name)
-    return {
-        "device_id": known["id"],
-        "server_id": server_id,
-        "state": "attached",
-        **{it: known[it] for it in told},
-    } | values
+    known = device(name, server_id=server_id, **{"state": "attached", "available": False, **values})
+    return {"server_id": server_id, "device_id": known["id"], "device": known}
 
 
 class PlayedTest(helpers.TestCase):
@@ -86,7 +80,12 @@ class PlayedTest(helpers.TestCase):
     def _setup_user(self, **kwargs: Any) -> None:
         if self.with_service:
             places = [
-                {"region": "RegionOne", "region_id": "RegionOne", "interface": interface, "url": SERVICE}
+                {
+                    "region": "RegionOne",
+                    "region_id": "RegionOne",
+                    "interface": interface,
+                    "url": f"{SERVICE}/v1",
+                }
                 for interface in ("public", "internal", "admin")
             ]
             self.service_catalog.append(

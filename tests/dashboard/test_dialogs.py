@@ -139,7 +139,7 @@ class AttachTest(DialogTest):
         assert self.calls() == [f"POST /v1/{ATTACHMENTS}"]
 
     def test_attach_a_hostile_device(self) -> None:
-        body = {"attachment": attachment(HOSTILE, SERVER, device_id="h")}
+        body = {"attachment": attachment(HOSTILE, SERVER, id="h")}
         self.service.post(f"{SERVICE}/v1/{ATTACHMENTS}", status_code=202, json=body)
         self.send(f"{ATTACH}?place=panel", choice="h")
         self.plug()
@@ -216,7 +216,7 @@ class DetachTest(DialogTest):
         assert 'type="submit"' not in text
 
     def test_a_hostile_device(self) -> None:
-        values = {"device_id": "h", "serial": HOSTILE, "state_reason": HOSTILE}
+        values = {"id": "h", "serial": HOSTILE, "state_reason": HOSTILE}
         self.plug_attached(attachment(HOSTILE, SERVER, **values))
         self.assert_shown_as_it_is(self.open(DETACH))
 
@@ -288,7 +288,7 @@ class TroubleTest(DialogTest):
         for address, path in self.both():
             self.service.get(f"{SERVICE}/v1/{path}", text="<html>")
             (error,) = self.errors(self.open(address))
-            assert "does not answer in JSON" in error
+            assert "does not answer as the usb-passthrough service does" in error
 
     def test_the_token_is_no_longer_good(self) -> None:
         self.refuse("POST", ATTACHMENTS, 401, "no")

@@ -75,7 +75,7 @@ def test_a_body_of_no_declared_length_that_is_too_large(world: World) -> None:
 def test_methods_that_nobody_knows(world: World) -> None:
     answer = _send(world, "BREW", "/v1/devices")
     assert answer.status_int == 405
-    assert answer.headers["Allow"] == "GET"
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_a_policy_file_is_obeyed(world: World, tmp_path: Path) -> None:

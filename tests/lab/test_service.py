@@ -46,7 +46,7 @@ def test_one_device_one_server(world: World) -> None:
     assert server not in str(refusal.value)
     [seen] = [device for device in world.their_usb.devices.list() if device["id"] == stick["id"]]
     assert (seen["state"], seen["server_id"], seen["available"]) == ("unavailable", None, False)
-    assert world.usb.attachments.create(server, stick["id"])["state"] == "attached"
+    assert world.usb.attachments.create(server, stick["id"])["device"]["state"] == "attached"
 
 
 def test_twins_are_told_apart(world: World) -> None:

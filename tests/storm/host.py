@@ -92,17 +92,17 @@ class Host:
         complain: Callable[[str], None],
     ) -> None:
         self.name = name
-        survey = StormDiscovery()
-        self.driver = StormDriver(servers, survey.devices, dice, complain)
-        self.stop = run_agent(file, self.driver, survey)
+        discovery = StormDiscovery()
+        self.driver = StormDriver(servers, discovery.devices, dice, complain)
+        self.stop = run_agent(file, self.driver, discovery)
 
 
-def run_agent(file: Path, driver: StormDriver, survey: StormDiscovery) -> Callable[[], None]:
+def run_agent(file: Path, driver: StormDriver, discovery: StormDiscovery) -> Callable[[], None]:
     """Run the agent of a host, as `compute_shim.agent.service.run` does; returns what stops it."""
     conf = configuration.load([f"--config-file={file}"])
     bus = rpc.transport(conf)
     reporter = Reporter(rpc.ConductorClient(bus, conf.host), _SYNC_SECONDS)
-    agent = Agent(driver, survey, reporter, _LOOK_SECONDS, reset_device=lambda device: None)
+    agent = Agent(driver, discovery, reporter, _LOOK_SECONDS, reset_device=lambda device: None)
     server = rpc.server(bus, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     server.start()
     threads = [

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import webob
 from oslo_policy import policy
 
-from compute_shim import exception, nova
-from compute_shim.api import devices, servers, validation
+from compute_shim import exception, liveness, nova
+from compute_shim.api import devices, paging, servers, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
-from compute_shim.api.visibility import Viewer, utc
-from compute_shim.db import models, queries, states
+from compute_shim.api.schemas import base
+from compute_shim.db import device_list, models, queries, states
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
@@ -23,13 +24,24 @@ from novaclient_usb.reason_codes import ReasonCode, describe
 def index(call: Call, server_id: str) -> webob.Response:
     """The devices that a server has."""
     call.authorize(policies.LIST)
-    rows = _claims(call, policies.LIST, server_id)
-    return webob.Response(json={"attachments": [_view(call, row) for row in rows]})
+    query = call.query(schemas.LIST)
+    devices.authorize_query(call, query)
+    rows, marker = devices.page(call, query, _claims(call, policies.LIST, server_id))
+    return webob.Response(json=paging.answer(call, "attachments", query, _views(call, rows), marker))
+
+
+def show(call: Call, server_id: str, device_id: str) -> webob.Response:
+    """One device that a server has."""
+    call.authorize(policies.LIST)
+    call.query(base.NOTHING)
+    row = _claim_on(call, server_id, device_id, _claims(call, policies.LIST, server_id))
+    return webob.Response(json={"attachment": _views(call, [row])[0]})
 
 
 def create(call: Call, server_id: str) -> webob.Response:
     """Take a device for a server; the agent attaches it."""
     call.authorize(policies.CREATE)
+    call.query(base.NOTHING)
     device_id = call.body(schemas.CREATE)["attachment"]["device_id"]
     server = servers.find(call, server_id)
     servers.authorize(call, policies.CREATE, server)
@@ -45,27 +57,22 @@ def create(call: Call, server_id: str) -> webob.Response:
         raise exception.Conflict(
             f"USB device {row.id} was released before the attachment completed.", ReasonCode.DEVICE_RELEASED
         )
-    return webob.Response(json={"attachment": _view(call, row)}, status=202)
+    return webob.Response(json={"attachment": _views(call, [row])[0]}, status=202)
 
 
 def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     """Give a device back; the agent takes it out of the server, as soon as it is alive."""
     call.authorize(policies.DELETE)
-    known_id = validation.uuid(device_id)
-    rows = _claims(call, policies.DELETE, server_id)
-    row = next((row for row in rows if row.id == known_id), None)
-    if row is None or row.instance_uuid is None:
-        raise exception.NotFound(
-            f"Server {server_id} has no USB device {device_id}.", ReasonCode.ATTACHMENT_NOT_FOUND
-        )
+    call.query(base.NOTHING)
+    row = _claim_on(call, server_id, device_id, _claims(call, policies.DELETE, server_id))
     # What was given up already, by this or by another request, is no error.
-    queries.give_up(call.service.db, row.id, row.instance_uuid, actor=call.actor)
+    queries.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
     call.nudge(row.id)
     return webob.Response(status=202, content_type=None)
 
 
-def _claims(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> Sequence[models.Device]:
-    """What a server of the caller's has.
+def _claims(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> device_list.Filter:
+    """Which devices a server of the caller's has.
 
     A server that is deleted leaves its claims behind; they are their project's, to see and to give up. One
     that Nova refuses to show is not deleted.
@@ -80,11 +87,31 @@ def _claims(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> S
         rows = _left_behind(call, rule, validation.uuid(server_id) or "")
         if not rows:
             raise
-        return rows
+        claims = _of_server(call, server_id.lower())
+        return dataclasses.replace(claims, ids=frozenset(row.id for row in rows))
     servers.authorize(call, rule, server)
     if rule is policies.DELETE:
         servers.refuse_locked(call, server)
-    return queries.devices_of_server(call.service.db, server.id)
+    return _of_server(call, server.id)
+
+
+def _of_server(call: Call, server_id: str) -> device_list.Filter:
+    up = liveness.Window.now(call.service.conf)
+    return device_list.Filter(project_id=None, up=up, server_id=server_id)
+
+
+def _claim_on(call: Call, server_id: str, device_id: str, wanted: device_list.Filter) -> models.Device:
+    """The claim of a server on one device.
+
+    :raises compute_shim.exception.NotFound: it has none
+    """
+    known_id = validation.uuid(device_id)
+    for row in device_list.page(call.service.db, wanted, device_list.Order()):
+        if row.id == known_id:
+            return row
+    raise exception.NotFound(
+        f"Server {server_id} has no USB device {device_id}.", ReasonCode.ATTACHMENT_NOT_FOUND
+    )
 
 
 def _left_behind(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> Sequence[models.Device]:
@@ -137,17 +164,8 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
     queries.retry(call.service.db, row.id, server.id, call.actor)
 
 
-def _view(call: Call, row: models.Device) -> dict[str, Any]:
-    return {
-        "device_id": row.id,
-        "server_id": row.instance_uuid,
-        "state": row.state,
-        **Viewer.of(call).explained(states.reason(row)),
-        "name": row.name,
-        "vendor_id": row.vendor_id,
-        "product_id": row.product_id,
-        "serial": row.serial,
-        "bus": row.bus if row.present else None,
-        "device": row.device if row.present else None,
-        "updated_at": utc(row.updated_at),
-    }
+def _views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
+    return [
+        {"server_id": row.instance_uuid, "device_id": row.id, "device": view}
+        for row, view in zip(rows, devices.views(call, rows), strict=True)
+    ]

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+import json
 
 import webob
 
 from compute_shim import exception, liveness
 from compute_shim.api import devices, paging, servers
 from compute_shim.api.call import Call
+from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
 from compute_shim.db import device_list, models, queries, removal
@@ -22,52 +23,50 @@ def index(call: Call) -> webob.Response:
     """The devices that the caller may see, page by page."""
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
-    viewer = Viewer.of(call)
-    limit = paging.limit(call, query)
-    rows = device_list.page(
-        call.service.db, _filter(call, viewer, query), _marker(call, viewer, query), limit + 1
-    )
-    page = rows[:limit]
-    marker = page[-1].id if len(rows) > limit else None
-    return webob.Response(json=paging.answer(call, "devices", query, _views(call, viewer, page), marker))
+    devices.authorize_query(call, query)
+    rows, marker = devices.page(call, query, _filter(call, query))
+    return webob.Response(json=paging.answer(call, "devices", query, devices.views(call, rows), marker))
 
 
-def _filter(call: Call, viewer: Viewer, query: dict[str, str]) -> device_list.Filter:
-    if "host" in query:
-        call.authorize(policies.SEE_ALL)
+def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
     server = servers.find(call, query["server_id"]) if "server_id" in query else None
     return device_list.Filter(
-        project_id=viewer.scope,
+        project_id=Viewer.of(call).scope,
         up=liveness.Window.now(call.service.conf),
         state=query.get("state"),
         host=query.get("host"),
         vendor_id=query["vendor_id"].lower() if "vendor_id" in query else None,
         product_id=query["product_id"].lower() if "product_id" in query else None,
+        serial=query.get("serial"),
+        port=query.get("port"),
+        owner=query.get("project_id"),
         server_id=server.id if server else None,
         server_host=servers.host(call, server) if server else None,
     )
 
 
-def _marker(call: Call, viewer: Viewer, query: dict[str, str]) -> models.Device | None:
-    if "marker" not in query:
-        return None
-    row = queries.device(call.service.db, query["marker"].lower())
-    if row is None or not viewer.sees(row):
-        raise exception.Invalid(f"Invalid input: marker: there is no device {query['marker']}.")
-    return row
-
-
 def show(call: Call, device_id: str) -> webob.Response:
     """One device. Clients ask for it again and again while they wait."""
     call.authorize(policies.SHOW)
+    call.query(base.NOTHING)
     return _answer(call, devices.find(call, device_id))
 
 
 def update(call: Call, device_id: str) -> webob.Response:
     """Describe a device, or keep it from being attached anew."""
     call.authorize(policies.UPDATE)
+    call.query(base.NOTHING)
     changes = call.body(schemas.UPDATE)["device"]
-    row = queries.set_device(call.service.db, devices.find(call, device_id).id, call.actor, **changes)
+
+    def check(row: models.Device) -> None:
+        if _tag(row) not in call.request.if_match:
+            raise exception.PreconditionFailed(
+                f"USB device {row.id} has changed since you looked at it. Look again before you change it."
+            )
+
+    row = queries.set_device(
+        call.service.db, devices.find(call, device_id).id, call.actor, check=check, **changes
+    )
     if row is None:
         raise devices.no_device(device_id)
     return _answer(call, row)
@@ -76,6 +75,7 @@ def update(call: Call, device_id: str) -> webob.Response:
 def delete(call: Call, device_id: str) -> webob.Response:
     """Forget a device that is gone for good."""
     call.authorize(policies.DELETE)
+    call.query(base.NOTHING)
     row = devices.find(call, device_id)
     if not queries.forget(call.service.db, row.id, call.actor):
         raise exception.Conflict(
@@ -108,10 +108,14 @@ def release(call: Call, device_id: str) -> webob.Response:
 
 
 def _answer(call: Call, row: models.Device) -> webob.Response:
-    return webob.Response(json={"device": _views(call, Viewer.of(call), [row])[0]})
+    answer = webob.Response(json={"device": devices.views(call, [row])[0]})
+    # To others it would tell when the server of another project gets or loses the device.
+    if Viewer.of(call).sees_all:
+        answer.etag = _tag(row)
+    return answer
 
 
-def _views(call: Call, viewer: Viewer, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
-    up = liveness.Window.now(call.service.conf)
-    live = queries.hosts_up(call.service.db, up, {row.host for row in rows}) if rows else set()
-    return [viewer.view(row, row.host in live) for row in rows]
+def _tag(row: models.Device) -> str:
+    """The entity tag of a device: it changes with who has it and with all that `update` changes."""
+    content = json.dumps([row.generation, row.description, row.enabled])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]

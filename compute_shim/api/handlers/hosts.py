@@ -11,6 +11,7 @@ import webob
 from compute_shim import exception, liveness
 from compute_shim.api import paging
 from compute_shim.api.call import Call
+from compute_shim.api.schemas import base
 from compute_shim.api.schemas import hosts as schemas
 from compute_shim.api.visibility import utc
 from compute_shim.db import host_list, models, queries, removal
@@ -43,7 +44,7 @@ def _marker(call: Call, query: Mapping[str, str]) -> models.Host | None:
 def show(call: Call, host: str) -> webob.Response:
     """One host with an agent."""
     call.authorize(policies.SHOW)
-    call.query(schemas.SHOW)
+    call.query(base.NOTHING)
     row = queries.host(call.service.db, host)
     if row is None:
         raise _no_host(host)
@@ -53,6 +54,7 @@ def show(call: Call, host: str) -> webob.Response:
 def delete(call: Call, host: str) -> webob.Response:
     """Delete a host that is down for good, with its devices and their claims."""
     call.authorize(policies.DELETE)
+    call.query(base.NOTHING)
     up = liveness.Window.now(call.service.conf)
     try:
         found = removal.delete_host(call.service.db, host, up, call.actor)

@@ -2,5 +2,8 @@
 """Attachments."""
 
 from compute_shim.api.schemas import base
+from compute_shim.api.schemas.devices import SORT_KEYS
+
+LIST = base.listing({}, SORT_KEYS)
 
 CREATE = base.wrapped("attachment", base.strict({"device_id": base.UUID}, required=["device_id"]))

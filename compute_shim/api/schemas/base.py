@@ -22,6 +22,8 @@ TEXT = {
     "description": f"one line of printable text, of at most {TEXT_LENGTH} characters",
 }
 
+SORT_DIR = {"enum": ["asc", "desc"]}
+
 #: How many items a page has at most.
 LIMIT = {"type": "string", "pattern": r"^[1-9][0-9]{0,8}\Z", "description": "a positive integer"}
 
@@ -31,6 +33,12 @@ TIME = {
     "pattern": r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
     "description": "a time with its zone as in ISO 8601, for example 2026-01-31T12:00:00Z",
 }
+
+
+def listing(filters: dict[str, Any], sort_keys: list[str]) -> dict[str, Any]:
+    """The query of a list: filters, and what every list has."""
+    sorting = {"sort_key": {"enum": sort_keys}, "sort_dir": SORT_DIR}
+    return strict({**filters, **sorting, "limit": LIMIT, "marker": UUID})
 
 
 def strict(properties: dict[str, Any], required: list[str] | None = None, least: int = 0) -> dict[str, Any]:
@@ -46,6 +54,10 @@ def strict(properties: dict[str, Any], required: list[str] | None = None, least:
         "minProperties": least,
         "additionalProperties": False,
     }
+
+
+#: The query of a request that has no parameters.
+NOTHING = strict({})
 
 
 def wrapped(noun: str, content: dict[str, Any]) -> dict[str, Any]:

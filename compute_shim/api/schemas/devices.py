@@ -10,16 +10,24 @@ _HEXADECIMAL = {
     "description": "four hexadecimal digits",
 }
 
-LIST = base.strict(
+#: Filters and sort keys that tell what only administrators may know: hosts, projects, and when another
+#: project does something.
+FOR_ADMINS = ("host", "project_id", "updated_at")
+
+SORT_KEYS = ["created_at", "name", "state", "vendor_id", "product_id", "port", "host", "updated_at"]
+
+LIST = base.listing(
     {
         "server_id": base.UUID,
         "host": base.TEXT,
         "state": {"enum": [state.value for state in State]},
         "vendor_id": _HEXADECIMAL,
         "product_id": _HEXADECIMAL,
-        "limit": base.LIMIT,
-        "marker": base.UUID,
-    }
+        "serial": base.TEXT,
+        "port": base.TEXT,
+        "project_id": base.TEXT,
+    },
+    SORT_KEYS,
 )
 
 UPDATE = base.wrapped(

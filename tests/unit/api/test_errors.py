@@ -61,6 +61,14 @@ def test_what_libraries_answer_gets_our_form(
     }
 
 
+def test_who_has_to_wait_is_told_how_long() -> None:
+    answer = ask(webob.exc.HTTPServiceUnavailable("Keystone is away."))
+    assert int(answer.headers["Retry-After"]) > 0
+    answer = ask(webob.exc.HTTPServiceUnavailable("Keystone is away.", headers={"Retry-After": "77"}))
+    assert answer.headers["Retry-After"] == "77"
+    assert "Retry-After" not in ask(webob.exc.HTTPConflict()).headers
+
+
 def test_a_body_that_is_too_large_is_told_the_limit() -> None:
     answer = ask(webob.exc.HTTPRequestEntityTooLarge("Request is too large (%s)."))
     assert answer.json["error"]["message"] == "The body of the request is larger than 114688 bytes."
@@ -73,10 +81,17 @@ def test_a_strange_body_is_replaced() -> None:
 
 
 def test_our_own_form_and_headers_are_left_alone() -> None:
-    body = {"error": {"code": 405, "title": "Method Not Allowed", "message": "No."}}
+    body = {"error": {"code": 405, "title": "x", "reason_code": "method_not_allowed", "message": "No."}}
     answer = ask(webob.Response(json=body, status=405, headers={"Allow": "GET"}))
     assert answer.json == body
     assert answer.headers["Allow"] == "GET"
+
+
+def test_what_keystonemiddleware_answers_gets_a_reason_code() -> None:
+    body = {"error": {"code": 401, "title": "Unauthorized", "message": "No."}}
+    answer = ask(webob.Response(json=body, status=401, headers={"WWW-Authenticate": "Keystone"}))
+    assert answer.json["error"] == {**body["error"], "reason_code": "unauthenticated"}
+    assert answer.headers["WWW-Authenticate"] == "Keystone"
 
 
 def test_what_is_no_error_is_left_alone() -> None:

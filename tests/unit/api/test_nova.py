@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import requests_mock
 from keystoneauth1 import fixture as keystone_fixture
-from keystoneauth1 import noauth
+from keystoneauth1 import noauth, token_endpoint
 from keystoneauth1.identity import v3
 from oslo_config import cfg
 
-from compute_shim import exception
+from compute_shim import deadline, exception
 from compute_shim.conf import nova as nova_conf
 from compute_shim.nova import Hidden, Nova, host_id
 
@@ -219,3 +224,47 @@ def test_there_may_be_no_credentials(conf: cfg.ConfigOpts) -> None:
 def test_the_id_that_nova_gives_a_host() -> None:
     # What generate_hostid("compute1", "demo") of nova.utils answers in Nova 34.0.0.
     assert host_id("demo", "compute1") == "2b64589406850361fc953a920f48f5d20e5436ef50300112c1f55134"
+
+
+@pytest.fixture
+def slow_nova() -> Iterator[tuple[str, threading.Event]]:
+    """Something that answers one byte at a time, without end, and whether somebody has heard it out."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n")
+                for _ in range(600):
+                    connection.sendall(b" ")
+                    time.sleep(0.1)
+            ended.set()
+
+        threading.Thread(target=drip, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", ended
+
+
+def test_a_nova_that_drips(conf: cfg.ConfigOpts, slow_nova: tuple[str, threading.Event]) -> None:
+    """Each byte comes in time, the answer does not: what counts is all of it."""
+    url, ended = slow_nova
+    with deadline.within(1), pytest.raises(exception.Unavailable) as caught:
+        Nova(conf).server(token_endpoint.Token(url, "token"), SERVER)
+    assert caught.value.reason_code == "compute_unavailable"
+    assert not ended.is_set()
+
+
+def test_when_the_time_is_up_nova_is_not_asked(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    with deadline.within(-1), pytest.raises(exception.Unavailable) as caught:
+        Nova(conf).server(auth, SERVER)
+    assert caught.value.reason_code == "timeout"
+    assert not http.called
+
+
+def test_nova_gets_the_time_that_is_left(http: Any, conf: cfg.ConfigOpts, auth: v3.Password) -> None:
+    http.get(f"{INTERNAL}/servers/{SERVER}", json=BODY)
+    with deadline.within(7):
+        Nova(conf).server(auth, SERVER)
+    assert 0 < http.request_history[-1].timeout <= 7
+    Nova(conf).server(auth, SERVER)
+    assert http.request_history[-1].timeout == 30

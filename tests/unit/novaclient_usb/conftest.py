@@ -61,9 +61,9 @@ class Cloud:
         token = fixture.V3Token()
         token.set_project_scope()
         for service_type in service_types:
-            url = {"compute": NOVA, "usb-passthrough": USB}[service_type]
+            url, path = {"compute": ("http://nova", "/v2.1"), "usb-passthrough": (USB, "/v1")}[service_type]
             token.add_service(service_type).add_standard_endpoints(
-                public=url, internal=f"{url}-internal", region="R1"
+                public=f"{url}{path}", internal=f"{url}-internal{path}", region="R1"
             )
         self._mocker.post(f"{KEYSTONE}/auth/tokens", json=token, headers={"X-Subject-Token": "T"})
 

@@ -23,12 +23,8 @@ ATTACHMENTS = f"/v1/servers/{DEMO}/attachments"
 def attaching(cloud: Any, make_device: Any) -> None:
     """One stick on the host of the server; asking for it is granted."""
     cloud.usb("GET", OF_DEMO, {"devices": [make_device()]})
-    attachment = {
-        "device_id": STICK1,
-        "server_id": DEMO,
-        "state": "attaching",
-        "state_reason": None,
-    }
+    device = make_device(server_id=DEMO, state="attaching")
+    attachment = {"server_id": DEMO, "device_id": STICK1, "device": device}
     cloud.usb("POST", ATTACHMENTS, {"attachment": attachment}, status=202)
 
 
@@ -416,8 +412,8 @@ def test_an_address_where_something_else_answers(nova: Any, cloud: Any) -> None:
     cloud.mocker.get("http://usb/v1/devices", text="<html>Welcome</html>")
     result = nova("usb-list")
     assert result.err == (
-        "ERROR (ClientException): http://usb/v1/devices does not answer in JSON. Is the 'usb-passthrough'"
-        " endpoint in the service catalog right?\n"
+        "ERROR (ClientException): http://usb/v1/devices does not answer as the usb-passthrough service does."
+        " Is the 'usb-passthrough' endpoint in the service catalog right?\n"
     )
     assert result.status == 1
 
@@ -432,7 +428,7 @@ def test_strings_of_a_hostile_device_are_shown_harmless(nova: Any, cloud: Any, m
     device = make_device(**HOSTILE_STRINGS, server_id=DEMO, state="failed", state_reason=HOSTILE)
     cloud.usb("GET", DEVICES, {"devices": [device, device | {"id": STICK2}]})
     cloud.usb("GET", f"/v1/devices/{STICK1}", {"device": device})
-    cloud.usb("POST", ATTACHMENTS, {"attachment": {"device_id": STICK1, "state": HOSTILE}}, status=202)
+    cloud.usb("POST", ATTACHMENTS, {"attachment": {"device_id": STICK1, "device": device}}, status=202)
     cloud.usb("DELETE", f"{ATTACHMENTS}/{STICK1}", None, status=202)
     texts = [
         nova("usb-list").out,

@@ -54,17 +54,22 @@ def test_one_device(usb: Any, cloud: Any, make_device: Any) -> None:
     ]
 
 
-def test_attachments(usb: Any, cloud: Any) -> None:
+def test_attachments(usb: Any, cloud: Any, make_device: Any) -> None:
     path = f"/v1/servers/{SERVER}/attachments"
-    attachment = {"device_id": STICK, "state": "attaching"}
-    cloud.usb("GET", path, {"attachments": [attachment]})
+    attachment = {"server_id": SERVER, "device_id": STICK, "device": make_device(state="attaching")}
+    following = [{"rel": "next", "href": f"http://10.0.0.1:1{path}?marker={STICK}"}]
+    cloud.usb("GET", path, {"attachments": [attachment], "attachments_links": following}, {"attachments": []})
+    cloud.usb("GET", f"{path}/{STICK}", {"attachment": attachment})
     cloud.usb("POST", path, {"attachment": attachment}, status=202)
     cloud.mocker.delete(f"http://usb{path}/{STICK}", status_code=202)
     assert usb.attachments.list(SERVER) == [attachment]
+    assert usb.attachments.get(SERVER, STICK) == attachment
     assert usb.attachments.create(SERVER, STICK) == attachment
     usb.attachments.delete(SERVER, STICK)
     assert cloud.usb_log == [
         f"GET http://usb{path}",
+        f"GET http://usb{path}?marker={STICK}",
+        f"GET http://usb{path}/{STICK}",
         f'POST http://usb{path} {{"attachment": {{"device_id": "{STICK}"}}}}',
         f"DELETE http://usb{path}/{STICK}",
     ]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Application credentials with access rules, which keystonemiddleware checks against our catalog type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from keystoneauth1 import fixture as ks_fixture
+from keystonemiddleware import fixture as keystone_fixture
+
+from compute_shim.api import deploy
+from tests.functional.world import DEMO_PROJECT, World
+
+
+@pytest.fixture
+def limited(world: World) -> Iterator[World]:
+    """A cloud where the token ``limited`` may list devices and nothing else."""
+    keystone = keystone_fixture.AuthTokenFixture()
+    with keystone:
+        token = ks_fixture.V3Token(project_id=DEMO_PROJECT, user_domain_id="default")
+        token.add_role(name="member")
+        token.add_role(name="reader")
+        token.add_service("usb-passthrough").add_standard_endpoints(public="http://usb.example")
+        rule = {"service": "usb-passthrough", "method": "GET", "path": "/v1/devices"}
+        token.set_application_credential("limited", access_rules=[rule])
+        keystone.add_token(token, "limited")
+        yield world
+
+
+def test_what_the_rules_allow(limited: World) -> None:
+    assert limited.request("limited", "GET", "/v1/devices").status_int == 200
+    assert limited.request("limited", "HEAD", "/v1/devices").status_int == 200
+
+
+def test_what_they_do_not(limited: World) -> None:
+    limited.sync(STICK1={})
+    for method, path in (
+        ("GET", f"/v1/devices/{limited.device_id('STICK1')}"),
+        ("POST", "/v1/servers/x/attachments"),
+    ):
+        assert limited.request("limited", method, path, {}).status_int == 401
+
+
+def test_a_keystone_that_hangs_is_not_waited_for_long(limited: World) -> None:
+    group = limited.conf.keystone_authtoken
+    tries = 1 + group.http_request_max_retries
+    assert tries * group.http_connect_timeout <= limited.conf.api.request_timeout / 2
+
+
+def test_the_operator_may_call_the_service_something_else(limited: World) -> None:
+    limited.conf.set_override("service_type", "something-else", group="keystone_authtoken")
+    limited.api = deploy.deploy(limited.conf, limited.db, limited.nova, limited.nudger)
+    assert limited.request("limited", "GET", "/v1/devices").status_int == 401

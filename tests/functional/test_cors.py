@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scripts of other sites, where the operator lets them in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import webob
+
+from compute_shim.api import deploy
+from tests.functional.world import World
+
+_SITE = "https://horizon.example"
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """A cloud that lets one site in."""
+    world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+    world.conf.set_override("allowed_origin", [_SITE], group="cors")
+    world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+    return world
+
+
+def _preflight(world: World, origin: str, header: str = "X-Auth-Token") -> webob.Response:
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": header,
+    }
+    path = f"/v1/devices/{world.device_id('STICK1')}"
+    return webob.Request.blank(path, method="OPTIONS", headers=headers).get_response(world.api)
+
+
+def test_a_preflight_request_needs_no_token(world: World, tmp_path: Path) -> None:
+    world.sync(STICK1={})
+    for header in ("X-Auth-Token", "OpenStack-API-Version", "If-Match", "Content-Type"):
+        answer = _preflight(world, _SITE, header)
+        assert answer.status_int == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == _SITE
+        assert answer.headers["Access-Control-Allow-Methods"] == "PATCH"
+        assert answer.headers["Access-Control-Allow-Headers"] == header
+
+
+def test_other_sites_stay_out(world: World) -> None:
+    world.sync(STICK1={})
+    assert "Access-Control-Allow-Origin" not in _preflight(world, "https://evil.example").headers
+
+
+@pytest.mark.parametrize("token", ["demo", "forged"])
+def test_answers_and_errors_may_be_read(world: World, token: str) -> None:
+    request = webob.Request.blank("/v1/devices", headers={"Origin": _SITE, "X-Auth-Token": token})
+    answer = request.get_response(world.api)
+    assert answer.headers["Access-Control-Allow-Origin"] == _SITE
+    assert "X-OpenStack-Request-ID" in answer.headers["Access-Control-Expose-Headers"]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``doc/openapi.yaml`` is what the API does: by comparison, and by requests that are made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+import yaml
+from hypothesis import strategies as st
+from schemathesis import checks
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from compute_shim.api.application import ROUTES
+from compute_shim.api.schemas import attachments, base, devices
+from novaclient_usb.reason_codes import ReasonCode
+from tests.functional.world import SERVERS, STICKS, World
+
+_FILE = Path(__file__).parents[2] / "doc" / "openapi.yaml"
+SPEC = yaml.safe_load(_FILE.read_text())
+OPERATIONS = {
+    found.ok().label: found.ok() for found in schemathesis.openapi.from_dict(SPEC).get_all_operations()
+}
+
+# Of what a caller may send, by operation; all others take nothing.
+QUERIES = {"GET /v1/devices": devices.LIST, "GET /v1/servers/{server_id}/attachments": attachments.LIST}
+BODIES = {
+    "PATCH /v1/devices/{device_id}": devices.UPDATE,
+    "POST /v1/servers/{server_id}/attachments": attachments.CREATE,
+}
+# For each call and token: enough to reach every answer, in some 20 seconds.
+_EXAMPLES = 10
+_CHECKS = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+]
+
+
+def _resolved(node: Any) -> Any:
+    """A part of the description without references."""
+    if isinstance(node, list):
+        return [_resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target: Any = SPEC
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        return _resolved(target)
+    return {key: _resolved(value) for key, value in node.items()}
+
+
+def _dialect(node: Any) -> Any:
+    """A schema of ours in regular expressions of ECMA 262, without ``\\Z`` and halves of characters."""
+    if isinstance(node, list):
+        return [_dialect(item) for item in node]
+    if isinstance(node, dict):
+        return {key: _dialect(value) for key, value in node.items()}
+    return node.replace(r"\Z", "$").replace(r"\ud800-\udfff", "") if isinstance(node, str) else node
+
+
+def _described() -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": {
+            **operation,
+            "parameters": [*item.get("parameters", []), *operation.get("parameters", [])],
+        }
+        for path, item in _resolved(SPEC["paths"]).items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+
+
+def test_every_call_is_described_and_no_other() -> None:
+    assert set(_described()) == {
+        f"{method} {path}" for path, handlers in ROUTES.items() for method in handlers
+    }
+
+
+def test_queries_are_those_that_are_taken() -> None:
+    for call, operation in _described().items():
+        shown = {item["name"]: item["schema"] for item in operation["parameters"] if item["in"] == "query"}
+        taken = _dialect(QUERIES.get(call, base.NOTHING)["properties"])
+        assert set(shown) == set(taken), call
+        for name, schema in shown.items():
+            assert {**schema, "description": ""} == {**taken[name], "description": ""}, (call, name)
+
+
+def test_bodies_are_those_that_are_taken() -> None:
+    shown = {
+        call: operation["requestBody"]["content"]["application/json"]["schema"]
+        for call, operation in _described().items()
+        if "requestBody" in operation
+    }
+    assert shown == _dialect(BODIES)
+
+
+def test_reason_codes() -> None:
+    assert SPEC["components"]["schemas"]["ReasonCode"]["enum"] == [code.value for code in ReasonCode]
+
+
+@pytest.fixture
+def busy_world(world: World) -> World:
+    """A cloud with devices in several states."""
+    world.sync(
+        "compute1", STICK1={}, STICK2={}, STICK3={"blocked_reason": "mounted", "blocked_code": "host_mount"}
+    )
+    world.sync("compute2", STICK4={})
+    world.sync("compute2")
+    for token, server, stick in (("demo", "DEMO", "STICK1"), ("other", "OTHER", "STICK2")):
+        assert world.attach(token, SERVERS[server].id, world.device_id(stick)).status_int == 202
+    world.report(world.device_id("STICK1"), "failed", "QEMU: no", "no_free_usb_port")
+    return world
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_requests_made_of_the_description(name: str, busy_world: World) -> None:
+    """No answer is an error of the server, or another than the description has."""
+    known = {
+        "device_id": [busy_world.device_id(stick) for stick in STICKS],
+        "server_id": [server.id for server in SERVERS.values()],
+        "host": ["compute1", "compute2"],
+    }
+    choices = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in known.items()})
+
+    @hypothesis.settings(
+        max_examples=_EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=OPERATIONS[name].as_strategy(), chosen=choices, real=st.integers(0, 3))
+    def ask(case: schemathesis.Case, chosen: dict[str, str], real: int, token: str) -> None:
+        if real:
+            _make_real(case, chosen)
+        answer = case.call(headers={"X-Auth-Token": token}, app=busy_world.api)
+        case.validate_response(answer, checks=_CHECKS)
+
+    for token in ("forged", "demo-nobody", "other", "demo", "admin"):
+        ask(token=token)
+
+
+def _make_real(case: schemathesis.Case, chosen: dict[str, str]) -> None:
+    """Name what there is instead of what there is not, and ask for no version that there is not."""
+    for name in case.path_parameters or {}:
+        case.path_parameters[name] = chosen[name]
+    for name in set(case.query or {}) & {"server_id", "marker"}:
+        case.query[name] = chosen["server_id" if name == "server_id" else "device_id"]
+    case.headers.pop("OpenStack-API-Version", None)
+    if isinstance(case.body, dict) and isinstance(case.body.get("attachment"), dict):
+        case.body["attachment"]["device_id"] = chosen["device_id"]
