@@ -24,10 +24,9 @@ from lab.guest import GuestImage
 from lab.host import Host, domains
 from lab.paths import ROOT, RUN
 from lab.stack_agent import Agent
+from lab.stack_nova import HOST, SECOND_HOST
 from novaclient_usb.client import Client, from_session
 
-HOST = "labhost1"
-SECOND_HOST = "labhost2"
 # Far below the default: tests wait for it.
 _QUICK_DOWN_SECONDS = 8
 _QUICK_DELETED_SECONDS = 2

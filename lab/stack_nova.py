@@ -9,6 +9,10 @@ from typing import Any
 
 from compute_shim import nova
 
+#: The hosts of a stack.
+HOST = "labhost1"
+SECOND_HOST = "labhost2"
+
 
 class FileOfServers:
     """{server id: {"project_id": ..., "host": ...}}. A server that is deleted is not in the file."""
@@ -25,38 +29,36 @@ class FileOfServers:
         found = self._servers().get(server_id)
         if found is None:
             raise nova.no_server(server_id)
-        return found
+        return _server(server_id, found)
 
     def servers_on(self, token: Any, host: str) -> dict[str, nova.Server]:
         """As `compute_shim.nova.Nova.servers_on`."""
-        return {
-            server.id: server
-            for server in self._servers().values()
-            if server.host_id == nova.host_id(server.project_id, host)
-        }
+        servers = self._servers().items()
+        return {server_id: _server(server_id, found) for server_id, found in servers if found["host"] == host}
 
     def is_deleted(self, token: Any, server_id: str) -> bool:
-        """As `compute_shim.nova.Nova.is_deleted`."""
+        """As `compute_shim.nova.Nova.is_deleted`; the file is all there ever was."""
         return server_id not in self._servers()
+
+    def compute_hosts(self, token: Any) -> set[str]:
+        """As `compute_shim.nova.Nova.compute_hosts`."""
+        return {HOST, SECOND_HOST}
 
     def regions(self, token: Any) -> set[str]:
         """As `compute_shim.nova.Nova.regions`."""
-        return set()
+        return {"RegionOne"}
 
     def sees_all_projects(self, token: Any) -> bool:
         """As `compute_shim.nova.Nova.sees_all_projects`."""
         return True
 
-    def _servers(self) -> dict[str, nova.Server]:
-        return {
-            server_id: nova.Server(
-                server_id,
-                found["project_id"],
-                nova.host_id(found["project_id"], found["host"]),
-                locked=False,
-            )
-            for server_id, found in json.loads(self._path.read_text()).items()
-        }
+    def _servers(self) -> dict[str, dict[str, str]]:
+        return json.loads(self._path.read_text())
+
+
+def _server(server_id: str, found: dict[str, str]) -> nova.Server:
+    project_id = found["project_id"]
+    return nova.Server(server_id, project_id, nova.host_id(project_id, found["host"]), locked=False)
 
 
 def replace_nova(servers: Path) -> None:
