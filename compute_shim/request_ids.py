@@ -29,8 +29,8 @@ def adopt(carried: Mapping[str, Any]) -> None:
     :param carried: context of an RPC message; anybody on the bus may have written it.
     """
     oslo_context.RequestContext(
-        request_id=_valid(carried.get("request_id")),
-        global_request_id=_valid(carried.get("global_request_id")),
+        request_id=valid(carried.get("request_id")),
+        global_request_id=valid(carried.get("global_request_id")),
     )
 
 
@@ -40,5 +40,6 @@ def current() -> str | None:
     return context and context.global_id
 
 
-def _valid(value: Any) -> str | None:
+def valid(value: Any) -> str | None:
+    """The id of a request that somebody sent, None if it is none: it goes to the log."""
     return value if isinstance(value, str) and _FORMAT.fullmatch(value) else None

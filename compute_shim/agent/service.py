@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ import pyudev
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import bus, metrics, rpc, wire
+from compute_shim import bus, metrics, request_ids, rpc, wire
 from compute_shim.agent import device_spec
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
@@ -28,8 +27,6 @@ LOG = log.getLogger(__name__)
 # A sync is a sign of life and costs next to nothing. Looking at every device and domain costs something, and
 # only makes up for an event that got lost.
 _SYNCS_PER_LOOK = 3
-# As oslo.context makes them (oslo_context/context.py: generate_request_id).
-_REQUEST_ID = re.compile(r"req-[0-9a-f-]{36}")
 
 
 class Endpoint:
@@ -42,10 +39,7 @@ class Endpoint:
 
     def claim_changed(self, context: dict[str, Any], claim: dict[str, Any]) -> None:
         """The intent for one device changed."""
-        request_id = context.get("request_id")
-        # Anybody on the bus may have written it, and it goes to the log.
-        if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
-            request_id = None
+        request_id = request_ids.valid(context.get("request_id"))
         self._agent.claims_arrived([wire.decode(Claim, claim)], complete=False, request_id=request_id)
 
 

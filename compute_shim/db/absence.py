@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 from oslo_utils import timeutils
 
-from compute_shim.db import events, models, states
+from compute_shim.db import events, host_list, models, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -30,11 +30,12 @@ def in_doubt(db: Database, up: Window, age: datetime.timedelta) -> Sequence[mode
     """
     now = timeutils.utcnow()
     stood_still = sa.or_(_D.updated_at < now - age, _D.updated_at > now)
+    attached = sa.and_(_D.state == State.ATTACHED, _D.host.in_(host_list.down(db, up)))
     with db.reader() as session:
-        # Two statements: each has an index, and most claims are neither.
+        # Two statements, and the names of the down hosts: so each has an index, and most claims are neither.
         rows = [
             row
-            for condition in (_D.state.in_(_UNFULFILLED), _attached_to_the_dead(up))
+            for condition in (_D.state.in_(_UNFULFILLED), attached)
             for row in session.scalars(sa.select(_D).where(condition, stood_still))
         ]
     return sorted(rows, key=lambda row: (row.created_at, row.id))

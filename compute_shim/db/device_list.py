@@ -81,7 +81,9 @@ def page(
     if marker is not None:
         after = operator.lt if order.descending else operator.gt
         same = sa.and_(key == marker.value, after(_D.id, marker.id))
-        statement = statement.where(sa.or_(after(key, marker.value), same))
+        # The first condition is implied by the second; databases find the place in an index by it alone.
+        begin = key <= marker.value if order.descending else key >= marker.value
+        statement = statement.where(begin, sa.or_(after(key, marker.value), same))
     with db.reader() as session:
         return session.scalars(statement).all()
 
