@@ -103,6 +103,8 @@ def event_type(event: Mapping[str, Any]) -> str:
     cause, state = event["cause_code"], event["state"]
     if cause == ReasonCode.HOST_DELETED and not event["device_id"]:
         return "usb_host.deleted"
+    if cause == ReasonCode.RELEASES_HELD:
+        return "usb_shim.releases.held"
     if cause in _OF_OPERATORS:
         return _OF_OPERATORS[cause]
     if state == State.FAILED:

@@ -69,6 +69,7 @@ class ReasonCode(enum.StrEnum):
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
+    RELEASES_HELD = "releases_held"
     # Reason of an event: of `FORGOTTEN`, and of the last one that is recorded for a time.
     SURPLUS = "surplus"
     FLAPPING = "flapping"
@@ -167,6 +168,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
+    _C.RELEASES_HELD: "releases held back",
     _C.SURPLUS: "the host has shown too many devices",
     _C.FLAPPING: "changes too often; what nobody requested is not recorded for up to an hour",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import oslo_messaging
 
 from compute_shim import rpc
-from compute_shim.conductor import records
+from compute_shim.conductor import metrics, records
 from compute_shim.db import queries, syncs
 from compute_shim.db.api import Database
 
@@ -22,6 +22,7 @@ class Manager:
         self._db = db
 
     @oslo_messaging.expected_exceptions(ValueError)
+    @metrics.sync()
     def sync(
         self,
         context: dict[str, Any],
@@ -64,4 +65,6 @@ class Manager:
 
         :raises ValueError: that is no name of a host
         """
-        queries.judge_claims(self._db, records.host(host), records.outcomes(outcomes))
+        told = records.outcomes(outcomes)
+        queries.judge_claims(self._db, records.host(host), told)
+        metrics.count_refusals(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oslo_config import cfg
@@ -20,6 +20,7 @@ from compute_shim.bounded import Bounded
 from compute_shim.db import statistics
 from compute_shim.db.api import Database
 from compute_shim.metrics import NAMESPACE
+from compute_shim.objects import Outcome, ReasonCode, State
 
 LOG = log.getLogger(__name__)
 
@@ -40,6 +41,12 @@ releases = Counter(
     namespace=NAMESPACE,
     registry=None,
 )
+brakes = Counter(
+    "release_brakes",
+    "Passes that released no claim because too many servers seemed to be deleted.",
+    namespace=NAMESPACE,
+    registry=None,
+)
 refusals = Counter(
     "refusals",
     "Claims that an agent reported as failed, by reason code.",
@@ -48,7 +55,15 @@ refusals = Counter(
     registry=None,
 )
 
-_COUNTED = (syncs, sync_seconds, releases, refusals)
+_COUNTED = (syncs, sync_seconds, releases, brakes, refusals)
+
+
+def count_refusals(outcomes: Iterable[Outcome]) -> None:
+    """Count the claims that failed. What a newer agent may say is counted together."""
+    for outcome in outcomes:
+        if outcome.state == State.FAILED:
+            known = outcome.reason_code in frozenset(ReasonCode)
+            refusals.labels(outcome.reason_code if known else ReasonCode.HYPERVISOR_ERROR).inc()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from oslo_context import context as oslo_context
 from oslo_log import log
 from oslo_utils import timeutils
 
+from compute_shim.conductor import metrics
 from compute_shim.conductor.backoff import BackOff
 from compute_shim.conductor.decision import Claim, Decision, Locate, Release, decide
 from compute_shim.conductor.evidence import Witnesses
@@ -72,6 +73,7 @@ class ServerSync:
         # wall, which may be set forward.
         self._proofs: dict[str, tuple[int, float]] = {}
         self._told: str | None = None
+        self._held = False
         self._leading = threading.Lock()
         self._stopped = False
 
@@ -159,6 +161,7 @@ class ServerSync:
                     claim.id,
                     request_id,
                 )
+                metrics.releases.inc()
                 self._nudger.nudge(claim.id, {"request_id": request_id})
 
     def _say_obstacle(self) -> str | None:
@@ -170,17 +173,20 @@ class ServerSync:
         return obstacle
 
     def _brakes(self, claims: Sequence[models.Device]) -> bool:
-        if len(claims) <= BRAKE_COUNT:
+        total = absence.count_claims(self._db) if len(claims) > BRAKE_COUNT else 0
+        if len(claims) <= max(BRAKE_COUNT, BRAKE_SHARE * total):
+            self._held = False
             return False
-        total = absence.count_claims(self._db)
-        if len(claims) <= BRAKE_SHARE * total:
-            return False
-        LOG.error(
-            "The servers of %s of %s claims on USB devices seem to be deleted. So many at once may be a"
-            " mistake: none is released. If they are deleted, run: usb-shim-manage claims release-absent",
-            len(claims),
-            total,
+        text = (
+            f"The servers of {len(claims)} of {total} claims on USB devices seem to be deleted. So many at"
+            " once may be a mistake: none is released. If they are deleted, run: usb-shim-manage claims"
+            " release-absent"
         )
+        LOG.error("%s", text)
+        metrics.brakes.inc()
+        if not self._held:
+            absence.record_held(self._db, text)
+        self._held = True
         return True
 
     def _stay_leader(self) -> None:

@@ -16,7 +16,7 @@ from compute_shim.db import events, host_list, models, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
-from compute_shim.objects import ReasonCode, State
+from compute_shim.objects import Reason, ReasonCode, State
 
 _D = models.Device
 _UNFULFILLED = tuple(state for state in states.CLAIMED if state != State.ATTACHED)
@@ -60,6 +60,14 @@ def domains_seen(db: Database, up: Window, server_ids: Collection[str]) -> set[s
     )
     with db.reader() as session:
         return set(session.scalars(statement))
+
+
+@retried
+def record_held(db: Database, text: str) -> None:
+    """Add to the history that claims are not released, and why."""
+    code = ReasonCode.RELEASES_HELD
+    with db.writer() as session:
+        events.add_of_host(session, None, code, note=Reason(code, text))
 
 
 def count_claims(db: Database) -> int:

@@ -129,9 +129,16 @@ def add(
     _add(session, [_values(row, None, cause, actor, note)])
 
 
-def add_of_host(session: orm.Session, host: str, cause: ReasonCode, actor: Actor | None = None) -> None:
-    """Add to the history what happened to a host, not to a single device of it."""
-    _add(session, [{"device_id": "", "host": host, "state": "", **_cause_columns(cause), **_who(actor)}])
+def add_of_host(
+    session: orm.Session,
+    host: str | None,
+    cause: ReasonCode,
+    actor: Actor | None = None,
+    note: Reason | None = None,
+) -> None:
+    """Add to the history what happened to a host, or to all of them, and not to a single device."""
+    columns = _cause_columns(cause) | _reason_columns(None, note) | _who(actor)
+    _add(session, [{"device_id": "", "host": host, "state": "", **columns}])
 
 
 def operated(

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from compute_shim.agent import planner
-from compute_shim.db import events, models, queries
+from compute_shim.db import history, models, queries
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev
 from compute_shim.objects import Claim, Device, ReasonCode
 from tests.functional.world import SERVERS, STICKS, World
@@ -78,7 +78,7 @@ def test_a_deleted_host_leaves_its_history_only(dead: World) -> None:
     for model in (models.Host, models.Device, models.Instance):
         with dead.db.reader() as session:
             assert session.scalar(sa.select(sa.func.count()).select_from(model)) == 0
-    claimed, free = (events.of_device(dead.db, device_id, None)[0] for device_id in ids)
+    claimed, free = (history.page(dead.db, history.Filter(device_id))[0] for device_id in ids)
     assert claimed.cause_code == free.cause_code == ReasonCode.HOST_DELETED
     assert (claimed.instance_uuid, claimed.project_id) == (SERVER, SERVERS["DEMO"].project_id)
     assert (claimed.host, claimed.user_id, free.instance_uuid) == ("compute1", "user-of-admin", None)

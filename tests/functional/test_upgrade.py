@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from compute_shim.db import events, models, queries, states
+from compute_shim.db import history, models, queries, states
 from compute_shim.objects import Reason, ReasonCode, State
 from tests.functional import recorded
 from tests.functional.recorded import old_tree
@@ -140,7 +140,7 @@ def test_a_claim_that_failed_and_is_given_up_by_an_old_api_has_no_reason(old_api
     assert states.reason(old_api.row(FAILED)) is None
     old_api.world.report(FAILED, State.AVAILABLE)
     assert old_api.row(FAILED).state == State.AVAILABLE
-    [last, *_] = events.of_device(old_api.world.db, FAILED, None)
+    [last, *_] = history.page(old_api.world.db, history.Filter(FAILED))
     assert (last.cause_code, last.reason_code, last.instance_uuid) == (ReasonCode.REQUESTED, None, SERVER)
 
 

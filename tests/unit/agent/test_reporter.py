@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.reporter import Reporter
-from compute_shim.db import events, models, queries
+from compute_shim.db import history, models, queries
 from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
 from tests.unit.agent.test_agent import until
 from tests.unit.db.test_states import ANSWERS, HOST, SERVERS, STICK, empty_database
@@ -82,7 +82,7 @@ class Bus:
         """What caused the changes of the device's state, the first one first."""
         with self.lock:
             [row] = queries.devices(self.db)
-            return [event.cause_code for event in reversed(events.of_device(self.db, row.id, None))]
+            return [event.cause_code for event in reversed(history.page(self.db, history.Filter(row.id)))]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from compute_shim.conductor.server_sync import BRAKE_COUNT
-from compute_shim.db import events, queries
+from compute_shim.db import history, queries
 from compute_shim.db.leases import Lease
 from compute_shim.objects import Outcome, ReasonCode, State
 from tests.unit.conductor.cloud import INTERVAL, Cloud, nothing_changes
@@ -29,7 +29,7 @@ def test_the_device_of_a_deleted_server_is_given_back_in_the_second_pass(cloud: 
     row = queries.device(cloud.db, device_id)
     assert row is not None
     assert (row.instance_uuid, row.generation) == (gone, 2)
-    event = events.of_device(cloud.db, device_id, None)[0]
+    event = history.page(cloud.db, history.Filter(device_id))[0]
     assert event.cause_code == ReasonCode.SERVER_DELETED
     assert event.request_id == context["request_id"]
     assert context["request_id"].startswith("req-")
@@ -243,6 +243,8 @@ def test_one_more_is_held_and_said_once_in_each_pass(cloud: Cloud, caplog: pytes
     assert len(said) == 2
     assert "11 of 11 claims" in said[0]
     assert "usb-shim-manage claims release-absent" in said[0]
+    [event] = history.page(cloud.db, history.Filter(device_id=""))
+    assert (event.cause_code, event.state_reason) == (ReasonCode.RELEASES_HELD, said[0])
 
 
 @pytest.mark.parametrize(("attached", "released"), [(99, 11), (98, 0)])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oslo_utils import timeutils
 
-from compute_shim.db import absence, events, models, queries
+from compute_shim.db import absence, history, models, queries
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -105,7 +105,7 @@ def test_it_is_released_with_a_new_generation() -> None:
     assert absence.release(db, claimed(db), window(), ACTOR)
     row = the_row(db)
     assert (row.state, row.generation, row.instance_uuid) == (State.DETACHING, 2, SERVERS[0])
-    event = events.of_device(db, row.id, None)[0]
+    event = history.page(db, history.Filter(row.id))[0]
     assert (event.cause_code, event.request_id, event.instance_uuid) == (
         ReasonCode.SERVER_DELETED,
         "req-1",
