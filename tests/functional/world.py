@@ -87,6 +87,9 @@ _CONFIGURATION = """
 host = controller
 [database]
 connection = {connection}
+[api]
+# So that what a test sees does not depend on how busy its machine is.
+request_timeout = 60
 [keystone_authtoken]
 www_authenticate_uri = http://keystone.example
 auth_type = none

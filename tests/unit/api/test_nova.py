@@ -235,11 +235,13 @@ def slow_nova() -> Iterator[tuple[str, threading.Event]]:
         def drip() -> None:
             connection, _ = server.accept()
             with connection, contextlib.suppress(OSError):
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 601\r\n\r\n")
                 for _ in range(600):
                     connection.sendall(b" ")
                     time.sleep(0.1)
-            ended.set()
+                # Before the last byte, so that whoever has heard it out cannot be sooner.
+                ended.set()
+                connection.sendall(b" ")
 
         threading.Thread(target=drip, daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}", ended
