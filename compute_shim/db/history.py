@@ -30,6 +30,7 @@ _E = models.Event
 class Filter:
     """Which events; None for a field that does not matter.
 
+    :param oldest_first: the order; by default the latest event is the first.
     :param project_id: of the time in which this project had the device.
     :param since: UTC without a zone.
     """
@@ -38,14 +39,15 @@ class Filter:
     server_id: str | None = None
     project_id: str | None = None
     since: datetime.datetime | None = None
+    oldest_first: bool = False
 
 
 def page(
     db: Database, wanted: Filter, marker: int | None = None, limit: int | None = None
 ) -> Sequence[models.Event]:
-    """The events that fit the filter, the latest first.
+    """The events that fit the filter.
 
-    :param marker: only those before the event of this id.
+    :param marker: only those after the event of this id, in the order of the list.
     :param limit: at most so many.
     """
     columns = {
@@ -59,9 +61,10 @@ def page(
     if wanted.since is not None:
         statement = statement.where(_E.created_at >= wanted.since)
     if marker is not None:
-        statement = statement.where(_E.id < marker)
+        statement = statement.where(_E.id > marker if wanted.oldest_first else _E.id < marker)
+    order = _E.id if wanted.oldest_first else _E.id.desc()
     with db.reader() as session:
-        return session.scalars(statement.order_by(_E.id.desc()).limit(limit)).all()
+        return session.scalars(statement.order_by(order).limit(limit)).all()
 
 
 def purge(db: Database, days: int) -> int:

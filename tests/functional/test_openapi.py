@@ -15,7 +15,7 @@ from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from compute_shim.api.application import ROUTES
-from compute_shim.api.schemas import attachments, base, devices
+from compute_shim.api.schemas import attachments, base, devices, events, hosts
 from novaclient_usb.reason_codes import ReasonCode
 from tests.functional.world import SERVERS, STICKS, World
 
@@ -26,7 +26,13 @@ OPERATIONS = {
 }
 
 # Of what a caller may send, by operation; all others take nothing.
-QUERIES = {"GET /v1/devices": devices.LIST, "GET /v1/servers/{server_id}/attachments": attachments.LIST}
+QUERIES = {
+    "GET /v1/devices": devices.LIST,
+    "GET /v1/devices/{device_id}/events": events.OF_DEVICE,
+    "GET /v1/events": events.LIST,
+    "GET /v1/hosts": hosts.LIST,
+    "GET /v1/servers/{server_id}/attachments": attachments.LIST,
+}
 BODIES = {
     "PATCH /v1/devices/{device_id}": devices.UPDATE,
     "POST /v1/servers/{server_id}/attachments": attachments.CREATE,
@@ -151,8 +157,9 @@ def _make_real(case: schemathesis.Case, chosen: dict[str, str]) -> None:
     """Name what there is instead of what there is not, and ask for no version that there is not."""
     for name in case.path_parameters or {}:
         case.path_parameters[name] = chosen[name]
-    for name in set(case.query or {}) & {"server_id", "marker"}:
-        case.query[name] = chosen["server_id" if name == "server_id" else "device_id"]
+    # What a marker is depends on the list; one that is not there is refused by most.
+    for name in set(case.query or {}) & {"server_id", "device_id"}:
+        case.query[name] = chosen[name]
     case.headers.pop("OpenStack-API-Version", None)
     if isinstance(case.body, dict) and isinstance(case.body.get("attachment"), dict):
         case.body["attachment"]["device_id"] = chosen["device_id"]

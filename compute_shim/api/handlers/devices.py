@@ -89,6 +89,7 @@ def delete(call: Call, device_id: str) -> webob.Response:
 def release(call: Call, device_id: str) -> webob.Response:
     """End the claim on a device of a host that is down for good, without its agent."""
     call.authorize(policies.RELEASE)
+    call.query(base.NOTHING)
     row = devices.find(call, device_id)
     up = liveness.Window.now(call.service.conf)
     try:

@@ -51,6 +51,7 @@ def _filter(viewer: Viewer, query: dict[str, str], device_id: str | None) -> his
         device_id=device_id or validation.uuid(query.get("device_id", "")),
         server_id=validation.uuid(query.get("server_id", "")),
         project_id=query.get("project_id", viewer.scope),
+        oldest_first=query.get("sort_dir") == "asc",
         since=validation.moment("since", query["since"]) if "since" in query else None,
     )
 

@@ -6,10 +6,8 @@ from compute_shim.api.schemas import base
 LIST = base.strict(
     {
         "sort_key": {"enum": ["host", "last_seen"]},
-        "sort_dir": {"enum": ["asc", "desc"]},
+        "sort_dir": base.SORT_DIR,
         "limit": base.LIMIT,
         "marker": base.TEXT,
     }
 )
-
-SHOW = base.strict({})
