@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 import oslo_messaging
 from oslo_config import cfg
@@ -78,15 +80,30 @@ def connect(conf: cfg.ConfigOpts) -> oslo_messaging.Transport:
 
     :raises CannotServe: the URL cannot be used
     """
-    try:
+    with _explained("[DEFAULT] transport_url"):
         return rpc.transport(conf)
+
+
+def connect_notifications(conf: cfg.ConfigOpts) -> oslo_messaging.Transport:
+    """The message bus for notifications, by default that of ``transport_url``; nothing is connected yet.
+
+    :raises CannotServe: the URL cannot be used
+    """
+    with _explained("[oslo_messaging_notifications] transport_url"):
+        return oslo_messaging.get_notification_transport(conf)
+
+
+@contextlib.contextmanager
+def _explained(option: str) -> Iterator[None]:
+    try:
+        yield
     except oslo_messaging.DriverLoadFailure as error:
-        raise CannotServe(f"{error}. Check [DEFAULT] transport_url.") from None
+        raise CannotServe(f"{error}. Check {option}.") from None
     except (oslo_messaging.InvalidTransportURL, ValueError):
         # Their texts have parts of the URL, and so perhaps the password.
         raise CannotServe(
-            "[DEFAULT] transport_url is not a valid URL. It is like rabbit://USER:PASSWORD@HOST:PORT/VHOST,"
-            " with special characters of the password percent-encoded."
+            f"{option} is not a valid URL. It is like rabbit://USER:PASSWORD@HOST:PORT/VHOST, with special"
+            " characters of the password percent-encoded."
         ) from None
 
 

@@ -14,6 +14,7 @@ import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 
+from compute_shim import bus
 from compute_shim.background import Background
 from compute_shim.db.api import Database
 from compute_shim.objects import ReasonCode, State
@@ -66,12 +67,12 @@ _FIELDS = {
 def start(conf: cfg.ConfigOpts, db: Database) -> None:
     """Send notifications from now on, if the configuration says how.
 
-    :raises oslo_messaging.exceptions.MessagingException: the notification transport's URL cannot be used
+    :raises compute_shim.daemon.CannotServe: the notification transport's URL cannot be used
     """
-    bus = oslo_messaging.get_notification_transport(conf)
+    transport = bus.connect_notifications(conf)
     if any(conf.oslo_messaging_notifications.driver):
         # Nobody waits, but what is behind one that cannot be sent should not be lost for it.
-        notifier = oslo_messaging.Notifier(bus, publisher_id=f"usb-shim.{conf.host}", retry=1)
+        notifier = oslo_messaging.Notifier(transport, publisher_id=f"usb-shim.{conf.host}", retry=1)
         db.on_commit(Notifications(notifier).put)
 
 

@@ -139,21 +139,23 @@ class _Http:
             )
         return endpoint
 
-    def pages(self, nouns: str, *path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def pages(
+        self, nouns: str, *path: str, query: dict[str, Any] | None = None, most: int | None = None
+    ) -> list[dict[str, Any]]:
         """All items of a list, from as many pages as the service makes of it.
 
-        :param query: values that are None are left out; ``limit`` is how many items are wanted at most.
+        :param query: values that are None are left out; ``limit`` is that of one page
+        :param most: so many items are enough
         """
-        query = query or {}
-        limit = query.get("limit")
+        query = {"limit": most, **(query or {})}
         query = {key: value for key, value in query.items() if value is not None}
         items = []
         while True:
             page = self("GET", *path, params=query)
             items += page[nouns]
             following = [link["href"] for link in page.get(f"{nouns}_links", ()) if link["rel"] == "next"]
-            if not following or (limit is not None and len(items) >= limit):
-                return items[:limit]
+            if not following or (most is not None and len(items) >= most):
+                return items[:most]
             # Only the query of the link is taken: its address may be one that is not reachable from here.
             query = dict(parse.parse_qsl(parse.urlsplit(following[0]).query))
 
@@ -233,8 +235,7 @@ class Devices:
         :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
         :param limit: the latest events only, so many
         """
-        query = {"since": since, "limit": limit}
-        return self._http.pages("events", "devices", device_id, "events", query=query)
+        return self._http.pages("events", "devices", device_id, "events", query={"since": since}, most=limit)
 
 
 class Attachments:
@@ -365,9 +366,8 @@ class Events:
             "server_id": server_id,
             "project_id": project_id,
             "since": since,
-            "limit": limit,
         }
-        return self._http.pages("events", "events", query=query)
+        return self._http.pages("events", "events", query=query, most=limit)
 
 
 class Hosts:

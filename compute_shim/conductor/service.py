@@ -51,8 +51,8 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     # We wait for the database ourselves, where we can be stopped and say which one it is.
     conf.set_override("max_retries", 0, group=database.GROUP)
     db = readiness.database(conf)
-    notifications.start(conf, db)
     transport = bus.connect(conf)
+    notifications.start(conf, db)
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
     sync = _server_sync(conf, db, transport)

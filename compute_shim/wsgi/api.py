@@ -45,8 +45,8 @@ def init_application() -> Any:
     try:
         conf = program.configure(_NAME, (database.register, nova.register, _log_one_line), arguments)
         db = readiness.database(conf, patience=conf.api.request_timeout / 3)
-        notifications.start(conf, db)
         agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
+        notifications.start(conf, db)
         application = deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
     except (cfg.Error, CannotServe, readiness.Refused) as error:
         print(f"{_NAME}: {program.one_line(error)}", file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ ATTACHED: State = ("attached", None)
 OFF: State = ("waiting", ReasonCode.SERVER_OFF)
 UNPLUGGED: State = ("waiting", ReasonCode.UNPLUGGED)
 ELSEWHERE: State = ("waiting", ReasonCode.SERVER_ON_OTHER_HOST)
-SHELVED: State = ("waiting", "the server is shelved")
+SHELVED: State = ("waiting", ReasonCode.SERVER_SHELVED)
 FREE: State = ("available", None)
 
 _SECONDS = 300

@@ -196,7 +196,7 @@ def test_a_program_that_has_the_device_open_keeps_it_from_the_next_server(world:
     server = world.servers["box"].uuid
     world.inside("box", f"(exec 3<> {node(stick)}; exec sleep 600) > /dev/null & echo $! > /pid")
     world.usb.attachments.delete(server, stick["id"])
-    world.wait_state("LABSTICK01", "detaching", "a program in the server still has it open: end that program")
+    world.wait_state("LABSTICK01", "detaching", ReasonCode.OPEN_IN_SERVER)
     with pytest.raises(exceptions.Conflict):
         world.usb.attachments.create(world.servers["crate"].uuid, stick["id"])
     world.inside("box", "kill $(cat /pid)")

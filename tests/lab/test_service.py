@@ -121,7 +121,9 @@ def test_another_stick_in_the_port_is_not_taken_for_it(world: World) -> None:
     world.host.unplug("stick2")
     world.host.plug("stick2", "1")
     text = "expected 46f4:0001 LABSTICK01, found 46f4:0001 with another serial number"
-    world.wait_state("LABSTICK01", "failed", f"another device is in port 2-1 ({text})")
+    world.wait_state("LABSTICK01", "failed", ReasonCode.PORT_OCCUPIED)
+    details = world.admin.devices.get(world.device("LABSTICK01")["id"])["state_reason"]
+    assert details == f"another device is in port 2-1 ({text})"
     assert world.hostdevs()["one"] == []
     world.host.plug("stick1", "2")
     world.wait_state("LABSTICK01", "attached")
