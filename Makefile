@@ -9,7 +9,7 @@ DJANGO_42 = lab/cache/Django-4.2.30
 # What the browser tests need.
 CHROMIUM = chromium chromium-driver fonts-liberation
 
-.PHONY: demo demo-down test test-unit test-dashboard test-django-52 test-django-42 test-lab test-cloud chaos storm lint
+.PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab test-cloud chaos storm lint
 
 demo:
 	lab/bootstrap
@@ -21,11 +21,15 @@ demo-down:
 # The cloud on one side, all the others on the other: each waits often enough for both to be quicker.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
-	LAB_PROCESSORS=1 $(MAKE) --jobs=2 --output-sync test-cloud lint test-unit test-dashboard test-lab
+	LAB_PROCESSORS=1 $(MAKE) --jobs=2 --output-sync test-cloud lint test-unit test-dashboard test-functional test-lab
 
 test-unit:
 	lab/bootstrap postgresql
-	$(PYTEST) tests/unit tests/functional
+	$(PYTEST) tests/unit tests/functional/test_transcripts.py
+
+test-functional:
+	lab/bootstrap postgresql
+	$(PYTEST) tests/functional
 
 test-dashboard: test-django-52 test-django-42
 

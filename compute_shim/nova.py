@@ -185,8 +185,11 @@ class Nova:
         return body
 
     def _get(self, auth: ks_plugin.BaseAuthPlugin, path: str) -> Any:
+        # Made here: the thread that waits for Nova knows nothing of the request.
+        adapter = self._adapter(auth)
+
         def ask(**options: Any) -> Any:
-            return self._adapter(auth).get(path, **options).json()
+            return adapter.get(path, **options).json()
 
         try:
             seconds = deadline.remaining()

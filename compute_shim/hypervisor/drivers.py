@@ -37,7 +37,7 @@ def driver(uri: str) -> Driver:
         make = drivers[name].load()
     except ImportError as error:
         raise UnsupportedHypervisor(
-            f"[libvirt] connection_uri is {uri!r}, whose driver cannot be loaded: {error}. Install what the"
-            " extra [compute] of this distribution names."
+            f"[libvirt] connection_uri is {uri!r}, whose driver cannot be loaded: {error}. Install it with:"
+            " pip install openstack-usb-passthrough[compute]"
         ) from error
     return make(uri)

@@ -202,7 +202,7 @@ def test_wrong_credentials_of_nova_are_no_reason_to_end(start: Start, tmp_path: 
         "user_domain_id = default\nproject_name = service\nproject_domain_id = default\n"
     )
     running = start("conductor", _FAKE_BUS + _sqlite(tmp_path) + credentials)
-    running.logs("The credentials of [nova] are refused")
+    running.logs("Nova refuses the credentials of [nova]")
     running.logs("Serving agents")
     assert running.terminate() == 0
     assert "s3cret" not in running.log + running.errors
@@ -249,7 +249,10 @@ def test_every_program_knows_its_version(name: str) -> None:
     ("name", "missing", "extra"), [("agent", "libvirt", "compute"), ("status", "alembic", "service")]
 )
 def test_a_program_without_its_libraries(name: str, missing: str, extra: str) -> None:
-    code = f"import runpy, sys; sys.modules[{missing!r}] = None; runpy.run_module('compute_shim.cmd.{name}')"
+    code = (
+        f"import runpy, sys; sys.modules[{missing!r}] = None; sys.argv = ['usb-shim-{name}'];"
+        f" runpy.run_module('compute_shim.cmd.{name}', run_name='__main__')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert done.stderr.startswith(f"usb-shim-{name}: ")

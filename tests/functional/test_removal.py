@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from compute_shim.agent import planner
+from compute_shim.agent.snapshot import Snapshot
 from compute_shim.db import history, models, queries
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev
 from compute_shim.objects import Claim, Device, ReasonCode
@@ -52,7 +53,7 @@ def _plan(answer: list[dict[str, Any]], domain: Domain) -> list[Any]:
     """What the agent does that comes back."""
     claims = [Claim(**claim) for claim in answer]
     devices = [Device(**vars(STICKS[name])) for name in ("STICK1", "STICK2", "STICK3")]
-    return planner.plan(claims, devices, [domain])
+    return planner.plan(Snapshot(claims, devices, [domain]))
 
 
 def test_an_agent_that_comes_back_takes_out_what_was_released(dead: World) -> None:
