@@ -1,48 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A call that may hang, for callers who must not."""
+"""Calls that may hang, for callers who must not."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
+import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from concurrent import futures
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-class Bounded(Generic[T]):
-    """Makes a call in a thread of its own, and waits for the result for a bounded time.
+class Bounded:
+    """Runs calls that nothing can interrupt, such as a read of bytes that come one by one.
 
-    There is one such thread at a time: while a call hangs, further callers wait for that one.
+    Each has a thread of its own. A call that takes too long is left to itself.
 
-    :param call: takes nothing.
-    :param seconds: the longest time to wait.
+    :param most: how many calls run at a time, with those that were left.
     """
 
-    def __init__(self, call: Callable[[], T], seconds: float) -> None:
-        self._call = call
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._running: concurrent.futures.Future[T] | None = None
+    def __init__(self, most: int) -> None:
+        self._slots = threading.BoundedSemaphore(most)
 
-    def __call__(self) -> T:
-        """The result of the call, or its exception.
+    def run(self, call: Callable[[], T], seconds: float) -> T:
+        """What a call returns or raises.
 
-        :raises TimeoutError: there is none yet
+        :raises TimeoutError: it does not end in that time
         """
-        with self._lock:
-            if self._running is None or self._running.done():
-                self._running = concurrent.futures.Future()
-                # A daemon, so that a call that hangs does not keep the process from ending.
-                threading.Thread(
-                    target=self._work, args=(self._running,), name="bounded", daemon=True
-                ).start()
-            running = self._running
-        return running.result(self._seconds)
+        end = time.monotonic() + seconds
+        if not self._slots.acquire(timeout=seconds):
+            raise TimeoutError
+        future: futures.Future[T] = futures.Future()
+        # A daemon, so that it does not keep the process from ending.
+        threading.Thread(target=self._work, args=(call, future), daemon=True).start()
+        return future.result(max(0.0, end - time.monotonic()))
 
-    def _work(self, future: concurrent.futures.Future[T]) -> None:
+    def _work(self, call: Callable[[], T], future: futures.Future[T]) -> None:
         try:
-            future.set_result(self._call())
-        except Exception as error:
+            future.set_result(call())
+        except BaseException as error:
             future.set_exception(error)
+        finally:
+            self._slots.release()

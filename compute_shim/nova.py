@@ -16,6 +16,7 @@ from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 
 from compute_shim import deadline, exception, request_ids
+from compute_shim.bounded import Bounded
 from compute_shim.conf.nova import GROUP
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -74,7 +75,7 @@ class Nova:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
         self._session = loading.load_session_from_conf_options(conf, GROUP)
-        self._bounded = deadline.Bounded(_CALLS)
+        self._bounded = Bounded(_CALLS)
 
     def service_auth(self) -> ks_plugin.BaseAuthPlugin | None:
         """Our own credentials, None if ``[nova] auth_type`` is not set."""

@@ -38,7 +38,10 @@ def healthcheck(application: Any, conf: cfg.ConfigOpts) -> Any:
 
 def deep(db: Database) -> Callable[[Any, cfg.ConfigOpts], Any]:
     """Makes middleware that tells load balancers whether the database can be used."""
-    check = Bounded(lambda: readiness.check(db), _PATIENCE)
+    checks = Bounded(1)
+
+    def check() -> None:
+        checks.run(lambda: readiness.check(db), _PATIENCE)
 
     def middleware(application: Any, conf: cfg.ConfigOpts) -> Any:
         @webob.dec.wsgify

@@ -93,7 +93,8 @@ class DatabaseCollector(Collector):
     """
 
     def __init__(self, db: Database, host_down_time: int) -> None:
-        self._take = Bounded(lambda: statistics.take(db, host_down_time), _PATIENCE)
+        self._reads = Bounded(1)
+        self._take = lambda: statistics.take(db, host_down_time)
         self._taken: statistics.Statistics | None = None
         self._expires = 0.0
 
@@ -113,7 +114,7 @@ class DatabaseCollector(Collector):
 
     def _current(self) -> statistics.Statistics | None:
         try:
-            return self._take()
+            return self._reads.run(self._take, _PATIENCE)
         except (TimeoutError, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
             LOG.warning("Metrics without the database: %s", error or "it does not answer in time")
             return None
