@@ -21,6 +21,7 @@ from oslo_log import log
 from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
 from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
+from compute_shim.text import UNPRINTABLE
 from novaclient_usb.reason_codes import describe
 
 LOG = log.getLogger(__name__)
@@ -32,7 +33,7 @@ _VERSION = metadata.version("openstack-usb-passthrough")
 _LARGEST_INTEGER = 2**31 - 1
 
 # PostgreSQL stores no NUL, and no database a lone surrogate; nothing else needs control characters.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
 
 _TEXT = {"type": "string"}
 _REASON = {"type": ["string", "null"]}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from compute_shim.db.models import TEXT_LENGTH
+from compute_shim.text import UNPRINTABLE
 
 # ``\Z``, because ``$`` matches before a line feed too.
 UUID = {
@@ -18,7 +19,7 @@ UUID = {
 TEXT = {
     "type": "string",
     "maxLength": TEXT_LENGTH,
-    "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*\Z",
+    "pattern": rf"^[^{UNPRINTABLE}]*\Z",
     "description": f"one line of printable text, of at most {TEXT_LENGTH} characters",
 }
 
