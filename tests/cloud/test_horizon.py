@@ -276,10 +276,10 @@ def test_the_agent_is_down(cloud: Cloud, demo: Browser, admin: Browser) -> None:
             every=1,
         )
         pages.submit(demo, "Attach")
-        demo.see(f"{pages.DIALOG} .alert", "No USB agent is alive")
+        demo.see(f"{pages.DIALOG} .alert", "is down")
         demo.shot("agent-down-on-attach")
         pages.open_attach(demo, "demo")
-        pages.see_row(demo, STICK, "no USB agent is alive on its host", within=pages.DIALOG)
+        pages.see_row(demo, STICK, "the USB agent on the device's host is down", within=pages.DIALOG)
         demo.shot("agent-down-dialog")
         admin.open(pages.ADMIN_DEVICES)
         pages.see_row(admin, STICK, "(agent down)")
