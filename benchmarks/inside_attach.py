@@ -22,7 +22,7 @@ from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
 from compute_shim.hypervisor.libvirt.config import hostdev_xml
 from compute_shim.hypervisor.libvirt.qemu import Qemu
-from compute_shim.objects import Claim, Device, Outcome, State
+from compute_shim.objects import Claim, ClaimStatus, Device, State
 
 DEVICE_ID = "benchmark"
 NEVER = 3600.0
@@ -34,7 +34,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.plugged: list[Device] | None = None
-        self._outcome: Outcome | None = None
+        self._outcome: ClaimStatus | None = None
         self._changed = threading.Condition()
 
     def devices(self, hypervisor: str, devices: list[Device], problems: list[str]) -> None:
@@ -45,7 +45,7 @@ class Listener:
     def servers(self, domains: object) -> None:
         pass
 
-    def outcomes(self, outcomes: Iterable[Outcome], request_ids: object) -> None:
+    def outcomes(self, outcomes: Iterable[ClaimStatus], request_ids: object) -> None:
         with self._changed:
             self._outcome = next((item for item in outcomes if item.device_id == DEVICE_ID), None)
             self._changed.notify_all()

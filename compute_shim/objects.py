@@ -17,8 +17,8 @@ from novaclient_usb.reason_codes import ReasonCode, describe
 __all__ = [
     "SERVER_ABSENT",
     "Claim",
+    "ClaimStatus",
     "Device",
-    "Outcome",
     "Plugged",
     "Reason",
     "ReasonCode",
@@ -146,7 +146,7 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class ClaimStatus:
     """What became of a claim.
 
     :param generation: of the claim that it answers. An outcome of an older generation changes nothing.
@@ -164,7 +164,7 @@ class Outcome:
     reason_code: str | None = since("1.1")
 
     @classmethod
-    def of(cls, claim: Claim, state: State, reason: Reason | None = None) -> Outcome:
+    def of(cls, claim: Claim, state: State, reason: Reason | None = None) -> ClaimStatus:
         """What became of this claim."""
         if reason is None:
             return cls(claim.device_id, claim.generation, state)

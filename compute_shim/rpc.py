@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import legacy_reasons, request_ids, wire
-from compute_shim.objects import Claim, Device, Outcome, ReasonCode
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class ConductorClient:
 
         return [_claim(claim) for claim in self._call("sync", arguments, {})]
 
-    def report(self, outcomes: Iterable[Outcome], request_id: str | None = None) -> None:
+    def report(self, outcomes: Iterable[ClaimStatus], request_id: str | None = None) -> None:
         """Tell what became of claims.
 
         :param request_id: of the request that made the claims what they are, None where that is not known.
@@ -154,7 +154,7 @@ def _device(device: Device, version: wire.Version) -> dict[str, Any]:
     return wire.encode(device, version)
 
 
-def _outcome(outcome: Outcome, version: wire.Version) -> dict[str, Any]:
+def _outcome(outcome: ClaimStatus, version: wire.Version) -> dict[str, Any]:
     """An outcome for a conductor of this version. One of RPC 1.0 knows by the text where a server is."""
     if version == wire.FIRST:
         text = legacy_reasons.text_of(outcome.reason_code, outcome.reason)

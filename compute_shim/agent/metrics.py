@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from compute_shim.metrics import NAMESPACE
-from compute_shim.objects import Outcome, State
+from compute_shim.objects import ClaimStatus, State
 
 # Seconds. The hypervisor answers in a tenth of a second, a guest may take ten to let a device go.
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -100,7 +100,7 @@ class Replugs:
         self._present: set[str] | None = None
         self._back_since: dict[str, float] = {}
 
-    def see(self, present: set[str], outcomes: Iterable[Outcome]) -> None:
+    def see(self, present: set[str], outcomes: Iterable[ClaimStatus]) -> None:
         """Count since the last look.
 
         :param present: ids of the devices that are plugged in.

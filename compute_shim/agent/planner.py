@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,9 @@ def resets(host: Snapshot, done: Collection[str]) -> list[Reset]:
     ]
 
 
-def statuses(host: Snapshot, refusals: Mapping[str, Reason], resets: Mapping[str, Reason]) -> list[Outcome]:
+def statuses(
+    host: Snapshot, refusals: Mapping[str, Reason], resets: Mapping[str, Reason]
+) -> list[ClaimStatus]:
     """What became of each claim, after the plan was carried out.
 
     :param refusals: device id -> why the hypervisor refused.
@@ -125,7 +127,7 @@ def statuses(host: Snapshot, refusals: Mapping[str, Reason], resets: Mapping[str
             return State.WAITING, refusal
         return _obstacle(host, claim) or (State.FAILED, refusal or Reason(ReasonCode.HYPERVISOR_ERROR))
 
-    return [Outcome.of(claim, *status(claim)) for claim in host.claims.values()]
+    return [ClaimStatus.of(claim, *status(claim)) for claim in host.claims.values()]
 
 
 def _belongs(host: Snapshot, domain: Domain, hostdev: Hostdev) -> bool:

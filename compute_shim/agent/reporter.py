@@ -15,7 +15,7 @@ from oslo_log import log
 
 from compute_shim.agent import metrics
 from compute_shim.hypervisor.base import Domain
-from compute_shim.objects import SERVER_ABSENT, Claim, Device, Outcome, ReasonCode
+from compute_shim.objects import SERVER_ABSENT, Claim, ClaimStatus, Device, ReasonCode
 from compute_shim.rpc import ConductorClient
 
 LOG = log.getLogger(__name__)
@@ -38,10 +38,10 @@ class Reporter:
         self._problems: list[str] = []
         self._devices: list[Device] | None = None
         self._servers: dict[str, bool] | None = None
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, ClaimStatus] = {}
         self._request_ids: dict[str, str] = {}
         # What the database says: by our own reports, and by the last sync where nothing was reported since.
-        self._told: dict[str, Outcome] = {}
+        self._told: dict[str, ClaimStatus] = {}
         self._claims: dict[str, Claim] = {}
         self._sync_wanted = False
         self._stopping = False
@@ -65,7 +65,7 @@ class Reporter:
         with self._changed:
             self._servers = found
 
-    def outcomes(self, outcomes: Iterable[Outcome], request_ids: Mapping[str, str]) -> None:
+    def outcomes(self, outcomes: Iterable[ClaimStatus], request_ids: Mapping[str, str]) -> None:
         """This became of the claims.
 
         :param request_ids: device id -> the request that made its claim what it is.
@@ -146,11 +146,11 @@ class Reporter:
             if told is not None and told.generation == claim.generation and not _says(claim, told):
                 del self._told[claim.device_id]
 
-    def _untold(self) -> list[Outcome]:
+    def _untold(self) -> list[ClaimStatus]:
         """The outcomes that the conductor does not know yet."""
         return [outcome for outcome in self._outcomes.values() if not self._is_known(outcome)]
 
-    def _is_known(self, outcome: Outcome) -> bool:
+    def _is_known(self, outcome: ClaimStatus) -> bool:
         told = self._told.get(outcome.device_id)
         if told is not None:
             return told == outcome
@@ -168,14 +168,14 @@ class Reporter:
             metrics.outcomes_queued.set(len(self._untold()))
 
 
-def _says(claim: Claim, told: Outcome) -> bool:
+def _says(claim: Claim, told: ClaimStatus) -> bool:
     """Whether the database says what it was told."""
     # A conductor of RPC 1.0 answers with a text, which need not have a code.
     is_text_only = claim.reason_code is None and claim.reason is not None
     return claim.state == told.state and (is_text_only or claim.reason_code == told.reason_code)
 
 
-def _is_kept(outcome: Outcome, claim: Claim) -> bool:
+def _is_kept(outcome: ClaimStatus, claim: Claim) -> bool:
     """Whether the database says what the agent would tell, or better where the server is.
 
     That a host has no domain for a server is the least that can be known of it.

@@ -8,7 +8,7 @@ from typing import Any
 import oslo_messaging
 
 from compute_shim import rpc
-from compute_shim.conductor import metrics, records
+from compute_shim.conductor import metrics, payloads
 from compute_shim.db import queries, syncs
 from compute_shim.db.api import Database
 
@@ -42,22 +42,22 @@ class Manager:
             the agent cannot say now, or speaks RPC 1.0.
         :raises ValueError: that is no name of a host
         """
-        host = records.host(host)
-        digest = records.digest(hypervisor, version, devices, problems, servers)
+        host = payloads.host(host)
+        digest = payloads.digest(hypervisor, version, devices, problems, servers)
         plugged = len(devices) if isinstance(devices, list) else 0
         claims = syncs.unchanged(self._db, host, digest, plugged)
         if claims is None:
             claims = queries.sync_host(
                 self._db,
                 host,
-                records.text(hypervisor),
-                records.text(version),
-                records.devices(devices),
-                records.problems(problems),
-                records.servers(servers, version),
+                payloads.text(hypervisor),
+                payloads.text(version),
+                payloads.devices(devices),
+                payloads.problems(problems),
+                payloads.servers(servers, version),
                 digest,
             )
-        return [records.claim(claim, version) for claim in claims]
+        return [payloads.claim(claim, version) for claim in claims]
 
     @oslo_messaging.expected_exceptions(ValueError)
     def report(self, context: dict[str, Any], host: str, outcomes: list[dict[str, Any]]) -> None:
@@ -65,6 +65,6 @@ class Manager:
 
         :raises ValueError: that is no name of a host
         """
-        told = records.outcomes(outcomes)
-        queries.judge_claims(self._db, records.host(host), told)
+        told = payloads.outcomes(outcomes)
+        queries.record_statuses(self._db, payloads.host(host), told)
         metrics.count_refusals(told)

@@ -20,7 +20,7 @@ from compute_shim.bounded import Bounded
 from compute_shim.db import statistics
 from compute_shim.db.api import Database
 from compute_shim.metrics import NAMESPACE
-from compute_shim.objects import Outcome, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, State
 
 LOG = log.getLogger(__name__)
 
@@ -58,7 +58,7 @@ refusals = Counter(
 _COUNTED = (syncs, sync_seconds, releases, brakes, refusals)
 
 
-def count_refusals(outcomes: Iterable[Outcome]) -> None:
+def count_refusals(outcomes: Iterable[ClaimStatus]) -> None:
     """Count the claims that failed. What a newer agent may say is counted together."""
     for outcome in outcomes:
         if outcome.state == State.FAILED:

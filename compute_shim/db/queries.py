@@ -73,7 +73,7 @@ def sync_host(
 
 
 @retried
-def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -> None:
+def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimStatus]) -> None:
     """Record what became of claims on a host; what answers no claim of that host changes nothing."""
     by_id = {outcome.device_id: outcome for outcome in outcomes}
     with db.writer() as session:
@@ -87,14 +87,14 @@ def judge_claims(db: Database, host: str, outcomes: Iterable[objects.Outcome]) -
         for row in rows:
             before = events.Moment.of(row)
             outcome = by_id[row.id]
-            if states.judge(row, outcome):
+            if states.apply_status(row, outcome):
                 note = _note(outcome)
                 events.record(session, row, before, note=note)
             else:
                 LOG.debug("Not an answer to the claim on device %s: %r", row.id, outcome)
 
 
-def _note(outcome: objects.Outcome) -> Reason | None:
+def _note(outcome: objects.ClaimStatus) -> Reason | None:
     """What became of the reset of a device that is free now, for its history."""
     if outcome.state != State.AVAILABLE or outcome.reason_code is None:
         return None
@@ -258,7 +258,7 @@ def set_device(
             description, enabled = row.description, row.enabled
             for name, value in values.items():
                 setattr(row, name, value)
-            states.settle(row)
+            states.derive_state(row)
             events.operated(session, row, description, enabled, actor)
         return row
 

@@ -39,7 +39,7 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
             before = events.Moment.of(row) if row.instance_uuid else None
             _end(row)
             row.present = False
-            states.settle(row)
+            states.derive_state(row)
             events.record(session, row, before, ReasonCode.HOST_DELETED, actor)
             session.delete(row)
         session.execute(sa.delete(models.Instance).where(models.Instance.host == name))
@@ -74,7 +74,7 @@ def release(db: Database, device_id: str, up: Window, actor: Actor | None = None
             raise NotClaimed
         before = events.Moment.of(row)
         _end(row)
-        states.settle(row)
+        states.derive_state(row)
         events.record(session, row, before, ReasonCode.RELEASED, actor)
         return row
 

@@ -29,16 +29,16 @@ def plug(row: models.Device, device: objects.Device) -> None:
     for field, value in dataclasses.asdict(device).items():
         setattr(row, field, value)
     row.present = True
-    settle(row)
+    derive_state(row)
 
 
 def unplug(row: models.Device) -> None:
     """The agent does not see the device any more."""
     row.present = False
-    settle(row)
+    derive_state(row)
 
 
-def settle(row: models.Device) -> None:
+def derive_state(row: models.Device) -> None:
     """Work out the state of a device that no server has; what becomes of a claim is the agent's to say."""
     if row.instance_uuid is None:
         obstacle = _obstacle(row)
@@ -99,7 +99,7 @@ def _reason(code: str | None, text: str) -> Reason:
     return dataclasses.replace(plain, details=text) if has_details else plain
 
 
-def judge(row: models.Device, outcome: objects.Outcome) -> bool:
+def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
     """The agent says what became of a claim; False if that is not, or no longer, an answer to it."""
     if outcome.generation != row.generation:
         return False
@@ -108,7 +108,7 @@ def judge(row: models.Device, outcome: objects.Outcome) -> bool:
         return True
     if row.state == State.DETACHING and outcome.state == State.AVAILABLE:
         row.instance_uuid = row.project_id = row.user_id = None
-        settle(row)
+        derive_state(row)
         return True
     if row.state == State.DETACHING and outcome.state == State.DETACHING:
         put(row, State.DETACHING, _told(outcome))
@@ -116,7 +116,7 @@ def judge(row: models.Device, outcome: objects.Outcome) -> bool:
     return False
 
 
-def _told(outcome: objects.Outcome) -> Reason | None:
+def _told(outcome: objects.ClaimStatus) -> Reason | None:
     """The reason that an agent gave."""
     if outcome.reason_code is None:
         return None

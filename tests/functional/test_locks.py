@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from compute_shim.db import models, queries
-from compute_shim.objects import Outcome, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, State
 from tests.functional.databases import MariaDB, PostgreSQL
 from tests.functional.interleaving import Met, meet
 from tests.functional.world import DEMO_PROJECT, SERVERS, World
@@ -59,8 +59,8 @@ class Contest:
 
     def report(self, state: State, generation: int = 1) -> None:
         why = ReasonCode.HYPERVISOR_ERROR if state == State.FAILED else None
-        outcome = Outcome(self.id, generation, state, why and "no", why)
-        queries.judge_claims(self.db, HOST, [outcome])
+        outcome = ClaimStatus(self.id, generation, state, why and "no", why)
+        queries.record_statuses(self.db, HOST, [outcome])
 
 
 @pytest.fixture(params=["mariadb", "postgresql"])

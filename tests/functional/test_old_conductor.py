@@ -16,7 +16,7 @@ from compute_shim import rpc
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.reporter import Reporter
 from compute_shim.hypervisor.base import Domain
-from compute_shim.objects import Claim, Outcome, Reason, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Reason, ReasonCode, State
 from tests.functional import recorded
 from tests.functional.recorded import old_tree
 from tests.functional.world import SERVERS, STICKS
@@ -121,7 +121,7 @@ def test_what_a_claim_waits_for_is_told_by_the_text_that_the_conductor_looks_for
     served: tuple[Any, OldConductor], code: ReasonCode, text: str
 ) -> None:
     bus, conductor = served
-    waiting = Outcome.of(Claim("device", "identity", "2-1", 1, SERVER), State.WAITING, Reason(code))
+    waiting = ClaimStatus.of(Claim("device", "identity", "2-1", 1, SERVER), State.WAITING, Reason(code))
     rpc.ConductorClient(bus, "compute1").report([waiting], "req-1")
     assert conductor.outcomes == [old_tree.Outcome("device", 1, "waiting", text)]
 
@@ -206,7 +206,7 @@ def test_what_the_conductor_keeps_is_told_once(
         reporter.servers([Domain(SERVER, "instance-1", True)])
         reporter.devices("QEMU", [STICKS["STICK1"]], [])
         claim = Claim("device", "identity", "2-1", 1, SERVER)
-        reporter.outcomes([Outcome.of(claim, state, Reason(code))], {})
+        reporter.outcomes([ClaimStatus.of(claim, state, Reason(code))], {})
         until(lambda: conductor.reports == 1)
         [told] = conductor.outcomes
         conductor.answer = [

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from compute_shim import conf as configuration
 from compute_shim import rpc, wire
 from compute_shim.db import models, queries
-from compute_shim.objects import Claim, Outcome, State
+from compute_shim.objects import Claim, ClaimStatus, State
 from tests.functional import statements
 from tests.functional.world import SERVERS, STICKS, World
 
@@ -44,7 +44,7 @@ def test_a_claim_and_its_outcome_cross_the_bus(conductor: rpc.ConductorClient, w
     world.attach("demo", SERVERS["DEMO"].id, free.device_id)
     [claimed] = conductor.sync("QEMU", [STICKS["STICK1"]])
     assert (claimed.server_id, claimed.generation) == (SERVERS["DEMO"].id, 1)
-    conductor.report([Outcome(free.device_id, 1, State.ATTACHED)])
+    conductor.report([ClaimStatus(free.device_id, 1, State.ATTACHED)])
     row = queries.device(world.db, free.device_id)
     assert row is not None
     assert row.state == State.ATTACHED

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from oslo_utils import timeutils
 
-from compute_shim.conductor import records
+from compute_shim.conductor import payloads
 from compute_shim.db import models, queries, syncs
 from compute_shim.objects import ReasonCode, State
 from tests.functional import statements
@@ -62,7 +62,7 @@ def test_a_sync_that_says_nothing_new_is_one_update_and_one_select(
 ) -> None:
     first = _sync(every_world, _devices(), servers=[{"uuid": SERVER, "running": True}])
     for name in ("devices", "problems", "servers"):
-        monkeypatch.delattr(records, name)  # not even checked
+        monkeypatch.delattr(payloads, name)  # not even checked
     with statements.recorded(every_world.db.engine()) as made:
         again = _sync(every_world, _devices(), servers=[{"uuid": SERVER, "running": True}])
     assert _verbs(made) == [("UPDATE", "usb_hosts"), ("SELECT", "host_usb_devices")]
@@ -152,7 +152,7 @@ def test_after_a_conductor_of_another_version_a_sync_is_worked_through(
 ) -> None:
     """It may make something else of the same message."""
     world.sync(STICK1={})
-    monkeypatch.setattr(records, "_VERSION", "99")
+    monkeypatch.setattr(payloads, "_VERSION", "99")
     with statements.recorded(world.db.engine()) as made:
         world.sync(STICK1={})
     assert ("SELECT", "host_usb_devices") in _verbs(made)

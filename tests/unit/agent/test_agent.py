@@ -17,7 +17,7 @@ from compute_shim.agent.agent import Agent
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
 from tests.functional import recorded
 from tests.unit.agent.model import FakeDriver, claim, device, ours
 
@@ -55,10 +55,10 @@ class FakeConductor:
         self.seen: list[list[Device]] = []
         self.servers: list[Mapping[str, bool] | None] = []
         self.request_ids: dict[str, str | None] = {}
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, ClaimStatus] = {}
         self.reports = 0
         # Said to be attached when the last list of plugged devices was empty.
-        self.attached_unseen: list[Outcome] = []
+        self.attached_unseen: list[ClaimStatus] = []
 
     def sync(
         self,
@@ -73,7 +73,7 @@ class FakeConductor:
         self.seen.append(list(devices))
         return list(self.claims)
 
-    def report(self, outcomes: Iterable[Outcome], request_id: str | None = None) -> None:
+    def report(self, outcomes: Iterable[ClaimStatus], request_id: str | None = None) -> None:
         self._answer()
         self.reports += 1
         outcomes = list(outcomes)
@@ -145,9 +145,9 @@ def running(*live: Hostdev, uuid: str = SERVER) -> Domain:
 
 def outcome(
     generation: int, state: State, code: ReasonCode | None = None, details: str | None = None
-) -> Outcome:
+) -> ClaimStatus:
     """What became of the claim on device-1."""
-    return Outcome.of(claim(1, None, generation), state, code and Reason(code, details))
+    return ClaimStatus.of(claim(1, None, generation), state, code and Reason(code, details))
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_claim_is_fulfilled_and_reported(world: Callable[..., World]) -> None:
     it = world([claim(1, None)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "available"})
     it.endpoint.claim_changed({}, vars(claim(1, SERVER, generation=2)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 2, "attached"))
     assert it.held() == (ours(1),)
 
 
@@ -180,7 +180,7 @@ def test_a_claim_given_up_is_detached_and_reported(world: Callable[..., World]) 
     it = world([claim(1, SERVER)], [device(1)], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     it.endpoint.claim_changed({}, vars(claim(1, None, generation=2)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "available"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 2, "available"))
     assert it.held() == ()
 
 
@@ -212,7 +212,7 @@ def test_an_agent_killed_while_attaching_ends_where_it_would_have(world: Callabl
     """The new one finds the hostdev in the domain, or not: both ways it comes out the same."""
     for before in (running(), running(ours(1))):
         it = world([claim(1, SERVER, generation=3)], [device(1)], [before]).start()
-        until(lambda it=it: it.conductor.outcomes == {"device-1": Outcome("device-1", 3, "attached")})
+        until(lambda it=it: it.conductor.outcomes == {"device-1": ClaimStatus("device-1", 3, "attached")})
         assert it.held() == (ours(1),)
 
 
@@ -288,7 +288,7 @@ def test_a_refusal_is_reported_and_not_repeated_at_once(
 
     it.driver.refuse = None
     it.endpoint.claim_changed({}, vars(claim(1, SERVER, generation=2)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 2, "attached"))
 
 
 def test_what_a_server_refused_is_tried_again_when_the_server_has_changed(
@@ -359,7 +359,7 @@ def test_a_hypervisor_that_goes_away_and_comes_back(world: Callable[..., World])
     time.sleep(0.2)
     assert it.held() == ()
     it.driver.away = False
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 2, "attached"))
 
 
 def test_a_conductor_that_goes_away_and_comes_back(world: Callable[..., World]) -> None:
@@ -392,7 +392,7 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
     it.conductor.claims = [claim(1, SERVER, generation=2)]
     it.discovery.devices = [device(1), device(3)]
     it.agent.devices_changed()
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 2, "attached"))
     it.driver.state[SERVER] = running(ours(1), ours(2))
     it.driver.on_change(SERVER)
     until(lambda: it.held() == (ours(1),))
@@ -441,7 +441,7 @@ def test_a_device_is_reset_once_between_two_servers(world: Callable[..., World])
     for state in (State.AVAILABLE, State.DETACHING):
         it.endpoint.claim_changed({}, vars(claim(1, None, generation=2, state=state)))
     it.endpoint.claim_changed({}, vars(claim(1, OTHER, generation=3)))
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 3, "attached"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 3, "attached"))
     it.endpoint.claim_changed({}, vars(claim(1, None, generation=4, state=State.DETACHING)))
     until(lambda: it.conductor.outcomes["device-1"] == outcome(4, State.AVAILABLE, ReasonCode.RESET))
     assert it.resets == [(device(1), False), (device(1), False)]
@@ -559,7 +559,7 @@ def test_a_claim_of_another_version_is_taken(world: Callable[..., World]) -> Non
     until(lambda: it.conductor.states() == {"device-1": "available"})
     newer = {**vars(claim(1, SERVER, generation=2)), "transport": {"kind": "network"}}
     it.endpoint.claim_changed({"is_admin": True}, newer)
-    until(lambda: it.conductor.outcomes["device-1"] == Outcome("device-1", 2, "attached"))
+    until(lambda: it.conductor.outcomes["device-1"] == ClaimStatus("device-1", 2, "attached"))
     older = {**vars(claim(1, None, generation=3)), "state": "detaching"}
     del older["reason_code"], older["reason"]
     it.endpoint.claim_changed({}, older)

@@ -6,11 +6,13 @@ from __future__ import annotations
 from prometheus_client import Counter, Histogram
 
 from compute_shim.agent import metrics
-from compute_shim.objects import Outcome, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, State
 
 
-def outcome(device_id: str, state: State) -> Outcome:
-    return Outcome(device_id, 1, state, reason_code=ReasonCode.UNPLUGGED if state == State.WAITING else None)
+def outcome(device_id: str, state: State) -> ClaimStatus:
+    return ClaimStatus(
+        device_id, 1, state, reason_code=ReasonCode.UNPLUGGED if state == State.WAITING else None
+    )
 
 
 def count(metric: Counter | Histogram, name: str, **labels: str) -> float:

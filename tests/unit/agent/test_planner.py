@@ -12,7 +12,7 @@ from compute_shim.agent import executor
 from compute_shim.agent.planner import Attach, Detach, Reset, plan, resets, statuses
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, Device, Outcome, Reason, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
 from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
@@ -250,7 +250,9 @@ def test_a_device_is_reset_once_it_is_out_of_the_domain() -> None:
 def test_a_device_that_was_given_back_and_pulled_out_needs_no_reset() -> None:
     ending = [claim(1, None, state=State.DETACHING)]
     assert resets(Snapshot(ending, [], [running()]), ()) == []
-    assert statuses(Snapshot(ending, [], [running()]), {}, {}) == [Outcome("device-1", 1, State.AVAILABLE)]
+    assert statuses(Snapshot(ending, [], [running()]), {}, {}) == [
+        ClaimStatus("device-1", 1, State.AVAILABLE)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_what_became_of_a_claim(
     reason = None if code is None else Reason(code)
     refusals = {"device-1": Reason(code)} if refused else {}
     assert statuses(Snapshot(claims, devices, domains), refusals, {}) == [
-        Outcome.of(claims[0], state, reason)
+        ClaimStatus.of(claims[0], state, reason)
     ]
 
 

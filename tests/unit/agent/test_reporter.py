@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.reporter import Reporter
 from compute_shim.db import history, models, queries
-from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, State
 from tests.unit.agent.test_agent import until
 from tests.unit.db.test_states import ANSWERS, HOST, SERVERS, STICK, empty_database
 
@@ -33,7 +33,7 @@ class Bus:
         self.lock = threading.Lock()
         self.syncs = 0
         self.reports = 0
-        self.late: list[list[Outcome]] = []
+        self.late: list[list[ClaimStatus]] = []
         self._fates = iter(fates)
 
     def sync(
@@ -44,7 +44,7 @@ class Bus:
         self.syncs += 1
         return claims
 
-    def report(self, outcomes: Iterable[Outcome], request_id: str | None) -> None:
+    def report(self, outcomes: Iterable[ClaimStatus], request_id: str | None) -> None:
         outcomes = list(outcomes)
         fate = next(self._fates, "arrives")
         with self.lock:
@@ -53,7 +53,7 @@ class Bus:
                 self.late.append(outcomes)
             elif fate != "is lost":
                 for _ in range(2 if fate == "arrives twice" else 1):
-                    queries.judge_claims(self.db, HOST, outcomes)
+                    queries.record_statuses(self.db, HOST, outcomes)
         if fate in ("is late", "is lost", "the answer is lost"):
             raise oslo_messaging.MessagingTimeout("no answer")
 
@@ -72,7 +72,7 @@ class Bus:
         with self.lock:
             queries.wait_for_server(self.db, queries.devices(self.db)[0], code)
 
-    def says(self, outcome: Outcome) -> bool:
+    def says(self, outcome: ClaimStatus) -> bool:
         """Whether the database says what became of the claim; of one that is attached it has no reason."""
         code = None if outcome.state == State.ATTACHED else outcome.reason_code
         row = self.row()
@@ -128,7 +128,7 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
     with reporting(bus) as reporter:
         device_id = bus.row().id
         for (state, _), code in zip(said, CODES, strict=False):
-            last = Outcome(device_id, 1, state, code, None if state == State.ATTACHED else code)
+            last = ClaimStatus(device_id, 1, state, code, None if state == State.ATTACHED else code)
             before = bus.reports
             reporter.outcomes([last], {})
             # What the database says already need not be told.
@@ -137,13 +137,13 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
         dice.shuffle(bus.late)
         for outcomes in bus.late:
             with bus.lock:
-                queries.judge_claims(bus.db, HOST, outcomes)
+                queries.record_statuses(bus.db, HOST, outcomes)
         until(lambda: bus.says(last))
 
 
-def absent(bus: Bus, code: ReasonCode) -> Outcome:
+def absent(bus: Bus, code: ReasonCode) -> ClaimStatus:
     """What an agent says of a server that does not run on its host."""
-    return Outcome(bus.row().id, 1, State.WAITING, reason_code=code)
+    return ClaimStatus(bus.row().id, 1, State.WAITING, reason_code=code)
 
 
 def until_synced(bus: Bus, times: int = 5) -> None:
@@ -199,7 +199,7 @@ def test_a_conductor_that_was_away_does_not_lose_what_it_found_out(quick: None) 
         until(lambda: bus.says(absent(bus, ReasonCode.DOMAIN_ABSENT)))
         bus.located(ReasonCode.SERVER_SHELVED)
         until_synced(bus)
-        unknown = Outcome("another device", 1, State.ATTACHED)
+        unknown = ClaimStatus("another device", 1, State.ATTACHED)
         reporter.outcomes([absent(bus, ReasonCode.DOMAIN_ABSENT), unknown], {})
         until(lambda: bus.reports >= 3)
         until_synced(bus)
@@ -213,7 +213,7 @@ def test_a_server_that_is_on_the_host_again_is_told_after_all(quick: None) -> No
         until(lambda: bus.says(absent(bus, ReasonCode.DOMAIN_ABSENT)))
         bus.located(ReasonCode.SERVER_ON_OTHER_HOST)
         until_synced(bus)
-        attached = Outcome(bus.row().id, 1, State.ATTACHED)
+        attached = ClaimStatus(bus.row().id, 1, State.ATTACHED)
         for status in (attached, absent(bus, ReasonCode.SERVER_OFF), absent(bus, ReasonCode.DOMAIN_ABSENT)):
             reporter.outcomes([status], {})
             until(lambda status=status: bus.says(status))
@@ -223,7 +223,7 @@ def test_the_history_says_stopped_and_started_and_not_moved(quick: None) -> None
     """Nova defines a domain anew when it starts its server: for a moment the host has none."""
     bus = Bus([])
     with reporting(bus) as reporter:
-        attached = Outcome(bus.row().id, 1, State.ATTACHED)
+        attached = ClaimStatus(bus.row().id, 1, State.ATTACHED)
         for status in (
             attached,
             absent(bus, ReasonCode.SERVER_OFF),

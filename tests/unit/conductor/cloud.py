@@ -21,7 +21,7 @@ from compute_shim.db import models, queries
 from compute_shim.db.api import Database
 from compute_shim.db.leases import Lease
 from compute_shim.liveness import Window
-from compute_shim.objects import Device, Outcome, ReasonCode, State
+from compute_shim.objects import ClaimStatus, Device, ReasonCode, State
 from novaclient_usb.reason_codes import describe
 from tests.unit.clock import Clock
 from tests.unit.db.test_states import HOST, STICK, empty_database
@@ -159,8 +159,8 @@ class Cloud:
     def say(self, state: State, code: ReasonCode | None) -> None:
         """What the agents say of every claim now."""
         for row in queries.devices(self.db):
-            outcome = Outcome(row.id, row.generation, state, reason_code=code)
-            queries.judge_claims(self.db, row.host, [outcome])
+            outcome = ClaimStatus(row.id, row.generation, state, reason_code=code)
+            queries.record_statuses(self.db, row.host, [outcome])
 
     def domain(self, server_id: str, host: str = HOST) -> None:
         """An agent reports a domain."""

@@ -10,7 +10,7 @@ import pytest
 from compute_shim.conductor.server_sync import BRAKE_COUNT
 from compute_shim.db import history, queries
 from compute_shim.db.leases import Lease
-from compute_shim.objects import Outcome, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, State
 from tests.unit.conductor.cloud import INTERVAL, Cloud, nothing_changes
 from tests.unit.db.test_states import HOST
 
@@ -140,10 +140,12 @@ def test_a_claim_that_changed_begins_anew(cloud: Cloud) -> None:
     cloud.compute.deleted = {gone}
     cloud.look()
     [row] = cloud.rows()
-    queries.judge_claims(cloud.db, HOST, [Outcome(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)])
+    queries.record_statuses(
+        cloud.db, HOST, [ClaimStatus(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)]
+    )
     queries.retry(cloud.db, row.id, gone)
-    absent = Outcome(row.id, 2, State.WAITING, reason_code=ReasonCode.DOMAIN_ABSENT)
-    queries.judge_claims(cloud.db, HOST, [absent])
+    absent = ClaimStatus(row.id, 2, State.WAITING, reason_code=ReasonCode.DOMAIN_ABSENT)
+    queries.record_statuses(cloud.db, HOST, [absent])
     cloud.look()
     assert cloud.released == set()
     cloud.look()

@@ -14,7 +14,7 @@ from compute_shim.db import absence, history, models, queries
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
-from compute_shim.objects import Outcome, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, State
 from tests.unit.clock import clock
 from tests.unit.db.test_states import HOST, SERVERS, STICK, empty_database
 
@@ -54,7 +54,7 @@ def test_only_what_is_in_doubt_and_has_stood_still_is_looked_into(passed: float)
         time.jump(passed)
         found = [found.id for found in absence.in_doubt(db, window(2e8), MINUTE)]
         assert found == ([] if 0 <= passed < 60 else [row.id])
-        queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
+        queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
         assert absence.in_doubt(db, window(2e8), MINUTE) == []
         # Nobody speaks for a host whose agent is dead.
         time.jump(3e8)
@@ -124,7 +124,7 @@ def test_a_claim_that_changed_meanwhile_is_not_released() -> None:
 def test_what_was_attached_meanwhile_is_not_released() -> None:
     db = empty_database()
     row = claimed(db)
-    queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
     assert not absence.release(db, row, window(), ACTOR)
     assert the_row(db).state == State.ATTACHED
 
@@ -155,12 +155,14 @@ def test_news_stop_what_may_be_released_by_hand(change: str) -> None:
         absence.remember(db, row, first)
         assert len(absence.proven(db, window(200), MINUTE)) == 1
         if change == "retry":
-            queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)])
+            queries.record_statuses(
+                db, HOST, [ClaimStatus(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)]
+            )
             queries.retry(db, row.id, SERVERS[0])
         elif change == "domain":
             domain(db, HOST)
         elif change == "attached":
-            queries.judge_claims(db, HOST, [Outcome(row.id, 1, State.ATTACHED)])
+            queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
         else:
             absence.remember(db, row, None)
         assert absence.proven(db, window(200), MINUTE) == []

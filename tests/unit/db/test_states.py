@@ -14,7 +14,7 @@ from oslo_config import cfg
 from compute_shim.conf import database
 from compute_shim.db import models, queries, states
 from compute_shim.db.api import Database
-from compute_shim.objects import Device, Outcome, Reason, ReasonCode, State
+from compute_shim.objects import ClaimStatus, Device, Reason, ReasonCode, State
 
 HOST = "compute1"
 SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
@@ -116,8 +116,8 @@ class OneDevice(RuleBasedStateMachine):
     def report(self, age: int, state: State, host: str) -> None:
         """An answer: early, late, doubled, senseless, or of an agent that it does not concern."""
         before = self.row
-        outcome = Outcome(self.id, before.generation - age, state, "because", BECAUSE)
-        queries.judge_claims(self.db, host, [outcome])
+        outcome = ClaimStatus(self.id, before.generation - age, state, "because", BECAUSE)
+        queries.record_statuses(self.db, host, [outcome])
         fits = (before.state in states.CLAIMED and state in ANSWERS) or (
             before.state == State.DETACHING and state in (State.AVAILABLE, State.DETACHING)
         )
@@ -134,14 +134,16 @@ class OneDevice(RuleBasedStateMachine):
     def answer(self, state: State) -> None:
         """What usually happens: the agent answers the claim, and says it twice."""
         for _ in range(2):
-            queries.judge_claims(self.db, HOST, [Outcome(self.id, self.row.generation, state)])
+            queries.record_statuses(self.db, HOST, [ClaimStatus(self.id, self.row.generation, state)])
             assert self.row.state == state
 
     @precondition(lambda self: self.now.state == State.DETACHING)
     @rule()
     def let_go(self) -> None:
         for _ in range(2):
-            queries.judge_claims(self.db, HOST, [Outcome(self.id, self.row.generation, State.AVAILABLE)])
+            queries.record_statuses(
+                self.db, HOST, [ClaimStatus(self.id, self.row.generation, State.AVAILABLE)]
+            )
             assert self.row.state in (State.AVAILABLE, State.UNAVAILABLE)
 
     @invariant()
@@ -189,7 +191,7 @@ def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
         enabled=True,
         instance_uuid=SERVERS[0] if claimed else None,
     )
-    counts = states.judge(row, Outcome("id", 5 - age, said, "because", BECAUSE))
+    counts = states.apply_status(row, ClaimStatus("id", 5 - age, said, "because", BECAUSE))
     if age == 0 and state == State.DETACHING and said == State.AVAILABLE:
         assert counts
         assert (row.state, row.instance_uuid, row.state_reason) == (State.AVAILABLE, None, None)
@@ -210,7 +212,7 @@ def test_an_agent_of_another_host_sees_and_changes_nothing() -> None:
     row = queries.devices(db)[0]
     queries.claim(db, row.id, SERVERS[0], "demo")
     assert queries.sync_host(db, "compute2", "QEMU", "1.0", []) == []
-    queries.judge_claims(db, "compute2", [Outcome(row.id, 1, State.FAILED, "I say so")])
+    queries.record_statuses(db, "compute2", [ClaimStatus(row.id, 1, State.FAILED, "I say so")])
     after = queries.device(db, row.id)
     assert after is not None
     assert (after.state, after.present, after.host) == (State.ATTACHING, True, HOST)
@@ -236,8 +238,10 @@ def test_a_claim_that_changed_meanwhile_is_not_overruled() -> None:
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     device_id = queries.devices(db)[0].id
     queries.claim(db, device_id, SERVERS[0], "demo")
-    queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)])
+    queries.record_statuses(
+        db, HOST, [ClaimStatus(device_id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)]
+    )
     doubted = queries.devices(db)[0]
-    queries.judge_claims(db, HOST, [Outcome(device_id, 1, State.ATTACHED)])
+    queries.record_statuses(db, HOST, [ClaimStatus(device_id, 1, State.ATTACHED)])
     queries.wait_for_server(db, doubted, ReasonCode.SERVER_ON_OTHER_HOST)
     assert queries.devices(db)[0].state == State.ATTACHED

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.conductor import records
-from compute_shim.objects import Device, Outcome
+from compute_shim.conductor import payloads
+from compute_shim.objects import ClaimStatus, Device
 from tests.unit.db.test_states import STICK
 
 GOOD = dataclasses.asdict(STICK)
@@ -40,7 +40,7 @@ def storable(value: Any) -> bool:
 @given(st.lists(damaged(GOOD) | anything) | anything)
 def test_bad_devices_spoil_nothing(values: Any) -> None:
     given_list = [*values, GOOD] if isinstance(values, list) else values
-    found = records.devices(given_list)
+    found = payloads.devices(given_list)
     assert all(isinstance(device, Device) for device in found)
     assert all(storable(value) for device in found for value in vars(device).values())
     assert len({device.identity for device in found}) == len(found)
@@ -51,35 +51,35 @@ def test_bad_devices_spoil_nothing(values: Any) -> None:
 @given(st.lists(damaged(OUTCOME) | anything) | anything)
 def test_bad_outcomes_spoil_nothing(values: Any) -> None:
     given_list = [*values, OUTCOME] if isinstance(values, list) else values
-    found = records.outcomes(given_list)
+    found = payloads.outcomes(given_list)
     assert all(storable(value) for outcome in found for value in vars(outcome).values())
     if isinstance(values, list):
-        assert Outcome(**OUTCOME) in found
+        assert ClaimStatus(**OUTCOME) in found
 
 
 @given(texts, st.integers(1, 300))
 def test_text_is_one_printable_line(text: str, length: int) -> None:
-    clean = records.text(text, length)
+    clean = payloads.text(text, length)
     assert len(clean) <= length
     assert clean.splitlines() in ([], [clean])
     assert clean.encode().decode() == clean
-    assert records.text(clean, length) == clean
+    assert payloads.text(clean, length) == clean
 
 
 def test_printable_text_stays_as_it_is() -> None:
     text = "<b>' OR 1=1 -- é 漢 \N{PILE OF POO} %s {0}"
-    assert records.text(text) == text
+    assert payloads.text(text) == text
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n", "a\0b", "x" * 256, None, 5, ["compute1"], "\ud800"])
 def test_names_that_no_host_has(name: Any) -> None:
     with pytest.raises(ValueError, match="not the name of a host"):
-        records.host(name)
+        payloads.host(name)
 
 
 @pytest.mark.parametrize("name", ["compute1", "compute1.example.org", "Übung-3"])
 def test_names_that_a_host_may_have(name: str) -> None:
-    assert records.host(name) == name
+    assert payloads.host(name) == name
 
 
 @pytest.mark.parametrize(
@@ -105,25 +105,25 @@ def test_names_that_a_host_may_have(name: str) -> None:
     ],
 )
 def test_fields_that_cannot_be(field: str, value: Any) -> None:
-    assert records.devices([{**GOOD, field: value}]) == []
+    assert payloads.devices([{**GOOD, field: value}]) == []
 
 
 def test_one_identity_is_one_device() -> None:
-    assert records.devices([GOOD, {**GOOD, "port": "2-2"}]) == [STICK]
+    assert payloads.devices([GOOD, {**GOOD, "port": "2-2"}]) == [STICK]
 
 
 def test_more_than_a_host_can_have_is_cut() -> None:
     many = [{**GOOD, "identity": str(number)} for number in range(3000)]
-    assert len(records.devices(many)) == 1024
+    assert len(payloads.devices(many)) == 1024
 
 
 def test_a_newer_agent_may_say_more() -> None:
-    assert records.devices([{**GOOD, "colour": "red"}]) == [STICK]
+    assert payloads.devices([{**GOOD, "colour": "red"}]) == [STICK]
 
 
 def test_a_digest_is_of_what_is_said_not_of_how() -> None:
-    said = records.digest("QEMU", [{"port": "2-1", "bus": 2}], None)
-    assert records.digest("QEMU", [{"bus": 2, "port": "2-1"}], None) == said
+    said = payloads.digest("QEMU", [{"port": "2-1", "bus": 2}], None)
+    assert payloads.digest("QEMU", [{"bus": 2, "port": "2-1"}], None) == said
     for other in (
         ("QEMU", [{"port": "2-1", "bus": "2"}], None),
         ("QEMU", [{"port": "2-1", "bus": 2}], []),
@@ -131,25 +131,25 @@ def test_a_digest_is_of_what_is_said_not_of_how() -> None:
         ("QEMU", [{"port": "2-1", "bus": 2}, {"port": "2-1", "bus": 2}], None),
         ([{"port": "2-1", "bus": 2}], "QEMU", None),
     ):
-        assert records.digest(*other) != said
+        assert payloads.digest(*other) != said
 
 
 def test_a_digest_fits_its_column_whatever_is_said() -> None:
     for said in ("\ud800\x00", float("nan"), {"a": [None]}, "x" * 100000):
-        assert len(records.digest(said)) == 64
+        assert len(payloads.digest(said)) == 64
 
 
 SERVER = {"uuid": "00000000-0000-0000-0000-000000000001", "running": True}
 
 
 def test_servers_are_told_since_rpc_1_1() -> None:
-    assert records.servers([SERVER, {**SERVER, "uuid": SERVER["uuid"][:-1] + "2", "later": 1}], "1.1") == {
+    assert payloads.servers([SERVER, {**SERVER, "uuid": SERVER["uuid"][:-1] + "2", "later": 1}], "1.1") == {
         SERVER["uuid"]: True,
         "00000000-0000-0000-0000-000000000002": True,
     }
-    assert records.servers([], "1.1") == {}
-    assert records.servers(None, "1.1") is None
-    assert records.servers(None, "1.0") == records.servers([SERVER], "1.0") == {}
+    assert payloads.servers([], "1.1") == {}
+    assert payloads.servers(None, "1.1") is None
+    assert payloads.servers(None, "1.0") == payloads.servers([SERVER], "1.0") == {}
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def test_servers_are_told_since_rpc_1_1() -> None:
 )
 def test_servers_are_not_known_where_anything_is_wrong(wrong: Any) -> None:
     """One that is left out would seem to be gone."""
-    assert records.servers(wrong, "1.1") is None
+    assert payloads.servers(wrong, "1.1") is None

@@ -20,7 +20,7 @@ from oslo_log import log
 
 from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Claim, Device, Outcome, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, State
 from compute_shim.text import UNPRINTABLE
 from novaclient_usb.reason_codes import describe
 
@@ -171,15 +171,15 @@ def servers(values: Any, version: str) -> dict[str, bool] | None:
     return found if len(found) == len(values) else None
 
 
-def outcomes(values: Any) -> list[Outcome]:
+def outcomes(values: Any) -> list[ClaimStatus]:
     """What an agent says became of claims."""
     return [_outcome(value) for value in _valid(_OUTCOME, values)]
 
 
-def _outcome(value: dict[str, Any]) -> Outcome:
+def _outcome(value: dict[str, Any]) -> ClaimStatus:
     otherwise = ReasonCode.RESET_FAILED if value["state"] == State.AVAILABLE else ReasonCode.HYPERVISOR_ERROR
     code = value.get("reason_code") or legacy_reasons.code_of(value["reason"], otherwise)
-    return wire.decode(Outcome, _stored(value | {"reason_code": code}))
+    return wire.decode(ClaimStatus, _stored(value | {"reason_code": code}))
 
 
 def _valid(schema: jsonschema.Draft202012Validator, values: Any) -> Iterator[dict[str, Any]]:
