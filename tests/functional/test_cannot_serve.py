@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from tests.functional import amqp, databases
+from tests.functional import amqp, databases, json_server
 from tests.functional.programs import PATIENCE, Program, connection, create_schema
 
 Start = Callable[[str, str], Program]
@@ -164,36 +162,19 @@ def silent() -> Iterator[str]:
 # Nova.
 
 
-class _Keystone(http.server.BaseHTTPRequestHandler):
+def _keystone(method: str, path: str, here: str) -> tuple[int, Any]:
     """Lets nobody in."""
-
-    def do_GET(self) -> None:
-        here = {"rel": "self", "href": f"http://{self.headers['Host']}/v3/"}
-        body = json.dumps({"version": {"id": "v3.14", "status": "stable", "links": [here]}}).encode()
-        self._answer(200, body)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(401, json.dumps({"error": {"code": 401, "message": "No such user."}}).encode())
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    if method == "POST":
+        return 401, {"error": {"code": 401, "message": "No such user."}}
+    link = {"rel": "self", "href": f"{here}/v3/"}
+    return 200, {"version": {"id": "v3.14", "status": "stable", "links": [link]}}
 
 
 @pytest.fixture
 def keystone() -> Iterator[str]:
     """The URL of a Keystone that takes no credentials."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Keystone) as listening:
-        threading.Thread(target=listening.serve_forever).start()
-        yield f"http://127.0.0.1:{listening.server_port}/v3"
-        listening.shutdown()
+    with json_server.serve(_keystone) as address:
+        yield f"{address}/v3"
 
 
 def test_wrong_credentials_of_nova_are_no_reason_to_end(start: Start, tmp_path: Path, keystone: str) -> None:

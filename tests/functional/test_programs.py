@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import http.server
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +19,7 @@ from oslo_utils import timeutils
 from compute_shim.db import models, queries
 from compute_shim.db.leases import Lease
 from compute_shim.objects import State
+from tests.functional import json_server
 from tests.functional.programs import Program, create_schema
 from tests.functional.world import SERVERS, STICKS, World
 
@@ -64,33 +63,20 @@ def test_a_conductor_without_a_database_says_so(conductor: Callable[[str], Progr
     assert "Traceback" not in running.log + running.errors
 
 
-class _Nova(http.server.BaseHTTPRequestHandler):
-    """Knows one compute host, and no server."""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        lists = {
-            "/servers/detail": {"servers": []},
-            "/os-services": {"services": [{"host": "compute1", "binary": "nova-compute"}]},
-        }
-        body = json.dumps(lists.get(path, {"itemNotFound": {"code": 404}})).encode()
-        self.send_response(200 if path in lists else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+def _nova(method: str, path: str, here: str) -> tuple[int, Any]:
+    """One compute host, and no server."""
+    lists = {
+        "/servers/detail": {"servers": []},
+        "/os-services": {"services": [{"host": "compute1", "binary": "nova-compute"}]},
+    }
+    return (200, lists[path]) if path in lists else (404, {"itemNotFound": {"code": 404}})
 
 
 @pytest.fixture
 def nova() -> Iterator[str]:
     """The address of a Nova that knows no server."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Nova) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with json_server.serve(_nova) as address:
+        yield address
 
 
 def _looks_at_once(directory: Path, nova: str) -> str:
