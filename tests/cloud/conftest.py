@@ -133,6 +133,11 @@ class Cloud:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """While its guest boots, `demo` serves all tests that do not ask the guest itself."""
+    items.sort(key=lambda item: "booted" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     started = not lifecycle.is_up()
@@ -141,9 +146,8 @@ def cloud() -> Iterator[Cloud]:
     try:
         it = Cloud(site.load(), Host(COMPUTE_HOST))
         if started:
-            # Tests need the guest of `demo` only, and one that boots takes the processor from it.
+            # Tests need the guest of `demo` only, and one more that boots takes the processor from it.
             lifecycle.create_more_servers(it.halting_image())
-        it.wait_booted("demo", "demo")
         admin = Rest(it.site, "admin")
         wait_until(
             lambda: all(compute.states(admin).get(name) == "ACTIVE" for name in compute.SERVERS),
@@ -156,6 +160,12 @@ def cloud() -> Iterator[Cloud]:
     finally:
         if started:
             lab.cloud.down()
+
+
+@pytest.fixture(scope="session")
+def booted(cloud: Cloud) -> None:
+    """The guest of `demo` has booted. Tests with this come last."""
+    cloud.wait_booted("demo", "demo")
 
 
 @pytest.fixture(scope="session")

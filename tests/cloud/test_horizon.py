@@ -60,7 +60,7 @@ def requests_of(cloud: Cloud, *names: str) -> list[str]:
 # The walk
 
 
-def test_attach_see_it_come_and_detach(cloud: Cloud, demo: Browser) -> None:
+def test_attach_see_it_come_and_detach(cloud: Cloud, booted: None, demo: Browser) -> None:
     """The whole way: states move without a reload, and the guest itself sees the stick."""
     # A demo may have had it until a moment ago, and its guest says so once a second.
     cloud.wait_guest("demo", STICK, present=False)

@@ -14,7 +14,7 @@ import pytest
 
 from lab.cloud import services
 from lab.cloud.process import Processes
-from lab.cloud.site import COMPUTE_HOST, LOG, PIDS, share
+from lab.cloud.site import LOG, PIDS
 from tests.cloud import agent
 from tests.cloud.conftest import Cloud
 from tests.cloud.servers import ATTACHED, FREE, OFF, SHELVED, UNPLUGGED, Server, State, running
@@ -61,19 +61,6 @@ def test_the_stick_comes_back_by_itself(
     server.wait_stick(ATTACHED)
     assert server.holds_the_stick()
     assert server.hostdevs() == 1
-
-
-def test_a_soft_reboot(cloud: Cloud) -> None:
-    """The guest must switch itself off, so it must have booted; Nova then starts what libvirt has defined."""
-    demo = Server(cloud, "demo")
-    demo.attach()
-    log = share(COMPUTE_HOST) / "nova-compute.log"
-    before = log.stat().st_size
-    demo.reboot_soft()
-    demo.wait_status("ACTIVE")
-    assert "Instance soft rebooted successfully" in log.read_text()[before:]
-    demo.wait_stick(ATTACHED)
-    assert demo.holds_the_stick()
 
 
 def test_a_stick_that_is_pulled_out_does_not_stop_the_server_from_rebooting(

@@ -30,7 +30,7 @@ def test_the_commands_are_there(cloud: Cloud) -> None:
         assert command in text
 
 
-def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud) -> None:
+def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud, booted: None) -> None:
     cloud.wait_guest("demo", "LABSTICK01", present=False)
     cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
     cloud.wait_guest("demo", "LABSTICK01", present=True)
@@ -130,7 +130,7 @@ def state(cloud: Cloud, device: str) -> str:
     return found[1]
 
 
-def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud) -> None:
+def test_an_agent_that_is_killed_while_it_attaches(cloud: Cloud, booted: None) -> None:
     """SIGKILL at any moment, and a new agent: it ends where it would have ended."""
     cloud.succeed("demo", "usb-attach", "demo", "LABSTICK02")
     time.sleep(0.1)
