@@ -3,6 +3,8 @@
 
 PYTHON = .venv/bin/python
 PYTEST = $(PYTHON) -m pytest
+# How many processes run the unit tests; 0: the one of pytest itself.
+PROCESSES = auto
 # The older of the two that Horizon works with; the newer one is in .venv.
 DJANGO_42 = lab/cache/Django-4.2.30
 
@@ -21,11 +23,11 @@ demo-down:
 # The cloud on one side, all the others on the other: each waits often enough for both to be quicker.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
-	LAB_PROCESSORS=1 $(MAKE) --jobs=2 --output-sync test-cloud lint test-unit test-dashboard test-functional test-lab
+	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync test-cloud lint test-unit test-dashboard test-functional test-lab
 
 test-unit:
 	lab/bootstrap postgresql
-	$(PYTEST) tests/unit tests/functional/test_transcripts.py
+	$(PYTEST) -n $(PROCESSES) tests/unit tests/functional/test_transcripts.py
 
 test-functional:
 	lab/bootstrap postgresql
