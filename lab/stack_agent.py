@@ -13,6 +13,7 @@ from lab.host import Host
 # Far below the default: tests wait for it.
 _QUICK_SYNC_SECONDS = 2
 _PID = "/run/lab/usb-shim-agent.pid"
+_LOG = "/var/log/usb-shim-agent.log"
 
 
 class Service(Protocol):
@@ -67,7 +68,7 @@ class Agent:
     def launch(self) -> None:
         """Start it, and do not wait for it."""
         agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self._config)])
-        self.host.run(f"setsid {agent} >> /var/log/usb-shim-agent.log 2>&1 < /dev/null & echo $! > {_PID}")
+        self.host.run(f"setsid {agent} >> {_LOG} 2>&1 < /dev/null & echo $! > {_PID}")
 
     def kill(self) -> None:
         """SIGKILL, without warning."""
@@ -80,6 +81,10 @@ class Agent:
     def pid(self) -> int:
         """Its process id in the host."""
         return int(self.host.run(["cat", _PID]).stdout)
+
+    def log(self) -> str:
+        """The end of its log."""
+        return self.host.run(["tail", "-n", "100", _LOG]).stdout
 
     def wait_down(self) -> None:
         """Until the service has noticed that it is gone."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,18 @@ from lab.stack import Stack  # noqa: E402
 from tests.lab.world import OTHER_PROJECT, PROJECT, World  # noqa: E402
 
 assert RUN == _RUN, "tests/lab needs a process of its own: something else has set up another lab in this one"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the agent had to say when a test failed."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and stack is not None:
+        report.sections.append(("the agent's log", stack.agent.log()))
+    return report
 
 
 @pytest.fixture(scope="session")
