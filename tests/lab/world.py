@@ -62,7 +62,9 @@ class World:
     def restore(self) -> None:
         """Everything plugged, running and free."""
         for plugged in self.host.devices():
-            if plugged.port is None:
+            if plugged.device.spare and plugged.port is not None:
+                self.host.unplug(plugged.device.name)
+            elif plugged.port is None and not plugged.device.spare:
                 self.host.plug(plugged.device.name)
         running = self.virsh("list", "--state-running", "--name").split()
         for name in self.servers:
