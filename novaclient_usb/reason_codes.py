@@ -22,6 +22,8 @@ class ReasonCode(enum.StrEnum):
     SERVER_SHELVED = "server_shelved"
     SERVER_BUSY = "server_busy"
     DOMAIN_ABSENT = "domain_absent"
+    # This is a reason of ``unavailable`` as well.
+    IDENTITY_IN_DOUBT = "identity_in_doubt"
 
     # State ``unavailable``, and ``failed`` where it happened to a claim. `UNPLUGGED` belongs here as well.
     NOT_OFFERED = "not_offered"
@@ -126,6 +128,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.SERVER_SHELVED: "the server is shelved",
     _C.SERVER_BUSY: "the server is being migrated or saved",
     _C.DOMAIN_ABSENT: "the server is not running on the device's host",
+    _C.IDENTITY_IN_DOUBT: "a device like this one was moved or is missing; contact the cloud administrator",
     _C.NOT_OFFERED: "no [usb] device_spec rule allows the device",
     _C.DISABLED: "disabled by the cloud administrator",
     _C.HOST_DOWN: "the USB agent on the device's host is down",

@@ -25,10 +25,11 @@ class InvalidDeviceSpec(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One rule: what a device must have to match, and whether it is allowed then."""
+    """One rule: what a device must have to match, whether it is allowed then, what claims on it follow."""
 
     wanted: tuple[tuple[str, str], ...]
     allow: bool
+    follow: str = "device"
 
     def matches(self, device: Any) -> bool:
         """Has the device all the values that the rule names?"""
@@ -55,6 +56,14 @@ def allows(rules: Iterable[Rule], device: Any) -> bool:
     for rule in rules:
         if rule.matches(device):
             return rule.allow
+    return False
+
+
+def follows(rules: Iterable[Rule], device: Any) -> bool:
+    """Does the first rule that matches the device allow it, and have claims on it follow its socket?"""
+    for rule in rules:
+        if rule.matches(device):
+            return rule.allow and rule.follow == "socket"
     return False
 
 

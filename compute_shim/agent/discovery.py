@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Collection
 
 from compute_shim.agent import device_spec, host_use, inventory
-from compute_shim.objects import Claim, Device, Reason, ReasonCode
+from compute_shim.agent.identity import Identifier
+from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
 
 class Discovery:
@@ -18,7 +19,9 @@ class Discovery:
 
     def __init__(self, rules: list[device_spec.Rule]) -> None:
         self._rules = rules
-        self._ports: dict[str, str] = {}
+        self._identifier = Identifier()
+        self._plugged: list[Plugged] = []
+        self._reasons: dict[str, Reason] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
         """Judge by other rules from the next scan on. May be called by any thread."""
@@ -29,31 +32,27 @@ class Discovery:
 
         :param claims: those on this host's known devices.
         """
-        known = {claim.identity for claim in claims}
-        held = {
-            claim.identity: self._ports.get(claim.identity, claim.port)
-            for claim in claims
-            if claim.server_id is not None
-        }
-        plugged = inventory.identify(inventory.scan(), held)
-        self._ports = {device.identity: device.port for device in plugged}
-        reasons = host_use.reasons()
+        self._plugged = inventory.scan()
+        self._reasons = host_use.reasons()
+        return self.identify(claims)
+
+    def identify(self, claims: Collection[Claim]) -> list[Device]:
+        """What the last scan saw, by other claims."""
+        found = self._identifier.identify(
+            self._plugged, claims, lambda item: device_spec.follows(self._rules, item)
+        )
         return [
-            self._judged(device, reasons)
-            for device in plugged
-            if device.identity in known or device_spec.allows(self._rules, device)
+            self._judged(device, self._reasons)
+            for device in found
+            if device.device_id is not None or device_spec.allows(self._rules, device)
         ]
 
     def refresh(self, device: Device) -> Device | None:
-        """The same device as it is now; None if it is gone, or if another one is in its port."""
+        """The same device as it is now; None if it is gone, whatever is in its port instead."""
         now = inventory.read(device.port)
-        if now is None or (now.vendor_id, now.product_id, now.serial) != (
-            device.vendor_id,
-            device.product_id,
-            device.serial,
-        ):
+        if now is None or (now.plug_id, now.socket) != (device.plug_id, device.socket):
             return None
-        found = Device(identity=device.identity, **vars(now))
+        found = dataclasses.replace(device, **vars(now), blocked_code=None, blocked_reason=None)
         return self._judged(found, host_use.reasons())
 
     def _judged(self, device: Device, reasons: dict[str, Reason]) -> Device:

@@ -8,15 +8,16 @@ hostile input and is cleaned here, where it enters.
 
 from __future__ import annotations
 
-import collections
+import functools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from compute_shim import usbfs
-from compute_shim.objects import Device, Plugged
+from compute_shim.agent import sockets
+from compute_shim.objects import Plugged
 
 # USB 2.0 specification: standard descriptor fields in 9.6, descriptor types in table 9-5,
 # class codes at https://www.usb.org/defined-class-codes.
@@ -44,17 +45,27 @@ def clean(raw: bytes) -> str:
     )
 
 
-def scan(sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) -> list[Plugged]:
+@functools.cache
+def boot_id(proc: Path = Path("/proc")) -> str:
+    """Of the kernel: another one after each boot (Linux, Documentation/admin-guide/sysctl/kernel.rst)."""
+    return _text(f"{proc}/sys/kernel/random/boot_id")
+
+
+def scan(
+    sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
+) -> list[Plugged]:
     """All plugged devices but hubs, by port."""
     try:
         names = os.listdir(sys / "bus/usb/devices")  # noqa: PTH208  names, without a Path for each
     except FileNotFoundError:
         return []  # a kernel without USB
     ports = sorted(filter(_PORT_PATH.fullmatch, names))
-    return [device for port in ports if (device := read(port, sys, udev)) is not None]
+    return [device for port in ports if (device := read(port, sys, udev, proc)) is not None]
 
 
-def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) -> Plugged | None:
+def read(
+    port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
+) -> Plugged | None:
     """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
     directory = f"{sys}/bus/usb/devices/{port}"
     try:
@@ -63,6 +74,10 @@ def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) ->
         bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
         vendor_id, product_id = (int(value, 16) for value in numbers["PRODUCT"].split("/")[:2])
         speed = _text(f"{directory}/speed")
+        socket = sockets.name(directory, port)
+        # The kernel counts up the inodes of sysfs (fs/kernfs/dir.c: __kernfs_new_node): a device that is
+        # plugged in again has another one, whatever its bus and device number are.
+        inode = os.stat(directory).st_ino  # noqa: PTH116  as above
     except (OSError, KeyError, ValueError, IndexError):
         return None
     if _CLASS_HUB in classes:
@@ -82,42 +97,9 @@ def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) ->
         port=port,
         bus=bus,
         device=device,
+        socket=socket,
+        plug_id=f"{boot_id(proc)}/{bus}.{device}/{inode}",
     )
-
-
-def identify(plugged: Iterable[Plugged], held: Mapping[str, str]) -> list[Device]:
-    """Give every plugged device the identity by which it is known again after a re-plug.
-
-    It is the serial where no other plugged device has the same, else the port. A device that a server
-    holds keeps the identity it is held by when a twin comes or goes.
-
-    :param held: identity -> port, of the devices that a server holds.
-    """
-    plugged = list(plugged)
-    count = collections.Counter(map(_serial_identity, plugged))
-    return [_device(item, _identity(item, count, held)) for item in plugged]
-
-
-def _identity(item: Plugged, count: Mapping[str | None, int], held: Mapping[str, str]) -> str:
-    by_serial, by_port = _serial_identity(item), _port_identity(item)
-    if by_serial is None or by_port in held:
-        return by_port
-    if count[by_serial] == 1 or held.get(by_serial) == item.port:
-        return by_serial
-    return by_port
-
-
-def _serial_identity(item: Plugged) -> str | None:
-    serial = item.serial.strip()
-    return f"{item.vendor_id}:{item.product_id}:{serial}" if serial else None
-
-
-def _port_identity(item: Plugged) -> str:
-    return f"{item.vendor_id}:{item.product_id}@{item.port}"
-
-
-def _device(item: Plugged, identity: str) -> Device:
-    return Device(identity=identity, **vars(item))
 
 
 def _classes(descriptors: bytes) -> Iterator[int]:

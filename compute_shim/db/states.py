@@ -27,7 +27,9 @@ _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
     for field, value in dataclasses.asdict(device).items():
-        setattr(row, field, value)
+        # In doubt, which device it is was not known; when it last was stays true.
+        if field != "device_id" and (field, value) != ("plug_id", None):
+            setattr(row, field, value)
     row.present = True
     derive_state(row)
 
@@ -135,4 +137,12 @@ def claim_of(row: models.Device) -> objects.Claim:
         state=row.state,
         reason=None if why is None else why.text,
         reason_code=None if why is None else why.code,
+        vendor_id=row.vendor_id,
+        product_id=row.product_id,
+        serial=row.serial,
+        socket=row.socket,
+        plug_id=row.plug_id,
+        serial_shared=row.serial_shared,
+        follow=row.follow,
+        enabled=row.enabled,
     )

@@ -47,7 +47,11 @@ class Steps:
         self.state = dict.fromkeys(self.servers, "running")
         self.down: list[str] = []
         # What is behind the hub comes and goes with it.
-        self._homes = {device.name: device.port for device in usb.DEVICES.values() if device.hub is None}
+        self._homes = {
+            device.name: device.port
+            for device in usb.DEVICES.values()
+            if device.hub is None and not device.spare
+        }
         self.ports: dict[str, str | None] = dict(self._homes)
         self._server_steps = (
             ("guest reset", ("running",), self._reset),

@@ -40,7 +40,11 @@ class FakeDiscovery:
         self.devices = devices
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
-        return list(self.devices)
+        self.scanned = list(self.devices)
+        return self.scanned
+
+    def identify(self, claims: Collection[Claim]) -> list[Device]:
+        return self.scanned
 
     def refresh(self, plugged: Device) -> Device | None:
         return plugged if plugged in self.devices else None
@@ -66,11 +70,14 @@ class FakeConductor:
         devices: Iterable[Device],
         problems: Iterable[str],
         servers: Mapping[str, bool] | None,
+        *,
+        identified: bool,
     ) -> list[Claim]:
         self._answer()
-        self.servers.append(servers)
+        if identified:
+            self.servers.append(servers)
+            self.seen.append(list(devices))
         self.problems = list(problems)
-        self.seen.append(list(devices))
         return list(self.claims)
 
     def report(self, outcomes: Iterable[ClaimStatus], request_id: str | None = None) -> None:

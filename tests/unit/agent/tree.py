@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+BOOT = "3f8e1d2c-0b7a-4b7e-9a53-5d6c7e8f9a0b"
+
 
 def descriptors(device_class: int, *interface_classes: int) -> bytes:
     """A device descriptor, one configuration and its interfaces (USB 2.0 specification, 9.6)."""
@@ -24,8 +26,10 @@ class Tree:
         self.sys = root / "sys"
         self.udev = root / "run/udev"
         self.proc = root / "proc"
-        for directory in (self.sys / "bus/usb/devices", self.udev / "data", self.proc / "self"):
+        kernel = self.proc / "sys/kernel/random"
+        for directory in (self.sys / "bus/usb/devices", self.udev / "data", self.proc / "self", kernel):
             directory.mkdir(parents=True)
+        (kernel / "boot_id").write_text(f"{BOOT}\n")
 
     def plug(
         self,
@@ -39,8 +43,9 @@ class Tree:
         **strings: bytes,
     ) -> Path:
         """Plug a device; strings are manufacturer, product and serial, as the device has them."""
-        directory = self.sys / f"devices/pci0000:00/usb{bus}" / port
+        directory = self.sys / f"devices/pci0000:00/0000:00:14.0/usb{bus}" / port
         directory.mkdir(parents=True)
+        (directory.parent / "speed").write_text("480\n")
         (self.sys / "bus/usb/devices" / port).symlink_to(directory)
         product = f"{int(vendor_id, 16):x}/{int(product_id, 16):x}/0"
         (directory / "uevent").write_text(
