@@ -13,10 +13,11 @@ import time
 
 from compute_shim.agent import device_spec
 from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.host_use import HostUse
 
 
 def main() -> None:
-    discovery = Discovery(device_spec.parse(["{}"]))
+    discovery = Discovery(device_spec.parse(["{}"]), HostUse(lambda pid: False).reasons)
     discovery.scan([])
     seconds: dict[str, list[float]] = {"pass": [], "lsusb": []}
     for _ in range(int(sys.argv[1])):

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.agent import device_spec, inventory
 from compute_shim.objects import Claim, Device, Reason, ReasonCode
 
 
@@ -14,10 +14,14 @@ class Discovery:
     """Looks at the devices of this host.
 
     :param rules: of ``[usb] device_spec``.
+    :param used: port -> why the device there cannot be given away, of these ports.
     """
 
-    def __init__(self, rules: list[device_spec.Rule]) -> None:
+    def __init__(
+        self, rules: list[device_spec.Rule], used: Callable[[Collection[str]], dict[str, Reason]]
+    ) -> None:
         self._rules = rules
+        self._used = used
         self._ports: dict[str, str] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
@@ -37,12 +41,13 @@ class Discovery:
         }
         plugged = inventory.identify(inventory.scan(), held)
         self._ports = {device.identity: device.port for device in plugged}
-        reasons = host_use.reasons()
-        return [
-            self._judged(device, reasons)
+        offered = [
+            device
             for device in plugged
             if device.identity in known or device_spec.allows(self._rules, device)
         ]
+        reasons = self._used([device.port for device in offered])
+        return [self._judged(device, reasons) for device in offered]
 
     def refresh(self, device: Device) -> Device | None:
         """The same device as it is now; None if it is gone, or if another one is in its port."""
@@ -54,7 +59,7 @@ class Discovery:
         ):
             return None
         found = Device(identity=device.identity, **vars(now))
-        return self._judged(found, host_use.reasons())
+        return self._judged(found, self._used([device.port]))
 
     def _judged(self, device: Device, reasons: dict[str, Reason]) -> Device:
         allowed = device_spec.allows(self._rules, device)

@@ -12,7 +12,7 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import error_translation, host_checks
+from compute_shim.hypervisor.libvirt import error_translation, host_checks, qemu_process
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
 from compute_shim.hypervisor.libvirt.guest import Guest
 from compute_shim.objects import Device, Reason, ReasonCode
@@ -53,6 +53,9 @@ class Qemu(LibvirtDriver):
     def problems(self) -> list[str]:
         problem = host_checks.hook_problem()
         return [] if problem is None else [problem]
+
+    def is_server(self, pid: int) -> bool:
+        return qemu_process.is_domain(pid)
 
     def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
         _refuse_if_busy(domain)
