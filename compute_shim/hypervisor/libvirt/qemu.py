@@ -96,6 +96,12 @@ class Qemu(LibvirtDriver):
 
     def _open(self) -> libvirt.virConnect:
         connection = super()._open()
+        if not qemu_process.can_be_seen():
+            connection.close()
+            raise base.HypervisorUnavailable(
+                f"{qemu_process.RUN} is missing, where libvirt names the process of each domain; if the"
+                " agent is in a container, mount the host's /run/libvirt there"
+            )
         for event, callback in (
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, self._device_changed),
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device_removed),

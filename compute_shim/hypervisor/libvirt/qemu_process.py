@@ -19,6 +19,8 @@ from compute_shim import usbfs
 # Node of a USB device: bus and device number in three digits each
 # (Documentation/driver-api/usb/usb.rst of Linux, "/dev/bus/usb").
 _NODE = re.compile(r"/dev/bus/usb/([0-9]{3})/([0-9]{3})")
+#: Where libvirt keeps the process id of each domain (libvirt, src/qemu/qemu_conf.c: stateDir).
+RUN = Path("/run/libvirt/qemu")
 # libvirt, src/qemu/qemu_driver.c: qemuStateInitialize, virPidFileAcquire.
 _DAEMON = "driver.pid"
 # When the guest changes the configuration, the host's drivers are bound until QEMU takes them off.
@@ -27,14 +29,14 @@ _MOMENT_SECONDS = 0.2
 
 def held_devices(
     domain: str,
-    run: Path = Path("/run/libvirt/qemu"),
+    run: Path = RUN,
     proc: Path = Path("/proc"),
     sys: Path = Path("/sys"),
 ) -> set[tuple[int, int]] | None:
     """(bus, device) of each USB device that a domain's process has for itself; None if that cannot be told.
 
     :param domain: its name.
-    :param run: where libvirt keeps the process id of each domain (libvirt, src/qemu/qemu_conf.c: stateDir).
+    :param run: where libvirt keeps the process ids.
     """
     try:
         pid = int((run / f"{domain}.pid").read_text())
@@ -45,7 +47,12 @@ def held_devices(
     return {address for address in found if not _stays_with_the_host(sys, *address)}
 
 
-def is_domain(pid: int, run: Path = Path("/run/libvirt/qemu")) -> bool:
+def can_be_seen() -> bool:
+    """Whether it can be told which processes are domains."""
+    return RUN.is_dir()
+
+
+def is_domain(pid: int, run: Path = RUN) -> bool:
     """Whether a process is a domain of libvirt's.
 
     :param run: as for `held_devices`.
