@@ -14,8 +14,10 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+
+from compute_shim.agent import usb_tree
 
 # linux/fcntl.h. Without the second a file on a server that does not answer would hold us up.
 _AT_FDCWD = -100
@@ -55,6 +57,7 @@ class OpenFiles:
         self._proc = str(proc)
         self._clock = clock
         self._known: dict[int, tuple[int | None, frozenset[str]]] = {}
+        self._kernel_threads: set[int] = set()
         answer = self._answer = ctypes.create_string_buffer(_STATX_SIZE)
         self._address = ctypes.addressof(answer)
         self._mode = ctypes.c_uint16.from_buffer(answer, _MODE)
@@ -73,7 +76,7 @@ class OpenFiles:
     def _look(self) -> None:
         ordinary: set[bytes] = set()
         now: dict[int, tuple[int | None, frozenset[str]]] = {}
-        for pid in _pids(self._proc):
+        for pid in self._processes():
             # Read before the files are, so that what it opens meanwhile is found the next time.
             ran = self._clock(pid)
             known = self._known.get(pid)
@@ -82,17 +85,28 @@ class OpenFiles:
             now[pid] = known
         self._known = now
 
+    def _processes(self) -> set[int]:
+        """All but ourselves, and the kernel's threads, which open nothing."""
+        # Their parent is the second process; so is that of the programs that the kernel starts
+        # (Linux, kernel/kthread.c and kernel/umh.c).
+        children = set(map(int, usb_tree.read(f"{self._proc}/2/task/2/children").split()))
+        self._kernel_threads = {
+            pid
+            for pid in children
+            if pid in self._kernel_threads or usb_tree.link(f"{self._proc}/{pid}/exe") is None
+        }
+        numbers = filter(str.isdigit, usb_tree.names(self._proc))
+        return set(map(int, numbers)) - self._kernel_threads - {os.getpid()}
+
     def _devices(self, pid: int, ordinary: set[bytes]) -> Iterator[str]:
         """The device nodes that a process has open or mapped.
 
         :param ordinary: device and inode of mapped files that are no device nodes.
         """
-        if pid == os.getpid():
-            return
         process = f"{self._proc}/{pid}"
         opened = self._opened(f"{process}/fd")
         if opened is None and _main_thread_ended(process):
-            for thread in _listed(f"{process}/task"):
+            for thread in usb_tree.names(f"{process}/task"):
                 yield from self._opened(f"{process}/task/{thread}/fd") or ()
         yield from opened or ()
         yield from self._mapped(process, ordinary)
@@ -132,10 +146,6 @@ class OpenFiles:
         return None if kind is None else f"{kind}/{self._major.value}:{self._minor.value}"
 
 
-def _pids(proc: str) -> Iterable[int]:
-    return map(int, filter(str.isdigit, _listed(proc)))
-
-
 def _main_thread_ended(process: str) -> bool:
     """Whether the first thread has ended; others may live on, and the files with them."""
     try:
@@ -149,12 +159,5 @@ def _mappings(path: str) -> list[tuple[bytes, ...]]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  a pass opens hundreds
             return _MAPPING.findall(file.read())
-    except OSError:
-        return []
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)  # noqa: PTH208  names, without a Path for each
     except OSError:
         return []

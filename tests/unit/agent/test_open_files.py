@@ -128,6 +128,15 @@ def test_what_ends_or_is_forbidden_while_it_is_looked_at(proc: Path) -> None:
     assert OpenFiles(proc, lambda pid: 1).holders([FULL]) == {FULL: [42]}
 
 
+def test_threads_of_the_kernel_are_not_looked_at(proc: Path) -> None:
+    """A program that the kernel has started is."""
+    (proc / "2/task/2").mkdir(parents=True)
+    (proc / "2/task/2/children").write_text("42 43 ")
+    assert OpenFiles(proc, lambda pid: None).holders([FULL]) == {}
+    (proc / "42/exe").symlink_to("/sbin/modprobe")
+    assert OpenFiles(proc, lambda pid: None).holders([FULL]) == {FULL: [42]}
+
+
 def test_the_time_of_a_process() -> None:
     with process(f"import sys; {WAIT}") as started:
         before = processor_time(started.pid)
