@@ -22,6 +22,10 @@ _MOMENT_SECONDS = 0.2
 # Binds an interface that a process has claimed (Linux, drivers/usb/core/devio.c: usbfs_driver).
 _CLAIMED = "usbfs"
 _WHOLE_DEVICE = f"char/{usbfs.MAJOR}:"
+# Nodes of single mice, and the one for all (Documentation/admin-guide/devices.txt of Linux, "13 char").
+_INPUT = "char/13:"
+_MICE = range(32, 63)
+_ALL_MICE = f"{_INPUT}63"
 # Drivers of whole devices that leave the interfaces to others (Linux, drivers/usb/core/generic.c, and
 # drivers/usb/misc/apple-mfi-fastcharge.c).
 _GENERIC = (None, "usb", "apple-mfi-fastcharge")
@@ -87,7 +91,7 @@ class HostUse:
         yield from self._withheld(port, interfaces)
         yield from self._blocks([node for node in nodes if node.startswith("block/")])
         for node in nodes:
-            for pid in held.get(node, ()):
+            for pid in (*held.get(node, ()), *held.get(_shared(node), ())):
                 if not (node.startswith(_WHOLE_DEVICE) and self._is_server(pid)):
                     yield self._process(pid, node)
         if any(interface.driver == _CLAIMED for interface in interfaces) and not any(map(held.get, nodes)):
@@ -120,7 +124,7 @@ class HostUse:
             yield Reason(ReasonCode.HOST_VOLUME, "used by the host: behind a loop device")
 
     def _held(self, nodes: set[str]) -> dict[str, list[int]]:
-        return self._files.holders(nodes) if nodes else {}
+        return self._files.holders(nodes | set(map(_shared, nodes))) if nodes else {}
 
     def _process(self, pid: int, node: str) -> Reason:
         name = clean(usb_tree.read(f"{self._proc}/{pid}/comm").encode())
@@ -136,6 +140,12 @@ class HostUse:
             if line.split()[-1:] and line.split()[-1] in ttys:
                 name = clean(line.split()[0])
                 yield Reason(ReasonCode.HOST_USE, f"used by the host: {name} is a console of its kernel")
+
+
+def _shared(node: str) -> str:
+    """The node by which a device is used together with others of its kind; its own if there is none."""
+    number = node.removeprefix(_INPUT)
+    return _ALL_MICE if number.isdecimal() and int(number) in _MICE else node
 
 
 def _unauthorized(attribute: str) -> Reason:

@@ -33,6 +33,9 @@ _MAPPING = re.compile(rb"^0*([0-9a-f]+)-0*([0-9a-f]+) \S+ \S+ (\S+ [1-9][0-9]*) 
 # linux/posix-timers.h: MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), what clock_getcpuclockid(3) returns.
 _CPUCLOCK_SCHED = 2
 
+# /dev/tty, which stands for the terminal of the process (Documentation/admin-guide/devices.txt of Linux).
+_OWN_TERMINAL = "char/5:0"
+
 _statx = ctypes.CDLL(None).statx
 _statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 
@@ -105,6 +108,8 @@ class OpenFiles:
         """
         process = f"{self._proc}/{pid}"
         opened = self._opened(f"{process}/fd")
+        if opened and _OWN_TERMINAL in opened:
+            yield _terminal(process)
         if opened is None and _main_thread_ended(process):
             for thread in usb_tree.names(f"{process}/task"):
                 yield from self._opened(f"{process}/task/{thread}/fd") or ()
@@ -148,11 +153,20 @@ class OpenFiles:
 
 def _main_thread_ended(process: str) -> bool:
     """Whether the first thread has ended; others may live on, and the files with them."""
-    try:
-        with open(f"{process}/stat", "rb") as file:  # noqa: PTH123  a pass opens hundreds
-            return file.read().rpartition(b") ")[2][:1] in (b"Z", b"X")
-    except OSError:
-        return False
+    return _status(process)[:1] in (["Z"], ["X"])
+
+
+def _terminal(process: str) -> str:
+    """The node of the terminal that a process has."""
+    # proc(5): "tty_nr" is the fifth field after the name, bits 31 to 20 and 7 to 0 are the minor.
+    number = int("".join(_status(process)[4:5]) or 0)
+    return f"char/{number >> 8 & 0xFFF}:{number & 0xFF | number >> 12 & 0xFFF00}"
+
+
+def _status(process: str) -> list[str]:
+    """The fields of /proc/PID/stat (proc(5)) from the state on; none if it has ended."""
+    # The name before that may have brackets and blanks.
+    return usb_tree.read(f"{process}/stat").rpartition(")")[2].split()
 
 
 def _mappings(path: str) -> list[tuple[bytes, ...]]:

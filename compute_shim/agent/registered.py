@@ -22,7 +22,7 @@ _EVERYWHERE = r"power|wakeup|ep_[0-9a-f]{2}"
 # What is used by its nodes only, all of which are looked at by number, and what nobody can use at all.
 _BY_NODES = re.compile(
     rf"({_EVERYWHERE}|host[0-9]+|tty.*|usbmisc|input|hidraw|sound|video4linux|media[0-9]*|dvb|rc|lirc|mmc_host"
-    r"|iio:device[0-9]+|gpio|gpiochip[0-9]+|cec|wwan|rfkill|leds|power_supply|hwmon)"
+    r"|iio:device[0-9]+|gpio|gpiochip[0-9]+|cec|wwan|rfkill|leds|power_supply|hwmon|mdio_bus|i2c-[0-9]+)"
 )
 # A HID device: bus, vendor, product and number (Linux, drivers/hid/hid-core.c: hid_add_device).
 _HID = re.compile(r"[0-9A-F]{4}:[0-9A-F]{4}:[0-9A-F]{4}\.[0-9A-F]{4}")

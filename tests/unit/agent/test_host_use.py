@@ -307,6 +307,17 @@ def test_a_server_that_has_a_disk_of_the_host(host: Host, claimed: dict[str, int
     assert host.code() == ReasonCode.HOST_PROCESS
 
 
+def test_a_mouse_that_is_read_together_with_all_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compute_shim.agent.host_use._ALL_MICE", "char/1:7")
+    host.node(
+        "char", "13:33", "input/mouse1", host.plug(driver="usbhid") / "0003:0627:0001.0001/input/mouse1"
+    )
+    host.node("char", "13:66", "input/event2", host.plug("1-2", driver="usbhid") / "input/event2")
+    host.opens(42, "/dev/full")
+    text = "used by the host: process 42 (pcscd) holds /dev/input/mouse1"
+    assert host.reasons(PORT, "1-2") == {PORT: Reason(ReasonCode.HOST_PROCESS, text)}
+
+
 def test_what_a_process_is_called_is_not_trusted(host: Host) -> None:
     whole_device(host, None)
     host.opens(42, "/dev/full")

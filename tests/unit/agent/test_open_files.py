@@ -89,6 +89,25 @@ def test_what_is_opened_later_is_seen_at_the_next_look() -> None:
                 started.stdout.readline()
 
 
+def test_a_terminal_that_is_open_as_the_processs_own() -> None:
+    code = """
+import fcntl, os, sys, termios
+os.setsid()
+leader, terminal = os.openpty()
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+own = os.open("/dev/tty", os.O_RDWR)
+number = os.fstat(terminal).st_rdev
+os.close(terminal)
+print("ready", f"char/{os.major(number)}:{os.minor(number)}", flush=True)
+sys.stdin.readline()"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as started:
+        assert started.stdout is not None
+        node = started.stdout.readline().split()[1]
+        assert OpenFiles().holders([node])[node] == [started.pid]
+        started.kill()
+
+
 def test_our_own_files_are_nobodys() -> None:
     with open("/dev/full"):  # noqa: PTH123
         assert os.getpid() not in OpenFiles().holders([FULL]).get(FULL, [])
