@@ -9,35 +9,19 @@ run since the last look: one that has not run cannot have opened anything.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
-import stat
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from compute_shim.agent import usb_tree
+from compute_shim.agent.mapped_files import MappedFiles
+from compute_shim.agent.node_number import NodeNumber
 
-# linux/fcntl.h. Without the second a file on a server that does not answer would hold us up.
-_AT_FDCWD = -100
-_AT_STATX_DONT_SYNC = 0x4000
-# linux/stat.h: struct statx, its size and where stx_mode, stx_rdev_major and stx_rdev_minor are in it.
-_STATX_SIZE = 256
-_MODE = 28
-_MAJOR, _MINOR = 128, 132
-_TYPES = {stat.S_IFCHR: "char", stat.S_IFBLK: "block"}
-
-# proc(5), /proc/PID/maps: where it is mapped, and the device and inode of the file.
-_MAPPING = re.compile(rb"^0*([0-9a-f]+)-0*([0-9a-f]+) \S+ \S+ (\S+ [1-9][0-9]*) ", re.MULTILINE)
 # linux/posix-timers.h: MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), what clock_getcpuclockid(3) returns.
 _CPUCLOCK_SCHED = 2
-
 # /dev/tty, which stands for the terminal of the process (Documentation/admin-guide/devices.txt of Linux).
 _OWN_TERMINAL = "char/5:0"
-
-_statx = ctypes.CDLL(None).statx
-_statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 
 
 def processor_time(pid: int) -> int | None:
@@ -61,11 +45,8 @@ class OpenFiles:
         self._clock = clock
         self._known: dict[int, tuple[int | None, frozenset[str]]] = {}
         self._kernel_threads: set[int] = set()
-        answer = self._answer = ctypes.create_string_buffer(_STATX_SIZE)
-        self._address = ctypes.addressof(answer)
-        self._mode = ctypes.c_uint16.from_buffer(answer, _MODE)
-        self._major = ctypes.c_uint32.from_buffer(answer, _MAJOR)
-        self._minor = ctypes.c_uint32.from_buffer(answer, _MINOR)
+        self._mapped = MappedFiles(self._proc)
+        self._number = NodeNumber()
 
     def holders(self, nodes: Collection[str]) -> dict[str, list[int]]:
         """Node -> the processes that have it, of these nodes; ours is none of them."""
@@ -77,16 +58,16 @@ class OpenFiles:
         return found
 
     def _look(self) -> None:
-        ordinary: set[bytes] = set()
-        now: dict[int, tuple[int | None, frozenset[str]]] = {}
-        for pid in self._processes():
-            # Read before the files are, so that what it opens meanwhile is found the next time.
-            ran = self._clock(pid)
-            known = self._known.get(pid)
-            if known is None or ran is None or known[0] != ran:
-                known = (ran, frozenset(self._devices(pid, ordinary)))
-            now[pid] = known
-        self._known = now
+        # Read before the files are, so that what is opened meanwhile is found the next time.
+        ran = {pid: self._clock(pid) for pid in self._processes()}
+        self._mapped.forget(ran)
+        awake = {pid for pid, time in ran.items() if time is None or self._known.get(pid, (None,))[0] != time}
+        opened = {pid: frozenset(self._devices(f"{self._proc}/{pid}")) for pid in awake}
+        mapped = self._mapped.devices(awake)
+        asleep = {pid: self._known[pid] for pid in ran.keys() - awake}
+        self._known = asleep | {
+            pid: (ran[pid], devices | mapped.get(pid, frozenset())) for pid, devices in opened.items()
+        }
 
     def _processes(self) -> set[int]:
         """All but ourselves, and the kernel's threads, which open nothing."""
@@ -101,12 +82,8 @@ class OpenFiles:
         numbers = filter(str.isdigit, usb_tree.names(self._proc))
         return set(map(int, numbers)) - self._kernel_threads - {os.getpid()}
 
-    def _devices(self, pid: int, ordinary: set[bytes]) -> Iterator[str]:
-        """The device nodes that a process has open or mapped.
-
-        :param ordinary: device and inode of mapped files that are no device nodes.
-        """
-        process = f"{self._proc}/{pid}"
+    def _devices(self, process: str) -> Iterator[str]:
+        """The device nodes that a process has open."""
         opened = self._opened(f"{process}/fd")
         if opened and _OWN_TERMINAL in opened:
             yield _terminal(process)
@@ -114,7 +91,6 @@ class OpenFiles:
             for thread in usb_tree.names(f"{process}/task"):
                 yield from self._opened(f"{process}/task/{thread}/fd") or ()
         yield from opened or ()
-        yield from self._mapped(process, ordinary)
 
     def _opened(self, directory: str) -> list[str] | None:
         """The device nodes among open files; None if no file is open."""
@@ -124,31 +100,12 @@ class OpenFiles:
             return None  # it has ended
         try:
             names = os.listdir(descriptor)  # noqa: PTH208  names, without a Path for each
-            nodes = [self._node(descriptor, name.encode()) for name in names]
+            nodes = [self._number.of(descriptor, name.encode()) for name in names]
         except OSError:
             return None
         finally:
             os.close(descriptor)
         return [node for node in nodes if node is not None] if names else None
-
-    def _mapped(self, process: str, ordinary: set[bytes]) -> Iterator[str]:
-        """What is mapped stays open when its descriptor is closed."""
-        for start, end, file in _mappings(f"{process}/maps"):
-            if file in ordinary:
-                continue
-            path = b"%s/map_files/%s-%s" % (process.encode(), start, end)
-            node = self._node(_AT_FDCWD, path)
-            if node is None:
-                ordinary.add(file)
-            else:
-                yield node
-
-    def _node(self, directory: int, name: bytes) -> str | None:
-        """The device node that a path leads to; None if it is something else, or gone."""
-        if _statx(directory, name, _AT_STATX_DONT_SYNC, 0, self._address):
-            return None
-        kind = _TYPES.get(stat.S_IFMT(self._mode.value))
-        return None if kind is None else f"{kind}/{self._major.value}:{self._minor.value}"
 
 
 def _main_thread_ended(process: str) -> bool:
@@ -167,11 +124,3 @@ def _status(process: str) -> list[str]:
     """The fields of /proc/PID/stat (proc(5)) from the state on; none if it has ended."""
     # The name before that may have brackets and blanks.
     return usb_tree.read(f"{process}/stat").rpartition(")")[2].split()
-
-
-def _mappings(path: str) -> list[tuple[bytes, ...]]:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123  a pass opens hundreds
-            return _MAPPING.findall(file.read())
-    except OSError:
-        return []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from compute_shim.agent import mapped_files
 from compute_shim.agent.open_files import OpenFiles, processor_time
 
 # Nodes that every machine has and hardly a program opens (Documentation/admin-guide/devices.txt of Linux).
@@ -154,6 +155,20 @@ def test_threads_of_the_kernel_are_not_looked_at(proc: Path) -> None:
     assert OpenFiles(proc, lambda pid: None).holders([FULL]) == {}
     (proc / "42/exe").symlink_to("/sbin/modprobe")
     assert OpenFiles(proc, lambda pid: None).holders([FULL]) == {FULL: [42]}
+
+
+def test_a_process_that_hangs_is_waited_for_once(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock is never let go of; what the others have mapped is seen nevertheless."""
+    (proc / "43/fd").mkdir(parents=True)
+    (proc / "43/maps").write_text("7f00-7f10 rw-p 00000000 00:06 9 /dev/zero\n")
+    (proc / "43/map_files").mkdir()
+    (proc / "43/map_files/7f00-7f10").symlink_to("/dev/zero")
+    os.mkfifo(proc / "42/maps")
+    monkeypatch.setattr(mapped_files, "_SECONDS", 0.5)
+    files = OpenFiles(proc, lambda pid: None)
+    assert files.holders([FULL, ZERO]) == {FULL: [42], ZERO: [43]}
+    monkeypatch.setattr(mapped_files, "_SECONDS", 600)
+    assert files.holders([FULL, ZERO]) == {FULL: [42], ZERO: [43]}
 
 
 def test_the_time_of_a_process() -> None:
