@@ -17,8 +17,10 @@ from compute_shim.agent.inventory import clean
 from compute_shim.agent.open_files import OpenFiles
 from compute_shim.objects import Reason, ReasonCode
 
-# What udev, lsusb and drivers do with a device that was just plugged in is over by then.
+# What udev, lsusb and drivers do with a device that was just plugged in is over by then; and, where a server
+# has the device and would lose it, what lsusb -v does with one that answers slowly.
 _MOMENT_SECONDS = 0.2
+_LONG_MOMENT_SECONDS = 2.0
 # Binds an interface that a process has claimed (Linux, drivers/usb/core/devio.c: usbfs_driver).
 _CLAIMED = "usbfs"
 _WHOLE_DEVICE = f"char/{usbfs.MAJOR}:"
@@ -53,6 +55,7 @@ class HostUse:
         self._files = files or OpenFiles(proc)
         self._pause = pause
         self._lasting: dict[str, Reason] = {}
+        self._served: set[str] = set()
 
     def reasons(self, ports: Collection[str]) -> dict[str, Reason]:
         """Port -> why the device there cannot be given away; nothing of those that can.
@@ -62,7 +65,7 @@ class HostUse:
         found = self._look(ports)
         fresh = [port for port, reason in found.items() if self._lasting.get(port) != reason]
         if fresh:
-            self._pause(_MOMENT_SECONDS)
+            self._pause(_MOMENT_SECONDS if self._served.isdisjoint(fresh) else _LONG_MOMENT_SECONDS)
             lasting = self._look(fresh)
             found = {port: reason for port, reason in found.items() if port not in fresh} | lasting
         for port in ports:
@@ -74,6 +77,7 @@ class HostUse:
         nodes = usb_tree.nodes(ports, self._sys)
         interfaces = usb_tree.interfaces(ports, self._sys)
         held = self._held({node for some in nodes.values() for node in some})
+        self._served = {port for port, some in nodes.items() if self._is_served(some, held)}
         looks: dict[str, Iterable[Reason]] = {
             port: self._uses(port, interfaces[port], nodes[port], held) for port in ports
         }
@@ -122,6 +126,11 @@ class HostUse:
             yield reason
         if block_use.loops(self._sys, self._dev).intersection(nodes):
             yield Reason(ReasonCode.HOST_VOLUME, "used by the host: behind a loop device")
+
+    def _is_served(self, nodes: Collection[str], held: dict[str, list[int]]) -> bool:
+        """Whether a server has the device."""
+        whole = [node for node in nodes if node.startswith(_WHOLE_DEVICE)]
+        return any(self._is_server(pid) for node in whole for pid in held.get(node, ()))
 
     def _held(self, nodes: set[str]) -> dict[str, list[int]]:
         return self._files.holders(nodes | set(map(_shared, nodes))) if nodes else {}

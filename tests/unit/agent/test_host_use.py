@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_shim.agent import block_use, registered
+from compute_shim.agent import block_use, host_use, registered
 from compute_shim.agent.host_use import HostUse
 from compute_shim.agent.open_files import OpenFiles
 from compute_shim.objects import Reason, ReasonCode
@@ -295,6 +295,8 @@ def test_what_a_server_has_is_not_used_by_the_host(host: Host, monkeypatch: pyte
     assert host.reasons() == {}
     host.opens(43, "/dev/full")
     assert host.reasons()[PORT].details == "used by the host: process 43 (pcscd) holds /dev/bus/usb/002/2-1.4"
+    # The server would lose it, so who only looks at it is given more time.
+    assert host.pauses == [host_use._LONG_MOMENT_SECONDS]
 
 
 def test_a_server_that_has_a_disk_of_the_host(host: Host, claimed: dict[str, int]) -> None:
