@@ -35,12 +35,15 @@ class Service(Protocol):
 
 
 class Agent:
-    """The agent of one host."""
+    """The agent of one host.
+
+    :ivar config: its configuration file.
+    """
 
     def __init__(self, service: Service, host: Host) -> None:
         self._service = service
         self.host = host
-        self._config = ETC / f"agent-{host.name}.conf"
+        self.config = ETC / f"agent-{host.name}.conf"
 
     def configure(self, device_spec: str | None, driver: str = "qemu") -> None:
         """Write the agent's configuration; one that runs does not read it.
@@ -52,7 +55,7 @@ class Agent:
         pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._service.quick else ""
         transport_url = self._service.site.transport_url(GATEWAY)
         write_private(
-            self._config,
+            self.config,
             f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n"
             f"[libvirt]\nconnection_uri = {driver}:///system\n{pace}{rules}",
         )
@@ -67,7 +70,7 @@ class Agent:
 
     def launch(self) -> None:
         """Start it, and do not wait for it."""
-        agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self._config)])
+        agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self.config)])
         self.host.run(f"setsid {agent} >> {_LOG} 2>&1 < /dev/null & echo $! > {_PID}")
 
     def kill(self) -> None:

@@ -36,6 +36,8 @@ class ReasonCode(enum.StrEnum):
     HOST_NETWORK = "host_network"
     HOST_PROCESS = "host_process"
     HOST_USE = "host_use"
+    NOT_AUTHORIZED = "not_authorized"
+    NOT_CONFIGURED = "not_configured"
 
     # State ``failed``: why the device was not attached; with ``detaching``, why it is not detached yet.
     PORT_OCCUPIED = "port_occupied"
@@ -139,6 +141,8 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.HOST_NETWORK: _HOST_USES_IT,
     _C.HOST_PROCESS: _HOST_USES_IT,
     _C.HOST_USE: _HOST_USES_IT,
+    _C.NOT_AUTHORIZED: "the compute host has not authorized the device; contact the cloud administrator",
+    _C.NOT_CONFIGURED: "the compute host has not configured the device; unplug it and plug it in again",
     _C.PORT_OCCUPIED: "a different device is plugged into the device's port",
     _C.DUPLICATE_CLAIM: "another claim names the same device",
     _C.ATTACHED_MANUALLY: "an administrator attached the device to a server by hand",

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.identity import Identifier
 from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
@@ -15,13 +15,18 @@ class Discovery:
     """Looks at the devices of this host.
 
     :param rules: of ``[usb] device_spec``.
+    :param used: port -> why the device there cannot be given away, of these ports.
     """
 
-    def __init__(self, rules: list[device_spec.Rule]) -> None:
+    def __init__(
+        self, rules: list[device_spec.Rule], used: Callable[[Collection[str]], dict[str, Reason]]
+    ) -> None:
         self._rules = rules
+        self._used = used
         self._identifier = Identifier()
         self._plugged: list[Plugged] = []
-        self._reasons: dict[str, Reason] = {}
+        # Port -> why the device there cannot be given away, None if it can; of those looked at in this scan.
+        self._reasons: dict[str, Reason | None] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
         """Judge by other rules from the next scan on. May be called by any thread."""
@@ -33,7 +38,7 @@ class Discovery:
         :param claims: those on this host's known devices.
         """
         self._plugged = inventory.scan()
-        self._reasons = host_use.reasons()
+        self._reasons = {}
         return self.identify(claims)
 
     def identify(self, claims: Collection[Claim]) -> list[Device]:
@@ -41,11 +46,18 @@ class Discovery:
         found = self._identifier.identify(
             self._plugged, claims, lambda item: device_spec.follows(self._rules, item)
         )
-        return [
-            self._judged(device, self._reasons)
+        offered = [
+            device
             for device in found
             if device.device_id is not None or device_spec.allows(self._rules, device)
         ]
+        self._look([device.port for device in offered if device.port not in self._reasons])
+        return [self._judged(device, self._reasons[device.port]) for device in offered]
+
+    def _look(self, ports: Collection[str]) -> None:
+        """See what the host does with the devices in some ports."""
+        if ports:
+            self._reasons |= dict.fromkeys(ports) | self._used(ports)
 
     def refresh(self, device: Device) -> Device | None:
         """The same device as it is now; None if it is gone, whatever is in its port instead."""
@@ -53,11 +65,10 @@ class Discovery:
         if now is None or (now.plug_id, now.socket) != (device.plug_id, device.socket):
             return None
         found = dataclasses.replace(device, **vars(now), blocked_code=None, blocked_reason=None)
-        return self._judged(found, host_use.reasons())
+        return self._judged(found, self._used([device.port]).get(device.port))
 
-    def _judged(self, device: Device, reasons: dict[str, Reason]) -> Device:
-        allowed = device_spec.allows(self._rules, device)
-        reason = reasons.get(device.port) if allowed else Reason(ReasonCode.NOT_OFFERED)
+    def _judged(self, device: Device, used: Reason | None) -> Device:
+        reason = used if device_spec.allows(self._rules, device) else Reason(ReasonCode.NOT_OFFERED)
         if reason is None:
             return device
         return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)

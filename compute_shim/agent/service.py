@@ -17,6 +17,7 @@ from compute_shim.agent import device_spec
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.host_use import HostUse
 from compute_shim.agent.reporter import Reporter
 from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
@@ -51,7 +52,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
-    discovery = Discovery(device_spec.parse(conf.usb.device_spec))
+    discovery = Discovery(device_spec.parse(conf.usb.device_spec), HostUse(driver.is_server).reasons)
     transport = bus.connect(conf)
     reporter = Reporter(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
     agent = Agent(driver, discovery, reporter, look_interval)
@@ -105,13 +106,16 @@ def _watch_udev(agent: Agent) -> None:
     """Tell the agent of every device that the kernel has bound, and of those that udev has finished with."""
     # udev takes a good while for names that an attach does not need.
     _watch("kernel", {"bind": agent.device_bound})
-    _watch("udev", {"add": agent.devices_changed, "remove": agent.devices_changed})
+    changed = {"add": agent.devices_changed, "remove": agent.devices_changed}
+    _watch("udev", changed)
+    # Interfaces go when the device is no longer authorized, and come again with that.
+    _watch("udev", changed, "usb_interface")
 
 
-def _watch(source: str, tell: dict[str, Callable[[], None]]) -> None:
-    """Call what belongs to the action of each event of a USB device."""
+def _watch(source: str, tell: dict[str, Callable[[], None]], kind: str = "usb_device") -> None:
+    """Call what belongs to the action of each event of a USB device, or of its interfaces."""
     monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source=source)
-    monitor.filter_by("usb", "usb_device")
+    monitor.filter_by("usb", kind)
 
     def on_event(device: pyudev.Device) -> None:
         if device.action in tell:

@@ -96,6 +96,9 @@ class FakeDriver(Driver):
     def problems(self) -> list[str]:
         return list(self.complaints)
 
+    def is_server(self, pid: int) -> bool:
+        return False
+
     def domains(self) -> list[Domain]:
         self._answer()
         return list(self.state.values())

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import pytest
 
-from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.discovery import Discovery
 from compute_shim.objects import Device, Plugged, Reason, ReasonCode
 from tests.unit.agent.model import claim
@@ -32,12 +33,14 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     it = Host()
     monkeypatch.setattr(inventory, "scan", lambda: it.plugged)
     monkeypatch.setattr(inventory, "read", it.read)
-    monkeypatch.setattr(host_use, "reasons", lambda: it.used)
     return it
 
 
-def discovery(*rules: str) -> Discovery:
-    return Discovery(device_spec.parse(rules))
+def discovery(host: Host, *rules: str) -> Discovery:
+    def used(ports: Collection[str]) -> dict[str, Reason]:
+        return {port: reason for port, reason in host.used.items() if port in ports}
+
+    return Discovery(device_spec.parse(rules), used)
 
 
 def blocked(devices: list[Device]) -> dict[str, str | None]:
@@ -45,15 +48,15 @@ def blocked(devices: list[Device]) -> dict[str, str | None]:
 
 
 def test_without_a_rule_nothing_is_seen(host: Host) -> None:
-    assert discovery().scan([]) == []
+    assert discovery(host).scan([]) == []
 
 
 def test_only_what_a_rule_allows_is_seen(host: Host) -> None:
-    assert blocked(discovery('{"vendor_id": "46f4"}').scan([])) == {"2-1": None}
+    assert blocked(discovery(host, '{"vendor_id": "46f4"}').scan([])) == {"2-1": None}
 
 
 def test_other_rules_count_from_the_next_scan_on(host: Host) -> None:
-    one = discovery()
+    one = discovery(host)
     assert one.scan([]) == []
     one.use(device_spec.parse(["{}"]))
     assert one.scan([]) != []
@@ -61,25 +64,25 @@ def test_other_rules_count_from_the_next_scan_on(host: Host) -> None:
 
 def test_a_known_device_that_is_no_longer_allowed_is_told_as_such(host: Host) -> None:
     """So that it is taken out of the guest that has it, and the row says why."""
-    assert blocked(discovery().scan([claim(1, "server")])) == {"2-1": ReasonCode.NOT_OFFERED}
+    assert blocked(discovery(host).scan([claim(1, "server")])) == {"2-1": ReasonCode.NOT_OFFERED}
 
 
 def test_what_the_host_uses_is_told_with_the_reason(host: Host) -> None:
     mounted = Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv")
     host.used = {"2-1": mounted}
-    found = discovery("{}").scan([])
+    found = discovery(host, "{}").scan([])
     assert {device.port: device.blocked for device in found} == {"2-1": mounted, "1-6": None}
 
 
 def test_what_was_scanned_is_identified_by_other_claims(host: Host) -> None:
-    it = discovery("{}")
+    it = discovery(host, "{}")
     assert [device.device_id for device in it.scan([])] == [None, None]
     host.plugged = []
     assert [device.device_id for device in it.identify([claim(1, None)])] == ["device-1", None]
 
 
 def test_a_device_is_looked_at_again(host: Host) -> None:
-    it = discovery("{}")
+    it = discovery(host, "{}")
     [stick, _] = it.scan([claim(1, None)])
     assert it.refresh(stick) == stick
     host.used = {"2-1": Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")}
@@ -92,7 +95,7 @@ def test_a_device_is_looked_at_again(host: Host) -> None:
 @pytest.mark.parametrize("change", [{"plug_id": "b/3"}, {"socket": "s9"}])
 def test_what_was_plugged_into_its_port_since_is_not_it(host: Host, change: dict[str, str]) -> None:
     """Whatever its numbers are: a twin has the same."""
-    it = discovery("{}")
+    it = discovery(host, "{}")
     [stick, _] = it.scan([])
     host.plugged = [dataclasses.replace(STICK, **change)]
     assert it.refresh(stick) is None

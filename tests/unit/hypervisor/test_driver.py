@@ -37,6 +37,9 @@ class Played(LibvirtDriver):
     def problems(self) -> list[str]:
         return []
 
+    def is_server(self, pid: int) -> bool:
+        return False
+
     def _open(self) -> Any:
         return Connection()
 
