@@ -15,6 +15,7 @@ from typing import Any
 from novaclient_usb.reason_codes import ReasonCode, describe
 
 __all__ = [
+    "LOCAL",
     "SERVER_ABSENT",
     "Claim",
     "ClaimStatus",
@@ -29,6 +30,10 @@ __all__ = [
 def since(version: str) -> Any:
     """A field, None by default, that is sent only to those who speak this RPC version or a later one."""
     return dataclasses.field(default=None, metadata={"since": version})
+
+
+#: Metadata of a field that only the agent knows: it is never sent, and never taken from a message.
+LOCAL = {"local": True}
 
 
 class State(enum.StrEnum):
@@ -83,6 +88,9 @@ class Plugged:
     :param port: port path of sysfs, for example ``2-1.4``: bus 2, port 1, port 4 of the hub there.
     :param bus: bus number, as lsusb prints it.
     :param device: device number on that bus; changes at every plug.
+    :param classes: class, subclass and protocol, two lower-case hexadecimal digits each, of the device,
+        unless it leaves them to its interfaces, and of all interfaces of all its configurations.
+    :param network: the kernel has a network driver for it, whatever its classes say.
     """
 
     name: str
@@ -96,6 +104,8 @@ class Plugged:
     port: str
     bus: int
     device: int
+    classes: tuple[str, ...] = dataclasses.field(default=(), kw_only=True, metadata=LOCAL)
+    network: bool = dataclasses.field(default=False, kw_only=True, metadata=LOCAL)
 
 
 @dataclasses.dataclass(frozen=True)

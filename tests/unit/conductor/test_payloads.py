@@ -77,7 +77,7 @@ def test_names_that_no_host_has(name: Any) -> None:
         payloads.host(name)
 
 
-@pytest.mark.parametrize("name", ["compute1", "compute1.example.org", "Übung-3"])
+@pytest.mark.parametrize("name", ["compute1", "compute_01", "fe80::1", "compute1.example.org", "Übung-3"])
 def test_names_that_a_host_may_have(name: str) -> None:
     assert payloads.host(name) == name
 
