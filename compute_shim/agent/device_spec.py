@@ -125,7 +125,7 @@ class Rule:
             if not _KEYS[key].matches(device, wish):
                 return f"{key} is {_KEYS[key].found(device)!r}"
         if self._spares(device):
-            return f"{guarded.kind(device)} is offered only by a rule with vendor_id and product_id"
+            return f"{guarded.kind(device)} needs a rule with vendor_id and product_id"
         return None
 
     def _spares(self, device: Plugged) -> bool:
