@@ -23,6 +23,7 @@ PACKAGES = (
     "libvirt-clients",
     "libvirt-daemon-driver-lxc",
     "libvirt-daemon-system",
+    "lvm2",
     "openssh-client",
     "openssh-sftp-server",
     "qemu-system-x86",

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection
 
 from compute_shim.agent import device_spec, host_use, inventory
-from compute_shim.objects import Claim, Device, Reason, ReasonCode
+from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
 
 class Discovery:
@@ -23,6 +23,10 @@ class Discovery:
     def use(self, rules: list[device_spec.Rule]) -> None:
         """Judge by other rules from the next scan on. May be called by any thread."""
         self._rules = rules
+
+    def offers(self, device: Plugged) -> bool:
+        """Whether the rules allow a device, whatever the host does with it."""
+        return device_spec.allows(self._rules, device)
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
         """All devices that are offered, and those known from before that no longer may be.
@@ -41,7 +45,7 @@ class Discovery:
         return [
             self._judged(device, reasons)
             for device in plugged
-            if device.identity in known or device_spec.allows(self._rules, device)
+            if device.identity in known or self.offers(device)
         ]
 
     def refresh(self, device: Device) -> Device | None:
@@ -57,8 +61,7 @@ class Discovery:
         return self._judged(found, host_use.reasons())
 
     def _judged(self, device: Device, reasons: dict[str, Reason]) -> Device:
-        allowed = device_spec.allows(self._rules, device)
-        reason = reasons.get(device.port) if allowed else Reason(ReasonCode.NOT_OFFERED)
+        reason = reasons.get(device.port) if self.offers(device) else Reason(ReasonCode.NOT_OFFERED)
         if reason is None:
             return device
         return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)

@@ -5,6 +5,7 @@ On a compute host:
 
 usb-shim-manage devices                     list the plugged devices, and which rule decides on each
 usb-shim-manage device-spec check           check the rules, and explain what they decide
+usb-shim-manage shield remove               give the devices that are kept from the host back to it
 
 Where the service is:
 

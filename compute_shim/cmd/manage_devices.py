@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 from compute_shim.agent import device_spec, host_use, inventory
 from compute_shim.agent.device_spec import Rule
+from compute_shim.agent.shield import Shield
 from compute_shim.objects import Plugged, Reason
 
 
@@ -30,6 +31,11 @@ def add_commands(subparsers: Any) -> None:
         "check", help="check the rules, and explain what they decide on each USB device of this host"
     )
     check.set_defaults(run=_check)
+    shields = subparsers.add_parser("shield", help="what keeps this host from the devices that are offered")
+    remove = shields.add_subparsers(dest="action", required=True).add_parser(
+        "remove", help="give the devices back to the host; an agent that runs shields them again"
+    )
+    remove.set_defaults(run=_remove_shield)
 
 
 def _devices(conf: cfg.ConfigOpts) -> None:
@@ -48,6 +54,10 @@ def _check(conf: cfg.ConfigOpts) -> None:
         print()
         for line in _explanation(rules, used, device):
             print(line)
+
+
+def _remove_shield(conf: cfg.ConfigOpts) -> None:
+    Shield(lambda device: False).remove()
 
 
 def _show_whatever_comes() -> None:

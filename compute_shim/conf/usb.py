@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """[usb]"""
 
+from oslo_config import cfg
+
 from compute_shim.conf.literal import LiteralMultiStrOpt
 
 GROUP = "usb"
@@ -42,6 +44,18 @@ model but one, and whatever is plugged into port 1-3 and is no input device::
     device_spec = {"port": "1-3"}
 
 ``usb-shim-manage device-spec check`` says which rule decides on each plugged device, and why.
+""",
+    ),
+    cfg.BoolOpt(
+        "shield",
+        default=True,
+        mutable=True,
+        help="""
+Keep this host's drivers and automatics (LVM, md, udisks, ModemManager and so on) from devices that are
+offered and that the host does not use. A disk that is offered is then no block device of the host. Switch it
+off on a host that itself uses such devices now and then; what it uses at the moment is not given away then
+either.
+``doc/shield.rst`` says what is done, and how to undo it.
 """,
     ),
 ]
