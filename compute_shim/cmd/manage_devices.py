@@ -14,9 +14,8 @@ from typing import Any
 
 from oslo_config import cfg
 
-from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.agent import device_spec, host_use, inventory, shield
 from compute_shim.agent.device_spec import Rule
-from compute_shim.agent.shield import Shield
 from compute_shim.objects import Plugged, Reason
 
 
@@ -56,8 +55,9 @@ def _check(conf: cfg.ConfigOpts) -> None:
             print(line)
 
 
-def _remove_shield(conf: cfg.ConfigOpts) -> None:
-    Shield(lambda device: False).remove()
+def _remove_shield(conf: cfg.ConfigOpts) -> int:
+    shield.Shield(lambda device: False, rules=shield.RULES).remove()
+    return int(shield.RULES.exists())
 
 
 def _show_whatever_comes() -> None:

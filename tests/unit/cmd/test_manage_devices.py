@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_shim.agent import host_use, inventory
+from compute_shim.agent import host_use, inventory, shield
 from compute_shim.cmd import manage, manage_devices
 from compute_shim.objects import Plugged, Reason, ReasonCode
 
@@ -126,6 +126,23 @@ def test_hostile_strings_are_shown_on_one_line(
     assert run(*command, rules=('{"serial": "X"}',)) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "dead:beef" in line]
     assert HOSTILE in line
+
+
+def test_the_shield_is_taken_off(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "x.rules"
+    file.write_text("# of a version that is not known\n")
+    monkeypatch.setattr(shield, "RULES", file)
+    monkeypatch.setattr(shield, "reload_udev", lambda: None)
+    assert run("shield", "remove") == 0
+    assert not file.exists()
+
+
+def test_who_may_not_take_the_shield_off_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.rules").mkdir()  # not even root may unlink it
+    monkeypatch.setattr(shield, "RULES", tmp_path / "x.rules")
+    assert run("shield", "remove") == 1
 
 
 def test_who_is_not_root_is_told_what_is_missing(
