@@ -70,7 +70,8 @@ def volume(shielded: Shielded) -> Iterator[str]:
     shielded.run(f"dd if={disk} of=/run/before bs={_MIB} count=1")
     shielded.run("modprobe dm-mod")
     shielded.run(f"pvcreate -ff -y {disk}; vgcreate tenant {disk}; lvcreate -y -n data -l 50%VG tenant")
-    shielded.run("vgchange -an tenant")
+    # LVM activates a group once by itself, and notes here that it has.
+    shielded.run("vgchange -an tenant; udevadm settle; rm -rf /run/lvm/*_online")
     yield "2-2"
     shielded.restart(shield=False)
     disk = shielded.world.disk("2-2")
@@ -148,13 +149,15 @@ def test_the_operator_takes_it_off(shielded: Shielded) -> None:
 def test_what_the_host_uses_when_the_agent_starts_stays_its_own(shielded: Shielded) -> None:
     shielded.agent.stop()
     disk = shielded.world.disk("2-3")
-    shielded.run(f"dd if={disk} of=/run/before bs={_MIB} count=1; mkswap {disk}; swapon {disk}")
+    shielded.run(f"dd if={disk} of=/run/before bs={_MIB} count=1 && mkswap {disk} && swapon {disk}")
     shielded.restart()
     shielded.wait_driver("2-1", "")
     assert shielded.driver("2-3") == "usb-storage"
     assert "LABSTICK01" in shielded.run(["cat", _RULES]).stdout
-    shielded.run(f"swapoff {disk}; dd if=/run/before of={disk} bs={_MIB} conv=fsync")
+    shielded.run(["swapoff", disk])
     shielded.wait_driver("2-3", "")
+    shielded.restart(shield=False)
+    shielded.run(f"dd if=/run/before of={shielded.world.disk('2-3')} bs={_MIB} conv=fsync")
 
 
 def test_a_wide_rule_leaves_the_host_its_keyboard_and_mouse(shielded: Shielded) -> None:
@@ -168,7 +171,7 @@ def test_the_operator_reads_rules_and_places_off_the_host(world: World) -> None:
     listed = world.stack.agent.manage("devices")
     [line] = [line for line in listed.splitlines() if "LABSTICK01" in line]
     assert "2-1" in line
-    assert line.endswith("2: {}  yes")
+    assert line.split()[-3:] == ["2:", "{}", "yes"]
     checked = world.stack.agent.manage("device-spec", "check")
     assert "rule 2 matches: {}" in checked
     assert "vendor_id is '46f4'" in checked
