@@ -56,7 +56,7 @@ def _check(conf: cfg.ConfigOpts) -> None:
 
 
 def _remove_shield(conf: cfg.ConfigOpts) -> int:
-    shield.Shield(lambda device: False, rules=shield.RULES).remove()
+    shield.Shield(lambda device: False, rules=shield.RULES, reload=shield.reload_udev).remove()
     return int(shield.RULES.exists())
 
 
