@@ -32,7 +32,7 @@ def encode(value: Any, version: Version) -> dict[str, Any]:
     """A dataclass object as a dict for a receiver that speaks this version of the RPC."""
     return {
         field.name: getattr(value, field.name)
-        for field in _sent_fields(value)
+        for field in sent_fields(value)
         if number(field.metadata.get("since", "")) <= version
     }
 
@@ -42,9 +42,9 @@ def decode(kind: type[_Kind], value: Mapping[str, Any]) -> _Kind:
 
     :raises TypeError: a field without default is missing
     """
-    return kind(**{field.name: value[field.name] for field in _sent_fields(kind) if field.name in value})
+    return kind(**{field.name: value[field.name] for field in sent_fields(kind) if field.name in value})
 
 
-def _sent_fields(kind: Any) -> list[dataclasses.Field[Any]]:
+def sent_fields(kind: Any) -> list[dataclasses.Field[Any]]:
     """Those of a dataclass, or of one of its objects, that are not local."""
     return [field for field in dataclasses.fields(kind) if not field.metadata.get("local")]

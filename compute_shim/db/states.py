@@ -10,7 +10,7 @@ import dataclasses
 
 from oslo_utils import timeutils
 
-from compute_shim import legacy_reasons, objects
+from compute_shim import legacy_reasons, objects, wire
 from compute_shim.db import models
 from compute_shim.objects import Reason, ReasonCode, State
 from novaclient_usb.reason_codes import describe
@@ -26,8 +26,8 @@ _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
 def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
-    for field, value in dataclasses.asdict(device).items():
-        setattr(row, field, value)
+    for field in wire.sent_fields(device):
+        setattr(row, field.name, getattr(device, field.name))
     row.present = True
     derive_state(row)
 

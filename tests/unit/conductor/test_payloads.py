@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compute_shim import wire
 from compute_shim.conductor import payloads
 from compute_shim.objects import ClaimStatus, Device
 from tests.unit.db.test_states import STICK
@@ -42,7 +43,7 @@ def test_bad_devices_spoil_nothing(values: Any) -> None:
     given_list = [*values, GOOD] if isinstance(values, list) else values
     found = payloads.devices(given_list)
     assert all(isinstance(device, Device) for device in found)
-    assert all(storable(value) for device in found for value in vars(device).values())
+    assert all(storable(value) for device in found for value in wire.encode(device, (9, 9)).values())
     assert len({device.identity for device in found}) == len(found)
     if isinstance(values, list):
         assert GOOD["identity"] in {device.identity for device in found}
