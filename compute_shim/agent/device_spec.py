@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -50,17 +51,15 @@ def _in_place(device: Plugged, wish: str) -> bool:
     return any(place.startswith(prefix) if wish != prefix else place == wish for place in _sockets(device))
 
 
-_ID = "four hexadecimal digits in quotes, as lsusb prints them"
+def _same(name: str, pattern: str, right: str) -> _Key:
+    """A value that a device has as the rule writes it, but for upper and lower case."""
+    return _Key(pattern, right, lambda device, wish: getattr(device, name) == wish, operator.attrgetter(name))
+
+
+_ID = ("[0-9a-fA-F]{4}", "four hexadecimal digits in quotes, as lsusb prints them")
 _KEYS = {
-    "vendor_id": _Key(
-        "[0-9a-fA-F]{4}", _ID, lambda device, wish: device.vendor_id == wish, lambda device: device.vendor_id
-    ),
-    "product_id": _Key(
-        "[0-9a-fA-F]{4}",
-        _ID,
-        lambda device, wish: device.product_id == wish,
-        lambda device: device.product_id,
-    ),
+    "vendor_id": _same("vendor_id", *_ID),
+    "product_id": _same("product_id", *_ID),
     "serial": _Key(
         r"(?s:.*\S.*)",
         "a serial number in quotes",
@@ -81,17 +80,11 @@ _KEYS = {
         lambda device, wish: any(triple.startswith(wish) for triple in device.classes),
         lambda device: " ".join(device.classes),
     ),
-    "device_class": _Key(
-        "[0-9a-fA-F]{2}",
-        'two hexadecimal digits in quotes, such as "08"',
-        lambda device, wish: device.device_class == wish,
-        lambda device: device.device_class,
-    ),
-    "speed": _Key(
+    "device_class": _same("device_class", "[0-9a-fA-F]{2}", 'two hexadecimal digits in quotes, such as "08"'),
+    "speed": _same(
+        "speed",
         r"[0-9]+(\.[0-9]+)?",
         'Mb/s in quotes: "1.5", "12", "480", "5000", "10000" or "20000"',
-        lambda device, wish: device.speed == wish,
-        lambda device: device.speed,
     ),
 }
 _FOLLOW = ("device", "socket")
