@@ -142,7 +142,9 @@ def _triple(descriptors: bytes, start: int) -> str:
 
     :raises IndexError: not even the first is there
     """
-    return f"{descriptors[start]:02x}{descriptors[start + 1 : start + 3].hex():0<4}"
+    if start >= len(descriptors):
+        raise IndexError(start)
+    return descriptors[start : start + 3].hex().ljust(6, "0")
 
 
 def _in_interfaces(triple: str) -> bool:
@@ -161,10 +163,11 @@ def _is_network(
     if not any(triple.startswith(_CLASS_OF_VENDOR) for triple in interfaces):
         return False
     vendor, product = f"{vendor_id:04x}", f"{product_id:04x}"
-    if network_drivers.match(vendor, product, own, interfaces, network_drivers.modules()):
+    if network_drivers.match(vendor, product, own, tuple(interfaces), network_drivers.modules()):
         return True
-    # A driver that is built into the kernel, or from outside it.
-    return any(Path(directory).glob(f"{Path(directory).name}:*/net"))
+    # A driver that is built into the kernel, or from outside it. Names of interfaces have a colon.
+    parts = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208  names, without a Path for each
+    return any(os.path.isdir(f"{directory}/{part}/net") for part in parts)  # noqa: PTH112
 
 
 def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:

@@ -10,7 +10,7 @@ import collections
 import functools
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _FOLDERS = (b"/drivers/net/", b"/drivers/bluetooth/")
@@ -26,12 +26,14 @@ _ALIAS = re.compile(
 _Alias = tuple[str, ...]
 
 
+@functools.cache
 def modules() -> Path:
     """Where the modules of the running kernel are, if the program sees them."""
     return Path("/lib/modules") / os.uname().release
 
 
-def match(vendor_id: str, product_id: str, own: str, interfaces: Collection[str], directory: Path) -> bool:
+@functools.lru_cache(maxsize=256)
+def match(vendor_id: str, product_id: str, own: str, interfaces: tuple[str, ...], directory: Path) -> bool:
     """Whether a network driver takes one of the interfaces.
 
     :param own: class, subclass and protocol of the device, two hexadecimal digits each.
