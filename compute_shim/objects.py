@@ -15,6 +15,7 @@ from typing import Any
 from novaclient_usb.reason_codes import ReasonCode, describe
 
 __all__ = [
+    "LOCAL",
     "SERVER_ABSENT",
     "Claim",
     "ClaimStatus",
@@ -29,6 +30,10 @@ __all__ = [
 def since(version: str) -> Any:
     """A field, None by default, that is sent only to those who speak this RPC version or a later one."""
     return dataclasses.field(default=None, metadata={"since": version})
+
+
+#: Metadata of a field that only the agent knows: it is never sent, and never taken from a message.
+LOCAL = {"local": True}
 
 
 class State(enum.StrEnum):
@@ -86,6 +91,9 @@ class Plugged:
     :param socket: stable name of the connector (`compute_shim.agent.sockets`), None from an older agent.
     :param plug_id: the same as long as the device stays plugged in, and never the same again. It begins with
         the id of the host's boot and a slash.
+    :param classes: class, subclass and protocol, two lower-case hexadecimal digits each, of the device,
+        unless it leaves them to its interfaces, and of all interfaces of all its configurations.
+    :param network: the kernel has a network driver for it, whatever its classes say.
     """
 
     name: str
@@ -102,6 +110,8 @@ class Plugged:
     _: dataclasses.KW_ONLY
     socket: str | None = since("1.2")
     plug_id: str | None = since("1.2")
+    classes: tuple[str, ...] = dataclasses.field(default=(), metadata=LOCAL)
+    network: bool = dataclasses.field(default=False, metadata=LOCAL)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,10 @@ class Discovery:
         """Judge by other rules from the next scan on. May be called by any thread."""
         self._rules = rules
 
+    def offers(self, device: Plugged) -> bool:
+        """Whether the rules allow a device, whatever the host does with it."""
+        return device_spec.allows(self._rules, device)
+
     def scan(self, claims: Collection[Claim]) -> list[Device]:
         """All devices that are offered, and those known from before that no longer may be.
 
@@ -46,11 +50,7 @@ class Discovery:
         found = self._identifier.identify(
             self._plugged, claims, lambda item: device_spec.follows(self._rules, item)
         )
-        offered = [
-            device
-            for device in found
-            if device.device_id is not None or device_spec.allows(self._rules, device)
-        ]
+        offered = [device for device in found if device.device_id is not None or self.offers(device)]
         self._look([device.port for device in offered if device.port not in self._reasons])
         return [self._judged(device, self._reasons[device.port]) for device in offered]
 
@@ -68,7 +68,7 @@ class Discovery:
         return self._judged(found, self._used([device.port]).get(device.port))
 
     def _judged(self, device: Device, used: Reason | None) -> Device:
-        reason = used if device_spec.allows(self._rules, device) else Reason(ReasonCode.NOT_OFFERED)
+        reason = used if self.offers(device) else Reason(ReasonCode.NOT_OFFERED)
         if reason is None:
             return device
         return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)

@@ -12,11 +12,11 @@ import functools
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from compute_shim import usbfs
-from compute_shim.agent import sockets
+from compute_shim.agent import network_drivers, sockets
 from compute_shim.objects import Plugged
 
 # USB 2.0 specification: standard descriptor fields in 9.6, descriptor types in table 9-5,
@@ -24,8 +24,9 @@ from compute_shim.objects import Plugged
 _INTERFACE_DESCRIPTOR = 4
 _DEVICE_CLASS_OFFSET = 4
 _INTERFACE_CLASS_OFFSET = 5
-_CLASS_IN_INTERFACE = 0x00
-_CLASS_HUB = 0x09
+_CLASS_IN_INTERFACE = "00"
+_CLASS_HUB = "09"
+_CLASS_OF_VENDOR = "ff"
 
 _CHUNK = 1 << 16
 _FROM_DATABASE = (b"E:ID_VENDOR_FROM_DATABASE=", b"E:ID_MODEL_FROM_DATABASE=")
@@ -69,7 +70,7 @@ def read(
     """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
     directory = f"{sys}/bus/usb/devices/{port}"
     try:
-        classes = list(_classes(contents(f"{directory}/descriptors")))
+        own, *interfaces = _classes(contents(f"{directory}/descriptors"))
         numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
         bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
         vendor_id, product_id = (int(value, 16) for value in numbers["PRODUCT"].split("/")[:2])
@@ -80,7 +81,7 @@ def read(
         inode = os.stat(directory).st_ino  # noqa: PTH116  as above
     except (OSError, KeyError, ValueError, IndexError):
         return None
-    if _CLASS_HUB in classes:
+    if any(triple.startswith(_CLASS_HUB) for triple in (own, *interfaces)):
         return None
     known = _udev_names(udev, bus, device)
     vendor = known.get("E:ID_VENDOR_FROM_DATABASE") or _string(directory, "manufacturer")
@@ -92,33 +93,62 @@ def read(
         vendor=vendor,
         product=product,
         serial=_string(directory, "serial"),
-        device_class=f"{_own_class(classes):02x}",
+        device_class=_own_class(own, interfaces),
         speed=speed,
         port=port,
         bus=bus,
         device=device,
         socket=socket,
         plug_id=f"{boot_id(proc)}/{bus}.{device}/{inode}",
+        classes=tuple(dict.fromkeys(interfaces if _in_interfaces(own) else (own, *interfaces))),
+        network=_is_network(directory, vendor_id, product_id, own, interfaces),
     )
 
 
-def _classes(descriptors: bytes) -> Iterator[int]:
-    """The class of the device, then that of each interface, as its descriptors have them."""
-    yield descriptors[_DEVICE_CLASS_OFFSET]
+def _classes(descriptors: bytes) -> Iterator[str]:
+    """Class, subclass and protocol of the device, then those of each interface."""
+    yield _triple(descriptors, _DEVICE_CLASS_OFFSET)
     position = 0
     while position + 1 < len(descriptors):
         length, kind = descriptors[position], descriptors[position + 1]
         if length < 2:
             return
         if kind == _INTERFACE_DESCRIPTOR and position + _INTERFACE_CLASS_OFFSET < len(descriptors):
-            yield descriptors[position + _INTERFACE_CLASS_OFFSET]
+            yield _triple(descriptors, position + _INTERFACE_CLASS_OFFSET)
         position += length
 
 
-def _own_class(classes: list[int]) -> int:
-    if classes[0] == _CLASS_IN_INTERFACE and len(classes) > 1:
-        return classes[1]
-    return classes[0]
+def _triple(descriptors: bytes, start: int) -> str:
+    """Three bytes in hexadecimal; where the end is missing it is 00.
+
+    :raises IndexError: not even the first is there
+    """
+    if start >= len(descriptors):
+        raise IndexError(start)
+    return descriptors[start : start + 3].hex().ljust(6, "0")
+
+
+def _in_interfaces(triple: str) -> bool:
+    """Whether a device leaves its class to its interfaces (USB 2.0 specification, table 9-8)."""
+    return triple.startswith(_CLASS_IN_INTERFACE)
+
+
+def _own_class(own: str, interfaces: Sequence[str]) -> str:
+    return (interfaces[0] if _in_interfaces(own) and interfaces else own)[:2]
+
+
+def _is_network(
+    directory: str, vendor_id: int, product_id: int, own: str, interfaces: Collection[str]
+) -> bool:
+    """Whether a device of a vendor-specific class is a network adapter; of others their classes say so."""
+    if not any(triple.startswith(_CLASS_OF_VENDOR) for triple in interfaces):
+        return False
+    vendor, product = f"{vendor_id:04x}", f"{product_id:04x}"
+    if network_drivers.match(vendor, product, own, tuple(interfaces), network_drivers.modules()):
+        return True
+    # A driver that is built into the kernel, or from outside it. Names of interfaces have a colon.
+    parts = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208  names, without a Path for each
+    return any(os.path.isdir(f"{directory}/{part}/net") for part in parts)  # noqa: PTH112
 
 
 def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from oslo_log import log
 
@@ -23,6 +23,7 @@ class Reconciler:
     """What a host has and what is wanted of it. For one thread.
 
     :param reset_device: resets a device of the host, raises OSError.
+    :param shield: is told the devices that are plugged in and offered, or known, after each look.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Reconciler:
         discovery: Discovery,
         reporter: Reporter,
         reset_device: Callable[[Device], None],
+        shield: Callable[[Collection[Device]], None],
     ) -> None:
         self._driver = driver
         self._discovery = discovery
         self._reporter = reporter
         self._reset_device = reset_device
+        self._shield = shield
         self._backoff = Backoff()
         self._replugs = metrics.Replugs()
         self._claims: dict[str, Claim] | None = None
@@ -66,6 +69,7 @@ class Reconciler:
             self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
         if everything or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
             self._devices = self._discovery.scan((self._claims or {}).values())
+            self._shield(self._devices)
         elif any(isinstance(event, ClaimsArrived) for event in events):
             self._identify()
         if everything or any(isinstance(event, DevicesChanged) for event in events):

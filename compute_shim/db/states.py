@@ -10,7 +10,7 @@ import dataclasses
 
 from oslo_utils import timeutils
 
-from compute_shim import legacy_reasons, objects
+from compute_shim import legacy_reasons, objects, wire
 from compute_shim.db import models
 from compute_shim.objects import Reason, ReasonCode, State
 from novaclient_usb.reason_codes import describe
@@ -26,10 +26,11 @@ _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
 def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
-    for field, value in dataclasses.asdict(device).items():
+    for field in wire.sent_fields(device):
+        value = getattr(device, field.name)
         # In doubt, which device it is was not known; when it last was stays true.
-        if field != "device_id" and (field, value) != ("plug_id", None):
-            setattr(row, field, value)
+        if field.name != "device_id" and (field.name, value) != ("plug_id", None):
+            setattr(row, field.name, value)
     row.present = True
     derive_state(row)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from keystoneauth1 import exceptions
 
+from lab.host.usb import EVERYTHING
 from novaclient_usb import names
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget
@@ -293,6 +294,6 @@ def test_closed_by_default(world: World) -> None:
             world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
     finally:
         world.stack.agent.stop()
-        world.stack.agent.configure("{}")
+        world.stack.agent.configure(EVERYTHING)
         world.stack.agent.start()
     world.wait_state("LABSTICK01", "available")

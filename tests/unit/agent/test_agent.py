@@ -107,12 +107,14 @@ class World:
         self.reporter = Reporter(self.conductor, NEVER)  # type: ignore[arg-type]
         self.resets: list[tuple[Device, bool]] = []
         self.reset_error: OSError | None = None
+        self.shielded: list[Collection[Device]] = []
         self.agent = Agent(
             self.driver,
             self.discovery,  # type: ignore[arg-type]
             self.reporter,
             NEVER,
             self.reset,
+            self.shielded.append,
         )
         self.endpoint = Endpoint(self.agent)
         self.threads = [
@@ -242,6 +244,14 @@ def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.held() == (ours(1, replugged),)
     assert it.conductor.seen == [[device(1)], [], [replugged]]
+
+
+def test_each_look_at_the_devices_is_told_to_the_shield(world: Callable[..., World]) -> None:
+    """Also the one at which a driver of the host has taken a device."""
+    it = world([], [device(1)], []).start()
+    until(lambda: it.shielded == [[device(1)]])
+    it.agent.device_bound()
+    until(lambda: len(it.shielded) == 2)
 
 
 def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., World]) -> None:

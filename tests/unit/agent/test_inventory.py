@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compute_shim.agent import network_drivers
 from compute_shim.agent.inventory import clean, read, scan
 from compute_shim.objects import Plugged
 from tests.unit.agent.tree import BOOT, Tree, descriptors
@@ -46,6 +47,7 @@ def test_a_stick(tree: Tree) -> None:
             device=3,
             socket="pci-0000:00:14.0-usbv2-0:1.4",
             plug_id=f"{BOOT}/2.3/{directory.stat().st_ino}",
+            classes=("080000",),
         )
     ]
 
@@ -82,6 +84,67 @@ def test_the_class_is_that_of_the_device_or_else_of_its_first_interface(tree: Tr
     tree.plug("1-2", 1, 3, descriptor=descriptors(0, 3, 8))
     tree.plug("1-3", 1, 4, descriptor=descriptors(0))
     assert [found.device_class for found in scan(tree.sys, tree.udev, tree.proc)] == ["ef", "03", "00"]
+
+
+def test_classes_are_those_of_the_device_and_of_every_interface_once(tree: Tree) -> None:
+    tree.plug("1-1", 1, 2, descriptor=descriptors(0xEF0201, 0x0E0100, 0x0E0200, 0x0E0200))
+    tree.plug("1-2", 1, 3, descriptor=descriptors(0, 0x030101, 0x080650))
+    second_configuration = descriptors(0, 0x020600)[18:]
+    tree.plug("1-3", 1, 4, descriptor=descriptors(0, 0xFF0000) + second_configuration)
+    tree.plug("1-4", 1, 5, descriptor=descriptors(0, 0x080650)[:-2])
+    assert [found.classes for found in scan(tree.sys, tree.udev)] == [
+        ("ef0201", "0e0100", "0e0200"),
+        ("030101", "080650"),
+        ("ff0000", "020600"),
+        ("080600",),
+    ]
+
+
+@pytest.fixture
+def kernel_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lines of Debian 12's table."""
+    (tmp_path / "modules.dep").write_text(
+        "kernel/drivers/net/usb/ax88179_178a.ko: kernel/drivers/net/usb/usbnet.ko\n"
+        "kernel/drivers/net/usb/cdc-phonet.ko.xz:\n"
+        "kernel/drivers/usb/serial/ftdi_sio.ko: kernel/drivers/usb/serial/usbserial.ko\n"
+    )
+    (tmp_path / "modules.alias").write_text(
+        "alias usb:v0B95p1790d*dc*dsc*dp*icFFiscFFip00in* ax88179_178a\n"
+        "alias usb:v0421p*d*dc*dsc*dp*ic02iscFEip*in* cdc_phonet\n"
+        "alias usb:v0421p00*dc*dsc*dp*icFFisc*ip*in* no_such_form\n"
+        "alias usb:v0421p0001d[1-2]*dc*dsc*dp*icFFisc*ip*in02* cdc_phonet\n"
+        "alias usb:v0403p6001d*dc*dsc*dp*ic*isc*ip*in* ftdi_sio\n"
+        "alias pci:v00001000d* other\n"
+    )
+    monkeypatch.setattr(network_drivers, "modules", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("vendor_id", "product_id", "interface", "expected"),
+    [
+        ("0b95", "1790", 0xFFFF00, True),
+        ("0b95", "1790", 0xFF0000, False),
+        ("0b95", "1791", 0xFFFF00, False),
+        ("0421", "0001", 0xFF0102, True),
+        ("0403", "6001", 0xFFFFFF, False),
+    ],
+)
+def test_the_kernel_says_which_of_a_vendor_s_own_class_is_a_network_adapter(
+    tree: Tree, kernel_modules: Path, vendor_id: str, product_id: str, interface: int, expected: bool
+) -> None:
+    tree.plug("1-1", 1, 2, vendor_id, product_id, descriptor=descriptors(0, interface))
+    assert [found.network for found in scan(tree.sys, tree.udev)] == [expected]
+
+
+def test_a_network_driver_that_no_table_has_is_seen_by_its_interface(
+    tree: Tree, kernel_modules: Path
+) -> None:
+    directory = tree.plug("1-1", 1, 2, descriptor=descriptors(0, 0xFF0000))
+    (directory / "1-1:1.0/net/wwan0").mkdir(parents=True)
+    (kernel_modules / "modules.alias").unlink()
+    network_drivers._aliases.cache_clear()
+    assert [found.network for found in scan(tree.sys, tree.udev)] == [True]
 
 
 @pytest.mark.parametrize("file", ["uevent", "descriptors", "speed"])

@@ -25,7 +25,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.events import ClaimsArrived, DevicesChanged, Resync
 from compute_shim.agent.reconciler import Reconciler
@@ -108,7 +108,6 @@ class Host(RuleBasedStateMachine):
         self.patches = [
             mock.patch.object(inventory, "scan", self._scan),
             mock.patch.object(inventory, "read", self._read),
-            mock.patch.object(host_use, "reasons", dict),
         ]
         for patch in self.patches:
             patch.start()
@@ -148,7 +147,7 @@ class Host(RuleBasedStateMachine):
 
     def _start_agent(self) -> None:
         self.told = Told()
-        discovery = Discovery(_RULES)
+        discovery = Discovery(_RULES, lambda ports: {})
         self.agent = Reconciler(self.driver, discovery, self.told, lambda device: None)  # type: ignore[arg-type]
         self.agent.observe([Resync()])
         self.agent.reconcile()

@@ -9,14 +9,21 @@ BOOT = "3f8e1d2c-0b7a-4b7e-9a53-5d6c7e8f9a0b"
 
 
 def descriptors(device_class: int, *interface_classes: int) -> bytes:
-    """A device descriptor, one configuration and its interfaces (USB 2.0 specification, 9.6)."""
-    device = bytes([18, 1, 0, 3, device_class, 0, 0, 9, 0xF4, 0x46, 1, 0, 0, 0, 1, 2, 3, 1])
+    """A device descriptor, one configuration and its interfaces (USB 2.0 specification, 9.6).
+
+    A class is one byte, or three with its subclass and protocol: 0x08, 0x080650.
+    """
+    device = bytes([18, 1, 0, 3, *_triple(device_class), 9, 0xF4, 0x46, 1, 0, 0, 0, 1, 2, 3, 1])
     configuration = bytes([9, 2, 0, 0, len(interface_classes), 1, 0, 0x80, 0])
     interfaces = b"".join(
-        bytes([9, 4, number, 0, 0, interface_class, 0, 0, 0])
+        bytes([9, 4, number, 0, 0, *_triple(interface_class), 0])
         for number, interface_class in enumerate(interface_classes)
     )
     return device + configuration + interfaces
+
+
+def _triple(value: int) -> bytes:
+    return (value if value > 0xFF else value << 16).to_bytes(3, "big")
 
 
 class Tree:
