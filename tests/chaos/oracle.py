@@ -15,7 +15,7 @@ from lab.cloud.site import STATE
 from lab.host import domains
 from lab.stack import Stack
 
-# port, vendor, product, bus, device, driver of its first interface, serial: of all that is not a hub.
+# port, controller, vendor, product, bus, device, driver of its first interface, serial: of all but hubs.
 _LIST_DEVICES = r"""
 cd /sys/bus/usb/devices
 for port in [0-9]*-*; do
@@ -23,7 +23,8 @@ for port in [0-9]*-*; do
   read -r class < $port/bDeviceClass 2> /dev/null || continue
   [ "$class" = 09 ] && continue
   driver=$(basename "$(readlink $port:1.0/driver)")
-  echo "$port $(cat $port/idVendor $port/idProduct $port/busnum $port/devnum | tr '\n' ' ')" \
+  controller=$(realpath $port | sed 's,/usb[0-9]*/.*,,;s,.*/,,')
+  echo "$port $controller $(cat $port/idVendor $port/idProduct $port/busnum $port/devnum | tr '\n' ' ')" \
     "${driver:--} $(cat $port/serial 2> /dev/null)"
 done
 """
@@ -35,6 +36,9 @@ done
 """
 _NODE = re.compile(r"(\S+) /dev/bus/usb/(\d{3})/(\d{3})")
 _GUEST_DEVICE = re.compile(rf"ID: {ALIAS_PREFIX}(\S+)")
+
+# Of an identity: `vid:pid@`.
+_IDS = 10
 
 Address = tuple[int | None, int | None]
 
@@ -98,8 +102,10 @@ def plugged(stack: Stack) -> dict[str, Plugged]:
     """What the host's kernel sees, by the identity that we have for it."""
     found = {}
     for line in stack.host.run(_LIST_DEVICES, check=False).stdout.splitlines():
-        port, vendor, product, bus, device, driver, *serial = line.split()
-        identity = f"{vendor}:{product}:{serial[0]}" if serial else f"{vendor}:{product}@{port}"
+        port, controller, vendor, product, bus, device, driver, *serial = line.split()
+        # The ports of QEMU's controller have the same numbers on both buses.
+        socket = f"pci-{controller}-usbv2-0:{port.partition('-')[2]}"
+        identity = f"{vendor}:{product}:{serial[0]}" if serial else f"{vendor}:{product}@{socket}"
         found[identity] = Plugged(port, (int(bus), int(device)), driver)
     return found
 
@@ -179,6 +185,10 @@ def disagreements(
 def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str | None]:
     """State, and the code of its reason."""
     present = row["identity"] in view.plugged
+    if present and _is_in_doubt(row, view):
+        state = State.UNAVAILABLE if row["instance_uuid"] is None else State.WAITING
+        if row["instance_uuid"] is None or server_runs:
+            return state, ReasonCode.IDENTITY_IN_DOUBT
     if row["instance_uuid"] is None:
         return (State.AVAILABLE, None) if present else (State.UNAVAILABLE, ReasonCode.UNPLUGGED)
     if not server_runs:
@@ -188,6 +198,15 @@ def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str
     if row["port"] in {device.port for device in view.plugged.values()}:
         return State.FAILED, ReasonCode.PORT_OCCUPIED
     return State.WAITING, ReasonCode.UNPLUGGED
+
+
+def _is_in_doubt(row: sqlite3.Row, view: View) -> bool:
+    """Whether it was unplugged while another one of its kind is missing, and a server has one of them."""
+    if "@" not in row["identity"] or row["blocked_code"] != ReasonCode.IDENTITY_IN_DOUBT:
+        return False
+    kin = [other for other in view.rows.values() if other["identity"][:_IDS] == row["identity"][:_IDS]]
+    missing = [other for other in kin if other["identity"] not in view.plugged]
+    return any(other["instance_uuid"] is not None for other in [row, *missing]) and bool(missing)
 
 
 def _whereabouts(row: sqlite3.Row, device: Plugged | None) -> Iterator[str]:
