@@ -25,6 +25,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from compute_shim import wire
 from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.events import ClaimsArrived, DevicesChanged, Resync
@@ -62,8 +63,7 @@ CASTS = [
     ["unique1", "unique2", "phone"],
     [it.name for it in SELVES],
 ]
-_FOLLOWING = device_spec.Rule((("vendor_id", "18d1"),), allow=True, follow="socket")
-_RULES = [_FOLLOWING, device_spec.Rule((), allow=True)]
+_RULES = device_spec.parse(['{"vendor_id": "18d1", "follow": "socket"}', "{}"])
 
 
 class Told:
@@ -148,12 +148,12 @@ class Host(RuleBasedStateMachine):
     def _start_agent(self) -> None:
         self.told = Told()
         discovery = Discovery(_RULES, lambda ports: {})
-        self.agent = Reconciler(self.driver, discovery, self.told, lambda device: None)  # type: ignore[arg-type]
+        self.agent = Reconciler(self.driver, discovery, self.told, lambda device: None, lambda devices: None)  # type: ignore[arg-type]
         self.agent.observe([Resync()])
         self.agent.reconcile()
 
     def _sync(self) -> list[Claim]:
-        plugged = [dataclasses.asdict(device) for device in self.told.plugged]
+        plugged = [wire.encode(device, (1, 2)) for device in self.told.plugged]
         answer = Manager(self.db).sync(
             {}, HOST, "QEMU", "1.2", plugged, [], [], identified=self.told.identified
         )
