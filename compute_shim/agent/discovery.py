@@ -62,8 +62,10 @@ class Discovery:
     def refresh(self, device: Device) -> Device | None:
         """The same device as it is now; None if it is gone, whatever is in its port instead."""
         now = inventory.read(device.port)
-        if now is None or (now.plug_id, now.socket) != (device.plug_id, device.socket):
+        if now is None or now.socket != device.socket or device.plug_id not in (None, now.plug_id):
             return None
+        if device.plug_id is None:
+            return device  # in doubt, and still blocked by that
         found = dataclasses.replace(device, **vars(now), blocked_code=None, blocked_reason=None)
         return self._judged(found, self._used([device.port]).get(device.port))
 

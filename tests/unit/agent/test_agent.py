@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -57,6 +58,7 @@ class FakeConductor:
         self.claims = claims
         self.away = False
         self.seen: list[list[Device]] = []
+        self.identified: list[bool] = []
         self.servers: list[Mapping[str, bool] | None] = []
         self.request_ids: dict[str, str | None] = {}
         self.outcomes: dict[str, ClaimStatus] = {}
@@ -74,6 +76,7 @@ class FakeConductor:
         identified: bool,
     ) -> list[Claim]:
         self._answer()
+        self.identified.append(identified)
         if identified:
             self.servers.append(servers)
             self.seen.append(list(devices))
@@ -267,6 +270,35 @@ def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., Wo
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.conductor.seen == [[], [device(1)]]
     assert it.conductor.attached_unseen == []
+
+
+def test_what_was_seen_before_the_claims_came_is_told_again_by_them(world: Callable[..., World]) -> None:
+    """Until then the agent cannot say which known device each one is."""
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.identified == [False, True]
+
+
+class TwoFaced(FakeDiscovery):
+    """What is plugged in is another device by the claims than without them."""
+
+    def identify(self, claims: Collection[Claim]) -> list[Device]:
+        device_id = next((claim.device_id for claim in claims), None)
+        return [dataclasses.replace(found, device_id=device_id) for found in self.scanned]
+
+    def refresh(self, plugged: Device) -> Device | None:
+        return plugged
+
+
+def test_claims_that_arrive_identify_anew_and_that_is_told(world: Callable[..., World]) -> None:
+    it = world([], [device(1, device_id=None)], [running()])
+    it.agent._reconciler._discovery = TwoFaced(it.discovery.devices)  # type: ignore[assignment]
+    it.start()
+    until(lambda: it.conductor.seen == [[device(1, device_id=None)]])
+    it.conductor.claims = [claim(1, SERVER)]
+    it.agent.claims_arrived(it.conductor.claims, complete=False)
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.seen[-1] == [device(1)]
 
 
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:

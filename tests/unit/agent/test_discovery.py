@@ -92,6 +92,20 @@ def test_a_device_is_looked_at_again(host: Host) -> None:
     )
 
 
+def test_a_device_in_doubt_stays_so_until_it_is_identified_anew(host: Host) -> None:
+    """Or one that was given back would be said to be unplugged, and not to be in doubt."""
+    it = discovery("{}")
+    known = [
+        claim(1, "server", vendor_id="08e6", product_id="4433", serial="", socket="s6", plug_id="b/0"),
+        claim(2, None, vendor_id="08e6", product_id="4433", serial="", socket="s7", plug_id="b/1"),
+    ]
+    [_, reader] = it.scan(known)
+    assert reader.blocked_code == ReasonCode.IDENTITY_IN_DOUBT
+    assert it.refresh(reader) == reader
+    host.plugged = []
+    assert it.refresh(reader) is None
+
+
 @pytest.mark.parametrize("change", [{"plug_id": "b/3"}, {"socket": "s9"}])
 def test_what_was_plugged_into_its_port_since_is_not_it(host: Host, change: dict[str, str]) -> None:
     """Whatever its numbers are: a twin has the same."""

@@ -97,6 +97,12 @@ def test_a_serial_that_was_seen_twice_identifies_nothing() -> None:
     assert ids(identify([stick(2, "S", 9)], [row("a", 1, "S")], {("46f4", "0001", "S")})) == {"1-2": None}
 
 
+def test_of_two_that_it_may_be_it_is_the_one_that_a_server_has() -> None:
+    """A phone that was known by the ids of both its modes, and came to the second one as a claim."""
+    known = [row("a", 1, "S"), row("b", 2, "S", server_id=SERVER)]
+    assert ids(identify([stick(3, "S", 9)], known)) == {"1-3": "b"}
+
+
 def known_two(**first: object) -> list[Claim]:
     return [row("a", 1, **first), row("b", 2)]  # type: ignore[arg-type]
 

@@ -18,6 +18,8 @@ What cannot be known, and is left out here:
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import uuid
 from collections.abc import Collection, Iterator
 from unittest import mock
 
@@ -104,8 +106,11 @@ class Host(RuleBasedStateMachine):
         self.selves: dict[str, Self] = {}
         self.granted: dict[str, tuple[str, Self]] = {}
         self.twins_met = False
-        self.driver = FakeDriver([Domain(uuid, uuid[-2:], True) for uuid in SERVERS], [])
+        self.driver = FakeDriver([Domain(server, server[-2:], True) for server in SERVERS], [])
+        ids = itertools.count(1)
         self.patches = [
+            # What is drawn depends on them.
+            mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=next(ids))),
             mock.patch.object(inventory, "scan", self._scan),
             mock.patch.object(inventory, "read", self._read),
         ]
@@ -321,8 +326,8 @@ class Host(RuleBasedStateMachine):
     def _reboot(self) -> None:
         self.boot += 1
         self._bind_controllers_in_the_other_order()
-        for uuid, domain in self.driver.state.items():
-            self.driver.state[uuid] = dataclasses.replace(domain, live=())
+        for server, domain in self.driver.state.items():
+            self.driver.state[server] = dataclasses.replace(domain, live=())
         self.driver.addresses = {(item.bus, item.device) for item in self.pluggings.values()}
         self._start_agent()
 
