@@ -98,7 +98,7 @@ def crowd() -> Iterator[Crowd]:
 
 def nodes(ports: list[str]) -> list[str]:
     """The names of all nodes that the pass asks for."""
-    found = usb_tree.nodes(ports, SYS)
+    found = usb_tree.UsbTree(SYS).nodes(ports)
     return sorted(usb_tree.node_name(node, SYS) for some in found.values() for node in some)
 
 

@@ -8,13 +8,14 @@ the kernel has made of a device in a way that is not known here counts as used.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from compute_shim import usbfs
 from compute_shim.agent import block_use, registered, usb_tree
 from compute_shim.agent.inventory import clean
 from compute_shim.agent.open_files import OpenFiles
+from compute_shim.agent.usb_tree import Interface, UsbTree
 from compute_shim.objects import Reason, ReasonCode
 
 # What udev, lsusb and drivers do with a device that was just plugged in is over by then; and, where a server
@@ -53,6 +54,7 @@ class HostUse:
         self._is_server = is_server
         self._sys, self._proc, self._dev = sys, proc, dev
         self._files = files or OpenFiles(proc)
+        self._tree = UsbTree(sys)
         self._pause = pause
         self._lasting: dict[str, Reason] = {}
         self._served: set[str] = set()
@@ -74,36 +76,35 @@ class HostUse:
         return found
 
     def _look(self, ports: Collection[str]) -> dict[str, Reason]:
-        nodes = usb_tree.nodes(ports, self._sys)
-        interfaces = usb_tree.interfaces(ports, self._sys)
+        nodes = self._tree.nodes(ports)
+        interfaces = self._tree.interfaces(ports)
         held = self._held({node for some in nodes.values() for node in some})
-        self._served = {port for port, some in nodes.items() if self._is_served(some, held)}
-        looks: dict[str, Iterable[Reason]] = {
-            port: self._uses(port, interfaces[port], nodes[port], held) for port in ports
-        }
-        firsts = {port: next(iter(uses), None) for port, uses in looks.items()}
+        self._served = {port for port, some in nodes.items() if held and self._is_served(some, held)}
+        consoles = self._consoles()
+        looks = {port: self._uses(port, interfaces[port], nodes[port], held, consoles) for port in ports}
+        firsts = {port: next(uses, None) for port, uses in looks.items()}
         return {port: reason for port, reason in firsts.items() if reason is not None}
 
     def _uses(
         self,
         port: str,
-        interfaces: Collection[usb_tree.Interface],
+        interfaces: Collection[Interface],
         nodes: Collection[str],
         held: dict[str, list[int]],
+        consoles: dict[str, str],
     ) -> Iterator[Reason]:
         """All that the host does with a device, what is most worth knowing first."""
         yield from self._withheld(port, interfaces)
         yield from self._blocks([node for node in nodes if node.startswith("block/")])
-        for node in nodes:
-            for pid in (*held.get(node, ()), *held.get(_shared(node), ())):
-                if not (node.startswith(_WHOLE_DEVICE) and self._is_server(pid)):
-                    yield self._process(pid, node)
+        if held:
+            yield from self._processes(nodes, held)
         if any(interface.driver == _CLAIMED for interface in interfaces) and not any(map(held.get, nodes)):
             yield Reason(ReasonCode.HOST_PROCESS, "used by the host: a process has claimed an interface")
-        yield from self._consoles(nodes)
-        yield from registered.uses(interfaces)
+        for node in consoles.keys() & nodes if consoles else ():
+            yield Reason(ReasonCode.HOST_USE, f"used by the host: {consoles[node]} is a kernel console")
+        yield from registered.uses(self._tree, interfaces)
 
-    def _withheld(self, port: str, interfaces: Collection[usb_tree.Interface]) -> Iterator[Reason]:
+    def _withheld(self, port: str, interfaces: Collection[Interface]) -> Iterator[Reason]:
         """Why nobody can use the device: without authorization the kernel configures nothing."""
         directory = f"{self._sys}/bus/usb/devices/{port}"
         if not interfaces and usb_tree.read(f"{directory}/authorized") == "0":
@@ -127,6 +128,12 @@ class HostUse:
         if block_use.loops(self._sys, self._dev).intersection(nodes):
             yield Reason(ReasonCode.HOST_VOLUME, "used by the host: behind a loop device")
 
+    def _processes(self, nodes: Collection[str], held: dict[str, list[int]]) -> Iterator[Reason]:
+        for node in nodes:
+            for pid in (*held.get(node, ()), *held.get(_shared(node), ())):
+                if not (node.startswith(_WHOLE_DEVICE) and self._is_server(pid)):
+                    yield self._process(pid, node)
+
     def _is_served(self, nodes: Collection[str], held: dict[str, list[int]]) -> bool:
         """Whether a server has the device."""
         whole = [node for node in nodes if node.startswith(_WHOLE_DEVICE)]
@@ -140,15 +147,10 @@ class HostUse:
         text = f"used by the host: process {pid} ({name}) holds {usb_tree.node_name(node, self._sys)}"
         return Reason(ReasonCode.HOST_PROCESS, text)
 
-    def _consoles(self, nodes: Collection[str]) -> Iterator[Reason]:
-        """The kernel's own messages may go to a serial adapter (Linux, fs/proc/consoles.c)."""
-        ttys = [node.removeprefix("char/").encode() for node in nodes if node.startswith("char/")]
-        if not ttys:
-            return
-        for line in usb_tree.lines(f"{self._proc}/consoles"):
-            if line.split()[-1:] and line.split()[-1] in ttys:
-                name = clean(line.split()[0])
-                yield Reason(ReasonCode.HOST_USE, f"used by the host: {name} is a console of its kernel")
+    def _consoles(self) -> dict[str, str]:
+        """Node -> name, of what the kernel's own messages go to (Linux, fs/proc/consoles.c)."""
+        lines = map(bytes.split, usb_tree.lines(f"{self._proc}/consoles"))
+        return {f"char/{words[-1].decode()}": clean(words[0]) for words in lines if words}
 
 
 def _shared(node: str) -> str:

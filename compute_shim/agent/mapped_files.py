@@ -14,10 +14,12 @@ from compute_shim.agent import node_number
 from compute_shim.agent.node_number import NodeNumber
 from compute_shim.bounded import Bounded
 
-# proc(5), /proc/PID/maps: where it is mapped, and the device and inode of the file.
-_MAPPING = re.compile(rb"^0*([0-9a-f]+)-0*([0-9a-f]+) \S+ \S+ (\S+ [1-9][0-9]*) ", re.MULTILINE)
+# proc(5), /proc/PID/maps: where it is mapped, and the device, inode and path of the file.
+_MAPPING = re.compile(rb"^0*([0-9a-f]+)-0*([0-9a-f]+) \S+ \S+ (\S+ [1-9][0-9]* .+)", re.MULTILINE)
 _SECONDS = 5
 _MOST_CALLS = 8
+# Some thousand different libraries are mapped on a host.
+_MOST_ORDINARY = 10_000
 
 
 class MappedFiles:
@@ -27,17 +29,20 @@ class MappedFiles:
         self._proc = proc
         self._bounded = Bounded(_MOST_CALLS)
         self._hanging: set[int] = set()
+        # Device, inode and path of files that are no device nodes: libraries, which many have mapped.
+        self._ordinary: set[bytes] = set()
 
     def devices(self, pids: Collection[int]) -> dict[int, frozenset[str]]:
         """Process -> the device nodes that it has mapped; nothing of one that hangs."""
         found: dict[int, frozenset[str]] = {}
         while rest := [pid for pid in pids if pid not in found and pid not in self._hanging]:
-            one_look = _Look(self._proc, rest)
+            one_look = _Look(self._proc, rest, self._ordinary)
             try:
                 self._bounded.run(one_look.run, _SECONDS)
             except TimeoutError:
                 self._hanging.add(one_look.at)
             found |= one_look.found
+            self._ordinary = one_look.ordinary if len(one_look.ordinary) < _MOST_ORDINARY else set()
         return found
 
     def forget(self, pids: Collection[int]) -> None:
@@ -48,15 +53,16 @@ class MappedFiles:
 class _Look:
     """One look at some processes, which may be left to itself.
 
+    :param ordinary: files that are known to be no device nodes.
     :ivar at: the process that is looked at.
     """
 
-    def __init__(self, proc: str, pids: Collection[int]) -> None:
+    def __init__(self, proc: str, pids: Collection[int], ordinary: Collection[bytes]) -> None:
         self._proc = proc
         self._pids = pids
         self._number = NodeNumber()
-        # Device and inode of files that are no device nodes: most are libraries, which many have mapped.
-        self._ordinary: set[bytes] = set()
+        # One that is left to itself may go on: what it adds must be nobody else's.
+        self.ordinary = set(ordinary)
         self.found: dict[int, frozenset[str]] = {}
         self.at = 0
 
@@ -67,12 +73,12 @@ class _Look:
 
     def _devices(self, process: str) -> Iterator[str]:
         for start, end, file in _mappings(f"{process}/maps"):
-            if file in self._ordinary:
+            if file in self.ordinary:
                 continue
             path = b"%s/map_files/%s-%s" % (process.encode(), start, end)
             number = self._number.of(node_number.AT_FDCWD, path)
             if number is None:
-                self._ordinary.add(file)
+                self.ordinary.add(file)
             else:
                 yield number
 

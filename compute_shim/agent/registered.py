@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 from compute_shim.agent import usb_tree
 from compute_shim.agent.inventory import clean
+from compute_shim.agent.usb_tree import Interface, UsbTree
 from compute_shim.objects import Reason, ReasonCode
 
 _CLAIMED = "usbfs"
 # What belongs to every device of sysfs.
 _EVERYWHERE = r"power|wakeup|ep_[0-9a-f]{2}"
+_PLAIN = re.compile(_EVERYWHERE)
 # What is used by its nodes only, all of which are looked at by number, and what nobody can use at all.
 _BY_NODES = re.compile(
     rf"({_EVERYWHERE}|host[0-9]+|tty.*|usbmisc|input|hidraw|sound|video4linux|media[0-9]*|dvb|rc|lirc|mmc_host"
@@ -40,26 +42,22 @@ _HCI_FLAGS = 16
 _HCI_UP = 1
 
 
-def uses(interfaces: Iterable[usb_tree.Interface]) -> Iterator[Reason]:
+def uses(tree: UsbTree, interfaces: Iterable[Interface]) -> Iterator[Reason]:
     """What the host does with what its drivers have registered."""
     empty: dict[str, bool] = {}
     for interface in interfaces:
         if interface.driver in (None, _CLAIMED):
             continue
-        found = [name for name in usb_tree.directories(interface.directory) if not _is_plain(name)]
+        found = [name for name in tree.directories(interface.directory) if not _PLAIN.fullmatch(name)]
         empty[interface.driver] = not found and empty.get(interface.driver, True)
         for name in found:
-            yield from _use(f"{interface.directory}/{name}", interface.driver)
+            yield from _use(tree, f"{interface.directory}/{name}", interface.driver)
     # Of several interfaces that a driver has, it registers something at one of them.
     for driver in (driver for driver, is_empty in empty.items() if is_empty):
         yield Reason(ReasonCode.HOST_USE, f"used by the host: driver {driver}")
 
 
-def _is_plain(name: str) -> bool:
-    return re.fullmatch(_EVERYWHERE, name) is not None
-
-
-def _use(directory: str, driver: str) -> Iterator[Reason]:
+def _use(tree: UsbTree, directory: str, driver: str) -> Iterator[Reason]:
     """What the host does with one thing that a driver has registered."""
     name = directory.rpartition("/")[2]
     if name in _ASKED:
@@ -70,9 +68,9 @@ def _use(directory: str, driver: str) -> Iterator[Reason]:
         for member in members:
             yield from _ASKED[name](f"{directory}/{member}")
     elif _HID.fullmatch(name):
-        for below in usb_tree.directories(directory):
+        for below in tree.directories(directory):
             if not _BY_NODES.fullmatch(below):
-                yield from _use(f"{directory}/{below}", driver)
+                yield from _use(tree, f"{directory}/{below}", driver)
     elif not _BY_NODES.fullmatch(name):
         what = clean(name.encode())
         yield Reason(ReasonCode.HOST_USE, f"used by the host: driver {driver} has registered {what}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from compute_shim.agent import inventory
@@ -19,7 +19,8 @@ from compute_shim.agent import inventory
 _NEVER_USB = ("4:", "7:")
 # A port path in a path of sysfs, by itself or before the number of an interface: /usb2/2-1/2-1:1.0/.
 _PORT = re.compile(r"/([0-9]+-[0-9.]+)(?=[:/]|$)")
-_INTERFACE = re.compile(r"([0-9]+-[0-9.]+):[0-9]+\.[0-9]+")
+# Directories have two links, and one for each directory in them, where they are counted.
+_COUNTED = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,54 +35,91 @@ class Interface:
     driver: str | None
 
 
-def nodes(ports: Collection[str], sys: Path) -> dict[str, list[str]]:
-    """Port -> the device nodes of the device there and of all that is below it.
+class UsbTree:
+    """Remembers where each entry of sysfs led, by the number of its inode: no other entry ever gets that.
 
-    The kernel lists every node of every kind below ``/sys/dev``, which is why a node is named as there:
-    ``char/189:3``.
+    Linux, fs/kernfs/dir.c: kernfs_new_node. For one thread.
     """
-    found: dict[str, list[str]] = {port: [] for port in ports}
-    for kind in ("block", "char"):
-        for number in names(f"{sys}/dev/{kind}"):
-            if kind == "char" and number.startswith(_NEVER_USB):
-                continue
-            port = _nearest(link(f"{sys}/dev/{kind}/{number}"), found)
+
+    def __init__(self, sys: Path = Path("/sys")) -> None:
+        self._sys = sys
+        self._targets: dict[str, tuple[int, list[str]]] = {}
+        self._directories: dict[str, tuple[tuple[int, int], list[str]]] = {}
+
+    def nodes(self, ports: Collection[str]) -> dict[str, list[str]]:
+        """Port -> the device nodes of the device there and of all that is below it.
+
+        The kernel lists every node of every kind below ``/sys/dev``, which is why a node is named as there:
+        ``char/189:3``.
+        """
+        found: dict[str, list[str]] = {port: [] for port in ports}
+        for node, above in sorted(self._all_nodes()):
+            # What comes before the last of these ports is the hub that it is behind.
+            port = next((port for port in reversed(above) if port in found), None)
             if port is not None:
-                found[port].append(f"{kind}/{number}")
-    return found
+                found[port].append(node)
+        return found
+
+    def _all_nodes(self) -> Iterator[tuple[str, list[str]]]:
+        """Each node with the ports in its path."""
+        known, self._targets = self._targets, {}
+        for kind in ("block", "char"):
+            for number, inode in _entries(f"{self._sys}/dev/{kind}"):
+                if kind == "char" and number.startswith(_NEVER_USB):
+                    continue
+                node = f"{kind}/{number}"
+                target = known.get(node)
+                if target is None or target[0] != inode:
+                    target = inode, _ports(link(f"{self._sys}/dev/{node}"))
+                self._targets[node] = target
+                if target[1]:
+                    yield node, target[1]
+
+    def interfaces(self, ports: Collection[str]) -> dict[str, list[Interface]]:
+        """Port -> the interfaces of the device there; none if it is not configured."""
+        found: dict[str, list[Interface]] = {port: [] for port in ports}
+        for name in names(f"{self._sys}/bus/usb/devices"):
+            port, colon, _ = name.partition(":")
+            if colon and port in found:
+                directory = f"{self._sys}/bus/usb/devices/{name}"
+                found[port].append(Interface(directory, driver(directory)))
+        return found
+
+    def directories(self, directory: str) -> list[str]:
+        """The directories in a directory of sysfs: what a driver has registered there, beside attributes."""
+        try:
+            seen = os.stat(directory)  # noqa: PTH116  a pass looks at hundreds
+            # The number of links counts the directories (Linux, fs/kernfs/inode.c: kernfs_refresh_inode).
+            state = seen.st_ino, seen.st_nlink
+            known = self._directories.get(directory)
+            if known is None or known[0] != state or seen.st_nlink < _COUNTED:
+                with os.scandir(directory) as entries:
+                    known = state, sorted(item.name for item in entries if item.is_dir(follow_symlinks=False))
+                self._directories[directory] = known
+            return known[1]
+        except OSError:
+            self._directories.pop(directory, None)
+            return []
 
 
-def _nearest(target: str | None, ports: Mapping[str, object]) -> str | None:
-    """The last of these ports in a path: what comes before is the hub that it is behind."""
-    if target is None or "usb" not in target:
-        return None
-    return next((port for port in reversed(_PORT.findall(target)) if port in ports), None)
+def _entries(directory: str) -> list[tuple[str, int]]:
+    """Name and inode of everything in a directory; nothing where there is none."""
+    try:
+        with os.scandir(directory) as entries:
+            return [(entry.name, entry.inode()) for entry in entries]
+    except OSError:
+        return []
 
 
-def interfaces(ports: Collection[str], sys: Path) -> dict[str, list[Interface]]:
-    """Port -> the interfaces of the device there; none if it is not configured."""
-    found: dict[str, list[Interface]] = {port: [] for port in ports}
-    for name in names(f"{sys}/bus/usb/devices"):
-        match = _INTERFACE.fullmatch(name)
-        if match is not None and match[1] in found:
-            directory = f"{sys}/bus/usb/devices/{name}"
-            found[match[1]].append(Interface(directory, driver(directory)))
-    return found
+def _ports(target: str | None) -> list[str]:
+    """The port paths in a path of sysfs."""
+    return [] if target is None or "usb" not in target else _PORT.findall(target)
 
 
 def driver(directory: str) -> str | None:
     """The driver that is bound to a device or an interface; None if there is none, or none any more."""
     target = link(f"{directory}/driver")
     return None if target is None else os.path.basename(target)  # noqa: PTH119
-
-
-def directories(directory: str) -> list[str]:
-    """The directories in a directory of sysfs: what a driver has registered there, beside attributes."""
-    try:
-        with os.scandir(directory) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except OSError:
-        return []
 
 
 def names(directory: str) -> list[str]:

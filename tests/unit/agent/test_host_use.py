@@ -262,7 +262,7 @@ def test_a_tty_that_is_the_kernels_console(host: Host) -> None:
     kind, number, _ = FULL
     host.node(kind, number, "ttyUSB0", host.plug(driver="ftdi_sio") / "ttyUSB0/tty/ttyUSB0")
     (host.proc / "consoles").write_text("tty0   -WU (EC p  )   4:1\nttyUSB0   -W- (E  p  )   1:7\n")
-    text = "used by the host: ttyUSB0 is a console of its kernel"
+    text = "used by the host: ttyUSB0 is a kernel console"
     assert host.reasons() == {PORT: Reason(ReasonCode.HOST_USE, text)}
 
 
@@ -361,6 +361,33 @@ def test_a_driver_registers_at_one_of_its_interfaces(host: Host) -> None:
     host.interface(control.parent, "1.1", "snd-usb-audio")
     (control / "sound").mkdir()
     assert host.reasons() == {}
+
+
+def test_a_number_that_became_another_devices(host: Host) -> None:
+    kind, number, path = FULL
+    for port in (PORT, "1-2"):
+        (host.plug(port, driver="ftdi_sio") / "tty").mkdir()
+    entry = host.sys / "dev" / kind / number
+    host.node(kind, number, "ttyUSB0", host.sys / f"devices/pci0000:00/usb2/{PORT}/{PORT}:1.0/tty/ttyUSB0")
+    host.opens(42, path)
+    assert list(host.reasons(PORT, "1-2")) == [PORT]
+    # Made before the old entry goes: the kernel never uses the number of an inode twice, others do.
+    other = host.node(
+        "other", number, "ttyUSB0", host.sys / "devices/pci0000:00/usb2/1-2/1-2:1.0/tty/ttyUSB0"
+    )
+    assert other.exists()
+    (host.sys / "dev/other" / number).rename(entry)
+    assert list(host.reasons(PORT, "1-2")) == ["1-2"]
+
+
+def test_what_is_registered_later(host: Host) -> None:
+    interface = host.plug(driver="a-driver")
+    (interface / "tty").mkdir()
+    assert host.reasons() == {}
+    (interface / "quantum0").mkdir()
+    assert host.code() == ReasonCode.HOST_USE
+    (interface / "quantum0").rmdir()
+    assert host.code() is None
 
 
 def test_a_device_that_no_driver_wants(host: Host) -> None:
