@@ -94,7 +94,7 @@ def test_a_device_is_looked_at_again(host: Host) -> None:
 
 def test_a_device_in_doubt_stays_so_until_it_is_identified_anew(host: Host) -> None:
     """Or one that was given back would be said to be unplugged, and not to be in doubt."""
-    it = discovery("{}")
+    it = discovery(host, "{}")
     known = [
         claim(1, "server", vendor_id="08e6", product_id="4433", serial="", socket="s6", plug_id="b/0"),
         claim(2, None, vendor_id="08e6", product_id="4433", serial="", socket="s7", plug_id="b/1"),
