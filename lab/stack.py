@@ -33,7 +33,7 @@ _QUICK_DOWN_SECONDS = 8
 _QUICK_DELETED_SECONDS = 2
 _CONDUCTOR, _API = "usb-shim-conductor", "usb-shim-api"
 _SERVERS = RUN / "servers.json"
-_START_SECONDS = 300.0
+_START_SECONDS = 300
 
 
 class Stack:

@@ -24,7 +24,7 @@ _PEERS = {COMPUTE_HOST: SECOND_HOST, SECOND_HOST: COMPUTE_HOST}
 # libvirtd probes each QEMU when it is first asked what they can do, and remembers: ask before nova-compute.
 _CAPABILITIES = (
     "export LIBVIRT_DEFAULT_URI=qemu:///system; "
-    "until virsh domcapabilities --virttype qemu && virsh capabilities; do sleep 1; done"
+    "until virsh domcapabilities --virttype kvm && virsh capabilities; do sleep 1; done"
 )
 
 _HOOK = "/etc/libvirt/hooks/qemu.d/50-usb-shim"

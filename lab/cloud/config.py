@@ -254,7 +254,7 @@ def _nova_compute(site: Site, host: str) -> Sections:
         sections[section]["endpoint_override"] = site.url(service, address=GATEWAY)
     return sections | {
         "libvirt": {
-            "virt_type": "qemu",
+            "virt_type": "kvm",
             "connection_uri": "qemu:///system",
             "cpu_mode": "none",
             "images_type": "qcow2",

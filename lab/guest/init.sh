@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The tiny guest's init. It prints its whole list of USB devices, as a line of JSON, whenever the list changes
 # (lab/guest/__init__.py reads it), and switches off when its power button is pressed.
-# One process at a time and few of them: the guest runs on an emulated processor in an emulated processor.
+# One process at a time and few of them: the guest runs on an emulated processor.
 /bin/busybox mount -t proc proc /proc # after this busybox finds its own commands
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

@@ -83,7 +83,7 @@ def container(server: Server, root: str) -> str:
 
 
 def _domain(server: Server, memory_mib: int, machine: str, usb: str) -> ET.Element:
-    domain = ET.Element("domain", type="qemu")
+    domain = ET.Element("domain", type="kvm")
     ET.SubElement(domain, "name").text = server.name
     ET.SubElement(domain, "uuid").text = server.uuid
     instance = ET.SubElement(ET.SubElement(domain, "metadata"), f"{{{NOVA_NAMESPACE}}}instance")

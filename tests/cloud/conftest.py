@@ -23,7 +23,7 @@ from novaclient_usb import client
 from tests.cloud.browser import SCREENSHOTS, Browser
 
 _SERVER_SECONDS = 1200
-# A guest boots on an emulated processor in an emulated processor, beside two others.
+# A guest boots on an emulated processor, beside two others.
 _GUEST_SECONDS = 1200
 # Each look starts a Python, on the processors that the guest boots on.
 _GUEST_POLL_SECONDS = 3

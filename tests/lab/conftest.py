@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 _RUN = Path(__file__).resolve().parents[2] / "lab/run/tests"
 os.environ["LAB_RUN"] = str(_RUN)
 
-from lab.host import domains  # noqa: E402  what follows reads LAB_RUN
+from lab.host import HostError, domains  # noqa: E402  what follows reads LAB_RUN
 from lab.paths import RUN  # noqa: E402
 from lab.stack import Stack  # noqa: E402
 from tests.lab.world import OTHER_PROJECT, PROJECT, World  # noqa: E402
@@ -28,7 +30,9 @@ def pytest_runtest_makereport(
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.failed and stack is not None:
-        report.sections.append(("the agent's log", stack.agent.log()))
+        # A host that has died or has no log yet is no reason to end the whole run.
+        with contextlib.suppress(HostError, subprocess.SubprocessError):
+            report.sections.append(("the agent's log", stack.agent.log()))
     return report
 
 

@@ -238,7 +238,8 @@ def test_without_an_agent_nothing_is_attached_and_everything_given_back(world: W
     other = world.device("LABSTICK02")
     world.stack.agent.stop()
     world.stack.agent.wait_down()
-    with pytest.raises(exceptions.ServiceUnavailable, match=r"agent on the host of server .* is down"):
+    refusal = r"The USB agent on the host of server .* is down"
+    with pytest.raises(exceptions.ServiceUnavailable, match=refusal):
         world.usb.attachments.create(world.servers["one"].uuid, other["id"])
     assert not world.device("LABSTICK02")["available"]
     world.usb.attachments.delete(world.servers["one"].uuid, stick["id"])

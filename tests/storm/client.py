@@ -100,6 +100,6 @@ class Client:
         answer = self._asker.ask("list", "GET", f"/v1/servers/{server}/attachments")
         if answer.status != HTTPStatus.OK:
             raise Unexpected(f"list of {server}: {answer}")
-        states = {item["device_id"]: item["state"] for item in answer.body["attachments"]}
+        states = {item["device_id"]: item["device"]["state"] for item in answer.body["attachments"]}
         self._ledger.listed(server, states, self._driver.inside(server))
         return states
