@@ -11,7 +11,7 @@ import pytest
 from lab.host import usb
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget
-from tests.lab.world import PATIENCE, World, until
+from tests.lab.world import PATIENCE, World, bind_controllers, until
 
 _PHONE, _DEBUGGING = "18d1:4ee1", "18d1:4ee7"
 
@@ -117,7 +117,7 @@ def test_bus_numbers_that_swap(world: World) -> None:
     attach(world, second, "theirs")
     before = world.admin.devices.get(first)["port"], world.admin.devices.get(second)["port"]
     try:
-        bind_controllers(world, usb.SECOND_CONTROLLER, usb.CONTROLLER)
+        bind_controllers(world.host, usb.SECOND_CONTROLLER, usb.CONTROLLER)
         wait(world, first, "attached")
         wait(world, second, "attached")
         after = world.admin.devices.get(first)["port"], world.admin.devices.get(second)["port"]
@@ -126,15 +126,8 @@ def test_bus_numbers_that_swap(world: World) -> None:
         assert at(world, "3", usb.SECOND_CONTROLLER)["id"] == second
         assert (holders(world, first), holders(world, second)) == (["one"], ["theirs"])
     finally:
-        bind_controllers(world, usb.CONTROLLER, usb.SECOND_CONTROLLER)
+        bind_controllers(world.host, usb.CONTROLLER, usb.SECOND_CONTROLLER)
     until(lambda: (at(world, "3")["id"], at(world, "3")["port"]) == (first, before[0]), "it is not back")
-
-
-def bind_controllers(world: World, *order: str) -> None:
-    """Unbind both controllers, and bind them in this order."""
-    names = [f"0000:00:{usb.CONTROLLERS[controller]}.0" for controller in order]
-    writes = [f"echo {name} > unbind" for name in names] + [f"echo {name} > bind" for name in names]
-    world.host.run("cd /sys/bus/pci/drivers/xhci_hcd && " + " && ".join(writes))
 
 
 @pytest.fixture

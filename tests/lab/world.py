@@ -15,7 +15,7 @@ from keystoneauth1 import exceptions
 from compute_shim import nova
 from compute_shim.hypervisor.base import Hostdev
 from compute_shim.hypervisor.libvirt.config import usb_hostdevs
-from lab.host import Host, domains
+from lab.host import Host, domains, usb
 from lab.stack import Stack
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -32,6 +32,16 @@ def until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < limit, what
         time.sleep(_POLL_SECONDS)
+
+
+def bind_controllers(host: Host, *order: str) -> None:
+    """Unbind the USB controllers, and bind them in this order, as a boot may do it: their buses change names.
+
+    :param order: of the names in `lab.host.usb.CONTROLLERS`.
+    """
+    names = [f"0000:00:{usb.CONTROLLERS[controller]}.0" for controller in order]
+    writes = [f"echo {name} > unbind" for name in names] + [f"echo {name} > bind" for name in names]
+    host.run("cd /sys/bus/pci/drivers/xhci_hcd && " + " && ".join(writes))
 
 
 class World:
