@@ -22,9 +22,9 @@ LIBVIRT_PORT = 16509  # libvirtd's own, for TCP
 # this machine has none to run that.
 PROCESSORS = os.environ.get("LAB_PROCESSORS", "2")
 
-# QEMU emulates AMD's virtualization (SVM, nested paging) but not Intel's, so a guest in the host runs under the
-# host's own KVM and is emulated once, not twice. What newer models have (AVX, SMAP, five levels of page tables)
-# costs an emulator time.
+# QEMU emulates AMD's virtualization (SVM, nested paging) but not Intel's: a guest in the host runs under the
+# host's own KVM, and is emulated once, not twice. What newer models have (AVX, SMAP, five levels of page
+# tables) costs an emulator time.
 PROCESSOR = "Opteron_G3,+svm,+npt"
 
 # Enough to mount the machine's file system; udev loads the rest from there.
