@@ -69,6 +69,7 @@ def volume(shielded: Shielded) -> Iterator[str]:
     # LVM activates a group once by itself, and notes here that it has.
     shielded.run("vgchange -an tenant; udevadm settle; rm -rf /run/lvm/*_online")
     yield "2-2"
+    shielded.world.restore()
     shielded.restart(shield=False)
     disk = shielded.world.disk("2-2")
     shielded.run(f"vgchange -an tenant; dd if=/run/before of={disk} bs={_MIB} conv=fsync")
