@@ -115,19 +115,24 @@ def test_bus_numbers_that_swap(world: World) -> None:
     first, second = appear(world, "3"), appear(world, "3", usb.SECOND_CONTROLLER)
     attach(world, first, "one")
     attach(world, second, "theirs")
-    before = world.admin.devices.get(first)["port"], world.admin.devices.get(second)["port"]
+    before = ports(world, first, second)
     try:
         bind_controllers(world.host, usb.SECOND_CONTROLLER, usb.CONTROLLER)
+        until(lambda: ports(world, first, second) == before[::-1], "their buses have not changed")
         wait(world, first, "attached")
         wait(world, second, "attached")
-        after = world.admin.devices.get(first)["port"], world.admin.devices.get(second)["port"]
-        assert after == before[::-1]
         assert at(world, "3")["id"] == first
         assert at(world, "3", usb.SECOND_CONTROLLER)["id"] == second
         assert (holders(world, first), holders(world, second)) == (["one"], ["theirs"])
     finally:
         bind_controllers(world.host, usb.CONTROLLER, usb.SECOND_CONTROLLER)
-    until(lambda: (at(world, "3")["id"], at(world, "3")["port"]) == (first, before[0]), "it is not back")
+    until(lambda: ports(world, first, second) == before, "their buses have not changed back")
+    assert appear(world, "3") == first
+
+
+def ports(world: World, *device_ids: str) -> list[str]:
+    """Where devices are, or were last."""
+    return [world.admin.devices.get(device_id)["port"] for device_id in device_ids]
 
 
 @pytest.fixture
