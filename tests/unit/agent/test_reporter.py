@@ -37,7 +37,13 @@ class Bus:
         self._fates = iter(fates)
 
     def sync(
-        self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str], servers: object
+        self,
+        hypervisor: str,
+        devices: Iterable[Device],
+        problems: Iterable[str],
+        servers: object,
+        *,
+        identified: bool,
     ) -> list[Claim]:
         with self.lock:
             claims = queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
@@ -97,7 +103,7 @@ def reporting(bus: Bus, claimed: bool = True) -> Iterator[Reporter]:
     thread = threading.Thread(target=reporter.run, args=(lambda claims: None,))
     thread.start()
     try:
-        reporter.devices("QEMU", [STICK], [])
+        reporter.devices("QEMU", [STICK], [], identified=True)
         until(lambda: bus.syncs > 0)
         if claimed:
             bus.claim()

@@ -29,6 +29,7 @@ def row(device_id: str, state: str, reason: str | None, owner: str | None, port:
         "instance_uuid": owner,
         "state": state,
         "reason_code": reason,
+        "blocked_code": None,
     }
 
 
