@@ -100,7 +100,7 @@ def look(stack: Stack, servers: Mapping[str, domains.Server]) -> View:
     held = open_devices(stack, servers)
     known = rows()
     return View(
-        plugged={_row_of(device, known): device for device in plugged(stack)},
+        plugged={row_of(device, known): device for device in plugged(stack)},
         rows=known,
         shown={
             device["id"]: (device["state"], device["reason_code"], device["server_id"])
@@ -130,7 +130,7 @@ def plugged(stack: Stack) -> list[Plugged]:
     return found
 
 
-def _row_of(device: Plugged, known: Mapping[str, sqlite3.Row]) -> str:
+def row_of(device: Plugged, known: Mapping[str, sqlite3.Row]) -> str:
     """The id of the row by which the database knows a device: by its serial number if that is its own."""
     for device_id, row in known.items():
         own_serial = device.model[2] and not row["serial_shared"]
