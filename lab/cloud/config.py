@@ -40,6 +40,8 @@ HORIZON = ETC / "horizon"
 
 FERNET_KEYS = STATE / "keystone/fernet-keys"
 CREDENTIAL_KEYS = STATE / "keystone/credential-keys"
+#: A login lasts for so many seconds. The defaults are an hour, and all tests may take longer.
+LOGIN_SECONDS = 4 * 3600
 # In a compute host's own file system, which is gone when it stops.
 COMPUTE_STATE = Path("/var/lib/nova")
 
@@ -142,6 +144,7 @@ def _keystone(site: Site) -> Sections:
         "identity": {"password_hash_rounds": 4},
         # There is one process; without a cache it puts together anew what a token is good for, each time.
         "cache": {"backend": "dogpile.cache.memory"},
+        "token": {"expiration": LOGIN_SECONDS},
         "fernet_tokens": {"key_repository": FERNET_KEYS},
         "credential": {"key_repository": CREDENTIAL_KEYS},
         "oslo_concurrency": {"lock_path": STATE / "lock"},

@@ -29,6 +29,7 @@ OPENSTACK_KEYSTONE_URL = {keystone!r}
 CACHES = {{"default": {{"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}}}
 STATIC_ROOT = {static!r}
 COMPRESS_OFFLINE = True
+SESSION_TIMEOUT = {login_seconds}
 """
 
 
@@ -65,7 +66,10 @@ def _install(the_site: Site, static: Path) -> None:
     for python in (local, local / "enabled"):
         (python / "__init__.py").touch()
     settings = _SETTINGS.format(
-        secret=the_site.passwords["horizon"], keystone=the_site.url("keystone", "/v3"), static=str(static)
+        secret=the_site.passwords["horizon"],
+        keystone=the_site.url("keystone", "/v3"),
+        static=str(static),
+        login_seconds=config.LOGIN_SECONDS,
     )
     write_private(local / "local_settings.py", settings)
 
