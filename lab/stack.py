@@ -24,7 +24,7 @@ from lab.guest import GuestImage
 from lab.host import Host, domains
 from lab.host.usb import EVERYTHING
 from lab.paths import ROOT, RUN
-from lab.stack_agent import Agent
+from lab.stack_agent import BACKGROUND, Agent
 from lab.stack_nova import HOST, SECOND_HOST
 from novaclient_usb.client import Client, from_session
 
@@ -58,7 +58,7 @@ class Stack:
         self.down()
         LOG.mkdir(parents=True)
         _SERVERS.write_text("{}")
-        self.host.start(crowd=crowd, peer=SECOND_HOST)
+        self.host.start(crowd=crowd, peer=SECOND_HOST, background=BACKGROUND)
         config.write_all(self.site)
         STATE.mkdir(parents=True)
         self.agent.configure(device_spec)
@@ -98,13 +98,13 @@ class Stack:
     def reboot_host(self) -> None:
         """Pull the host's plug and start it again; its file system is as new, without domains or agent."""
         self.host.stop()
-        self.host.start(peer=SECOND_HOST)
+        self.host.start(peer=SECOND_HOST, background=BACKGROUND)
         self.host.wait_ready()
 
     def start_second_host(self) -> Agent:
         """Start another host, to which servers can migrate, and its agent."""
         host = Host(SECOND_HOST)
-        host.start(peer=HOST)
+        host.start(peer=HOST, background=BACKGROUND)
         host.wait_ready()
         agent = Agent(self, host)
         agent.configure(EVERYTHING)

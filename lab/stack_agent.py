@@ -7,13 +7,24 @@ import shlex
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lab import agent_forks
 from lab.cloud.site import ETC, GATEWAY, VENV, Site, write_private
 from lab.host import Host
+from lab.paths import ROOT
+
+#: What a lab host that agents are started in has to run from its start on (`lab.host.Host.start`).
+BACKGROUND = {
+    "agent-forks": shlex.join(
+        ["env", f"PYTHONPATH={ROOT}", str(VENV / "bin/python"), "-m", agent_forks.__name__]
+    )
+}
 
 # Far below the default: tests wait for it.
 _QUICK_SYNC_SECONDS = 2
+# A host that has just been started imports the agent first.
+_LAUNCH_SECONDS = 300
 _PID = "/run/lab/usb-shim-agent.pid"
-_LOG = "/var/log/usb-shim-agent.log"
+_LOG = str(agent_forks.LOG)
 
 
 class Service(Protocol):
@@ -73,8 +84,12 @@ class Agent:
 
     def launch(self) -> None:
         """Start it, and do not wait for it."""
-        agent = shlex.join([str(VENV / "bin/usb-shim-agent"), "--config-file", str(self.config)])
-        self.host.run(f"setsid {agent} >> {_LOG} 2>&1 < /dev/null & echo $! > {_PID}")
+        asked, started = agent_forks.ASKED, agent_forks.STARTED
+        self.host.run(
+            f"until [ -p {asked} ]; do sleep 0.1; done;"
+            f" echo {shlex.quote(str(self.config))} > {asked}; cat {started} > {_PID}",
+            timeout=_LAUNCH_SECONDS,
+        )
 
     def kill(self) -> None:
         """SIGKILL, without warning."""
