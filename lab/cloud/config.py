@@ -269,8 +269,8 @@ def _nova_compute(site: Site, host: str) -> Sections:
             "live_migration_downtime_steps": 3,
             "live_migration_downtime_delay": 3,
         },
-        # Nova compares the processor of the other host with what a guest can have here, which is less: no SVM.
-        # The hosts are the same.
+        # Nova compares the processor of the other host with what a guest can have here, which is less: no
+        # SVM. The hosts are the same.
         "workarounds": {"skip_cpu_compare_on_dest": True},
         "oslo_concurrency": {"lock_path": COMPUTE_STATE / "lock"},
     }
