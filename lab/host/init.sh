@@ -57,7 +57,7 @@ done
 /lib/systemd/systemd-udevd --daemon
 modprobe xhci_pci
 modprobe fuse # for libvirt's LXC driver
-modprobe kvm_amd # libvirtd asks once, when it starts, whether there is KVM
+modprobe kvm_amd # for the guests: PROCESSOR in lab/host/machine.py
 say "USB controllers found"
 
 # The machine's own domains, networks and state are no business of this host.
