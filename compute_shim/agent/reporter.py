@@ -39,6 +39,8 @@ class Reporter:
         self._devices: list[Device] | None = None
         self._servers: dict[str, bool] | None = None
         self._outcomes: dict[str, ClaimStatus] = {}
+        # Outcomes of devices of which the conductor has yet to be told: they follow the next sync.
+        self._next_outcomes: dict[str, ClaimStatus] | None = None
         self._request_ids: dict[str, str] = {}
         # What the database says: by our own reports, and by the last sync where nothing was reported since.
         self._told: dict[str, ClaimStatus] = {}
@@ -70,8 +72,12 @@ class Reporter:
 
         :param request_ids: device id -> the request that made its claim what it is.
         """
+        told = {outcome.device_id: outcome for outcome in outcomes}
         with self._changed:
-            self._outcomes = {outcome.device_id: outcome for outcome in outcomes}
+            if self._sync_wanted:
+                self._next_outcomes = told
+            else:
+                self._outcomes = told
             self._request_ids = dict(request_ids)
             metrics.outcomes_queued.set(len(self._untold()))
             self._changed.notify()
@@ -130,6 +136,8 @@ class Reporter:
             self._sync_wanted = False
             hypervisor, devices, problems = self._hypervisor, self._devices, self._problems
             servers = self._servers
+            if self._next_outcomes is not None:
+                self._outcomes, self._next_outcomes = self._next_outcomes, None
         claims = self._conductor.sync(hypervisor, devices or [], problems, servers)
         metrics.syncs.labels("done").inc()
         self._learn(claims)

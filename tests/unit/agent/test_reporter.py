@@ -31,14 +31,18 @@ class Bus:
         self.db = empty_database()
         # A database in memory has one connection.
         self.lock = threading.Lock()
+        self.asked = 0
         self.syncs = 0
         self.reports = 0
+        #: Whether the device was known to be plugged in, for each report.
+        self.reported_of: list[list[bool]] = []
         self.late: list[list[ClaimStatus]] = []
         self._fates = iter(fates)
 
     def sync(
         self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str], servers: object
     ) -> list[Claim]:
+        self.asked += 1
         with self.lock:
             claims = queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
         self.syncs += 1
@@ -48,6 +52,7 @@ class Bus:
         outcomes = list(outcomes)
         fate = next(self._fates, "arrives")
         with self.lock:
+            self.reported_of.append([row.present for row in queries.devices(self.db)])
             self.reports += 1
             if fate == "is late":
                 self.late.append(outcomes)
@@ -240,3 +245,19 @@ def test_the_history_says_stopped_and_started_and_not_moved(quick: None) -> None
         ReasonCode.SERVER_STOPPED,
         ReasonCode.SERVER_STARTED,
     ]
+
+
+def test_a_device_is_told_before_it_is_told_to_be_attached(quick: None) -> None:
+    """Also when it was plugged in while the conductor was slow to answer a sync without it."""
+    bus = Bus(())
+    with reporting(bus) as reporter:
+        reporter.devices("QEMU", [], [])
+        until(lambda: not bus.row().present)
+        with bus.lock:
+            before = bus.asked
+            until(lambda: bus.asked > before)
+            reporter.devices("QEMU", [STICK], [])
+            [row] = queries.devices(bus.db)
+            reporter.outcomes([ClaimStatus(row.id, 1, State.ATTACHED)], {})
+        until(lambda: bus.row().state == State.ATTACHED)
+    assert bus.reported_of == [[True]]
