@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from keystoneauth1 import exceptions
 
+from lab.host.usb import EVERYTHING
 from novaclient_usb import names
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget
@@ -184,7 +185,7 @@ def test_what_the_host_uses_is_not_given_away(world: World) -> None:
 def test_a_tty_that_a_process_of_the_host_holds_is_not_given_away(world: World) -> None:
     [adapter] = [device for device in world.devices() if device["port"] == "1-5"]
     pid = world.shell("setsid sleep 600 < /dev/ttyUSB0 > /dev/null 2>&1 & echo $!").stdout.strip()
-    reason = f"used by the host: process {pid} holds /dev/ttyUSB0"
+    reason = f"used by the host: process {pid} (sleep) holds /dev/ttyUSB0"
 
     def in_use() -> bool:
         seen, shown = world.usb.devices.get(adapter["id"]), world.admin.devices.get(adapter["id"])
@@ -294,6 +295,6 @@ def test_closed_by_default(world: World) -> None:
             world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
     finally:
         world.stack.agent.stop()
-        world.stack.agent.configure("{}")
+        world.stack.agent.configure(EVERYTHING)
         world.stack.agent.start()
     world.wait_state("LABSTICK01", "available")
