@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyudev
+
 from compute_shim.agent import block_use
 
 # The first namespaces of the kernel (Linux, include/linux/proc_ns.h: PROC_PID_INIT_INO, PROC_USER_INIT_INO).
@@ -42,7 +44,12 @@ def refuse_blind(
 
     :raises CannotSeeHost: it cannot
     """
-    missing = [*_namespaces(proc), *(_capabilities(proc) or _refused(proc, dev)), *_paths(proc, sys, udev)]
+    missing = [
+        *_namespaces(proc),
+        *(_capabilities(proc) or _refused(proc, dev)),
+        *_paths(proc, sys, udev),
+        *_libudev(),
+    ]
     if missing:
         raise CannotSeeHost(
             f"The agent cannot see what this host uses: {'; '.join(missing)}. See doc/agent-needs.rst."
@@ -108,3 +115,10 @@ def _paths(proc: Path, sys: Path, udev: Path) -> Iterator[str]:
         yield f"there is no sysfs at {sys} (container: mount the host's {sys})"
     if not udev.is_dir():
         yield f"{udev} is missing: udevd does not run, or is not shown (container: mount the host's {udev})"
+
+
+def _libudev() -> Iterator[str]:
+    try:
+        pyudev.Context()
+    except ImportError:
+        yield "libudev cannot be loaded (Debian: install libudev1, and run ldconfig)"

@@ -44,7 +44,7 @@ def container(
             f"mkdir -p {CONTAINER}; mount -t tmpfs container {CONTAINER}; cd {CONTAINER}",
             "ln -s usr/bin usr/sbin usr/lib usr/lib64 .",
             *(f"mkdir -p {path}; mount --rbind /{path} {path}" for path in (*IMAGE, *paths)),
-            "mkdir -p tmp",
+            "mkdir -p tmp; cp /etc/ld.so.cache etc",
             after,
             f"exec chroot . setpriv --bounding-set=-all{bounds} {agent}",
         ]
@@ -70,7 +70,8 @@ def test_with_what_is_documented_it_works(world: World) -> None:
     log = "/var/log/usb-shim-agent-container.log"
     pid = world.shell(f"setsid {container(agent(world))} > {log} 2>&1 < /dev/null & echo $!").stdout.strip()
     try:
-        world.host.run(f"until grep -q Connected {log}; do sleep 1; done", timeout=_START_SECONDS)
+        started = f"until grep -q Connected {log}; do sleep 1; [ -e /proc/{pid} ] || exit 1; done"
+        world.host.run(started, timeout=_START_SECONDS)
         world.attach("LABSTICK01")
         assert world.held_by("LABSTICK01") == ["one"]
         disk = world.disk("2-2")

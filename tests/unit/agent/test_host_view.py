@@ -120,6 +120,14 @@ def test_each_path_is_needed(view: View, path: str, name: str) -> None:
     assert "mount the host's" in complaint
 
 
+def test_libudev_is_needed(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise ImportError("No library named udev")
+
+    monkeypatch.setattr(host_view.pyudev, "Context", refuse)
+    assert "install libudev1" in (view.complaint() or "")
+
+
 def test_all_that_is_missing_is_named_in_one_line(view: View) -> None:
     view.allow()
     view.udev.rmdir()
