@@ -113,7 +113,8 @@ def test_a_driver_that_comes_back_is_taken_off_again(shielded: Shielded) -> None
     shielded.world.wait_state("LABSTICK01", "available")
     shielded.wait_driver("2-1", "")
     shielded.world.attach("LABSTICK01")
-    assert shielded.driver("2-1") == "usbfs"
+    assert shielded.world.held_by("LABSTICK01") == ["one"]
+    # QEMU gives the host's driver back what it took from it.
     shielded.world.detach("LABSTICK01")
     shielded.wait_driver("2-1", "")
 
