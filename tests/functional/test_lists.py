@@ -61,10 +61,10 @@ def full_world(every_world: World) -> World:
 
 
 def _plugged(world: World, host: str) -> list[dict[str, Any]]:
-    names = [field.name for field in wire.sent_fields(STICKS["STICK1"])]
+    names = {field.name for field in wire.sent_fields(STICKS["STICK1"])} - {"device_id"}
     with world.db.reader() as session:
         rows = session.scalars(sa.select(models.Device).where(models.Device.host == host)).all()
-        return [{name: getattr(row, name) for name in names} for row in rows]
+        return [{name: getattr(row, name) for name in names} | {"device_id": row.id} for row in rows]
 
 
 def _walk(world: World, token: str, path: str, nouns: str) -> Iterator[list[dict[str, Any]]]:
