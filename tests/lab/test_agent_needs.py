@@ -43,7 +43,7 @@ def container(
             f"mkdir -p {CONTAINER}; mount -t tmpfs container {CONTAINER}; cd {CONTAINER}",
             "ln -s usr/bin usr/sbin usr/lib usr/lib64 .",
             *(f"mkdir -p {path}; mount --rbind /{path} {path}" for path in (*IMAGE, *paths)),
-            "mkdir -p tmp; cp /etc/ld.so.cache etc",
+            "mkdir -p tmp var; ln -s ../run var/run; cp /etc/ld.so.cache etc",
             after,
             f"exec chroot . setpriv --bounding-set=-all{bounds} {agent}",
         ]
