@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from keystoneauth1 import exceptions
 
+from lab.host.usb import EVERYTHING
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget
 from tests.lab.world import PATIENCE, World, until
@@ -269,6 +270,18 @@ def plugged(world: World, usb_id: str, serial: str, function: str) -> Iterator[s
     world.admin.devices.delete(device["id"])
 
 
+@pytest.fixture
+def adapter_offered(world: World) -> Iterator[None]:
+    """A network adapter is offered only by a rule that names it."""
+    agent = world.stack.agent
+    agent.configure('[{"vendor_id": "dead", "product_id": "beef"}, ' + EVERYTHING.removeprefix("["))
+    agent.reload()
+    yield
+    agent.configure(EVERYTHING)
+    agent.reload()
+
+
+@pytest.mark.usefixtures("adapter_offered")
 def test_a_network_interface(world: World) -> None:
     with plugged(world, "dead:beef", "NETWORK", "ecm.0") as port:
         interfaces = f"ls /sys/bus/usb/devices/{port}:*/net"
