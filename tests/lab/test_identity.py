@@ -94,6 +94,24 @@ def test_twins_with_a_factory_serial(world: World) -> None:
     wait(world, b, "attached")
     assert holders(world, b) == ["one"]
     wait(world, a, "unavailable", ReasonCode.DISABLED)
+    world.admin.devices.update(a, enabled=True)
+
+
+def test_a_twin_that_another_server_gets(world: World) -> None:
+    """The server that has the first one notices nothing, neither when it comes nor when it goes."""
+    world.host.plug("twin2")
+    b = appear(world, "9")
+    attach(world, b, "one")
+    before = world.hostdevs()["one"], world.usb.devices.events(b)
+    world.host.plug("twin1")
+    a = appear(world, "8")
+    attach(world, a, "two")
+    assert (holders(world, a), holders(world, b)) == (["two"], ["one"])
+    assert (world.hostdevs()["one"], world.usb.devices.events(b)) == before
+    world.host.unplug("twin1")
+    wait(world, a, "waiting", ReasonCode.UNPLUGGED)
+    until(lambda: world.hostdevs()["two"] == [], "the empty hostdev stays")
+    assert (world.hostdevs()["one"], world.usb.devices.events(b)) == before
 
 
 def test_an_agent_that_starts_anew_knows_twins_apart(world: World) -> None:
