@@ -71,6 +71,7 @@ def test_with_what_is_documented_it_works(world: World) -> None:
     try:
         started = f"until grep -q Connected {log}; do sleep 1; [ -e /proc/{pid} ] || exit 1; done"
         world.host.run(started, timeout=_START_SECONDS)
+        world.wait_state("LABSTICK01", "available")
         world.attach("LABSTICK01")
         assert world.held_by("LABSTICK01") == ["one"]
         disk = world.disk("2-2")
