@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from keystoneauth1 import exceptions
 
-from lab.host.usb import EVERYTHING
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget
 from tests.lab.world import PATIENCE, World, until
@@ -273,12 +272,8 @@ def plugged(world: World, usb_id: str, serial: str, function: str) -> Iterator[s
 @pytest.fixture
 def adapter_offered(world: World) -> Iterator[None]:
     """A network adapter is offered only by a rule that names it."""
-    agent = world.stack.agent
-    agent.configure('[{"vendor_id": "dead", "product_id": "beef"}, ' + EVERYTHING.removeprefix("["))
-    agent.reload()
-    yield
-    agent.configure(EVERYTHING)
-    agent.reload()
+    with world.rule_first('{"vendor_id": "dead", "product_id": "beef"}'):
+        yield
 
 
 @pytest.mark.usefixtures("adapter_offered")

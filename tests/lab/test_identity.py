@@ -196,5 +196,26 @@ def test_a_device_that_changes_its_id(world: World) -> None:
     wait(world, before["id"], "waiting", ReasonCode.UNPLUGGED)
 
 
+@pytest.mark.usefixtures("connector")
+def test_a_claim_that_follows_the_socket(world: World) -> None:
+    """A rule says so for this vendor: the phone is in the server whatever it calls itself."""
+    with world.rule_first(f'{{"vendor_id": "{_PHONE[:4]}", "follow": "socket"}}'):
+        with gadget(world.host, "Maker", "Phone", "F1", _PHONE, max_speed="high-speed"):
+            until(lambda: at_rest(world), "it is not listed")
+            [before] = at_rest(world)
+            attach(world, before["id"], "one")
+        wait(world, before["id"], "waiting", ReasonCode.UNPLUGGED)
+        with gadget(world.host, "Maker", "Phone", "F1", _DEBUGGING, max_speed="high-speed"):
+            wait(world, before["id"], "attached")
+            assert world.admin.devices.get(before["id"])["product_id"] == _DEBUGGING[5:]
+            assert holders(world, before["id"]) == ["one"]
+        wait(world, before["id"], "waiting", ReasonCode.UNPLUGGED)
+
+
+def at_rest(world: World) -> list[dict[str, Any]]:
+    """The phones that no server has."""
+    return [phone for phone in phones(world) if phone["state"] == "available"]
+
+
 def phones(world: World) -> list[dict[str, Any]]:
     return [device for device in world.devices() if device["vendor_id"] == _PHONE[:4]]

@@ -7,7 +7,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keystoneauth1 import exceptions
@@ -16,6 +16,7 @@ from compute_shim import nova
 from compute_shim.hypervisor.base import Hostdev
 from compute_shim.hypervisor.libvirt.config import usb_hostdevs
 from lab.host import Host, domains, usb
+from lab.host.usb import EVERYTHING
 from lab.stack import Stack
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -100,6 +101,16 @@ class World:
             with contextlib.suppress(exceptions.Conflict):  # it is just coming back
                 self.admin.devices.delete(device["id"])
         return not absent
+
+    @contextlib.contextmanager
+    def rule_first(self, rule: str) -> Iterator[None]:
+        """The agent offers devices by a rule before all others, meanwhile."""
+        agent = self.stack.agent
+        agent.configure(f"[{rule}, {EVERYTHING.removeprefix('[')}")
+        agent.reload()
+        yield
+        agent.configure(EVERYTHING)
+        agent.reload()
 
     # Looking
 
