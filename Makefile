@@ -20,7 +20,7 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
-# The cloud on one side, all the others on the other: each waits often enough for both to be quicker.
+# Two at a time, the two longest first: each waits often enough for both to be quicker.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
 	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync LIVE='>&3 2>&3' \
