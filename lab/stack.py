@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,6 +34,9 @@ _QUICK_DOWN_SECONDS = 8
 _QUICK_DELETED_SECONDS = 2
 _CONDUCTOR, _API = "usb-shim-conductor", "usb-shim-api"
 _SERVERS = RUN / "servers.json"
+_DATABASE = STATE / "usb-shim.sqlite"
+# The service writes to it all the time, for moments.
+_LOCK_SECONDS = 30.0
 _START_SECONDS = 300
 
 
@@ -63,7 +67,7 @@ class Stack:
         STATE.mkdir(parents=True)
         self.agent.configure(device_spec)
         self.start_message_bus()
-        self.use_database(f"sqlite:///{STATE}/usb-shim.sqlite")
+        self.use_database(f"sqlite:///{_DATABASE}")
         self.host.wait_ready()
 
     def use_database(self, url: str) -> None:
@@ -84,7 +88,7 @@ class Stack:
         try:
             yield
         finally:
-            self.use_database(f"sqlite:///{STATE}/usb-shim.sqlite")
+            self.use_database(f"sqlite:///{_DATABASE}")
             self.stop_mariadb()
 
     def stop_mariadb(self) -> None:
@@ -161,6 +165,11 @@ class Stack:
         known = json.loads(_SERVERS.read_text())
         del known[server.uuid]
         _write_servers(known)
+
+    def forget_history(self) -> None:
+        """Delete all events: of changes that nobody requested only so many are recorded in an hour."""
+        with contextlib.closing(sqlite3.connect(_DATABASE, timeout=_LOCK_SECONDS)) as database, database:
+            database.execute("DELETE FROM usb_device_events")
 
     def start_message_bus(self) -> None:
         """Start RabbitMQ and wait until it answers."""

@@ -109,7 +109,12 @@ def test_a_stick_that_comes_while_no_agent_runs_is_left_alone(shielded: Shielded
 def test_a_driver_that_comes_back_is_taken_off_again(shielded: Shielded) -> None:
     shielded.restart()
     shielded.wait_driver("2-1", "")
+    before = shielded.world.device("LABSTICK01")["device"]
     shielded.world.host.replug("stick1")
+    until(
+        lambda: shielded.world.device("LABSTICK01")["device"] not in (None, before),
+        "the stick is not plugged in again",
+    )
     shielded.world.wait_state("LABSTICK01", "available")
     shielded.wait_driver("2-1", "")
     shielded.world.attach("LABSTICK01")
