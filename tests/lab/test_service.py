@@ -296,4 +296,5 @@ def test_closed_by_default(world: World) -> None:
         world.stack.agent.stop()
         world.stack.agent.configure("{}")
         world.stack.agent.start()
+    until(lambda: len(world.devices()) > 0, "nothing is offered again")
     world.wait_state("LABSTICK01", "available")
