@@ -16,7 +16,6 @@ RUN = Path(os.environ.get("LAB_RUN") or ROOT / "lab" / "run")
 With another directory in LAB_RUN a second lab runs beside the first."""
 
 PACKAGES = (
-    "btrfs-progs",
     "busybox-static",
     "dropbear-bin",
     "iproute2",
@@ -24,10 +23,8 @@ PACKAGES = (
     "libvirt-clients",
     "libvirt-daemon-driver-lxc",
     "libvirt-daemon-system",
-    "lvm2",
     "openssh-client",
     "openssh-sftp-server",
-    "psmisc",
     "qemu-system-x86",
     "qemu-utils",
     "udev",

@@ -22,7 +22,6 @@ from lab.cloud.process import Processes, http_answers, wait_until
 from lab.cloud.site import ETC, LOG, PIDS, STATE, VENV, write_private
 from lab.guest import GuestImage
 from lab.host import Host, domains
-from lab.host.usb import EVERYTHING
 from lab.paths import ROOT, RUN
 from lab.stack_agent import BACKGROUND, Agent
 from lab.stack_nova import HOST, SECOND_HOST
@@ -49,7 +48,7 @@ class Stack:
         self.processes = Processes(PIDS, LOG)
         self.site = site.create()
 
-    def up(self, device_spec: str | None = EVERYTHING, crowd: int = 0) -> None:
+    def up(self, device_spec: str | None = "{}", crowd: int = 0) -> None:
         """Start all but the agent, and wait until it can be used.
 
         :param device_spec: what the agent's configuration says; None for nothing.
@@ -107,7 +106,7 @@ class Stack:
         host.start(peer=HOST, background=BACKGROUND)
         host.wait_ready()
         agent = Agent(self, host)
-        agent.configure(EVERYTHING)
+        agent.configure("{}")
         agent.start()
         return agent
 

@@ -39,5 +39,8 @@ def build() -> GuestImage:
     debian = kernel.fetch()
     image = GuestImage(debian.small_vmlinux, CACHE / "guest-initrd.cpio", COMMAND_LINE)
     modules = {"first": debian.module_files(FIRST), "later": debian.module_files(LATER)}
-    image.initrd.write_bytes(initrd.build(CODE / "init.sh", modules))
+    # Somebody else may be booting it.
+    whole = image.initrd.with_suffix(".new")
+    whole.write_bytes(initrd.build(CODE / "init.sh", modules))
+    whole.replace(image.initrd)
     return image

@@ -48,8 +48,9 @@ class OldConductor:
 
     def report(self, context: Any, **arguments: Any) -> None:
         assert set(arguments) <= set(recorded.conductor_arguments("report"))
-        self.reports += 1
         self.outcomes = old_tree.outcomes(arguments["outcomes"])
+        # Last: tests wait for it, and then look at the outcomes.
+        self.reports += 1
 
 
 class NewConductor(OldConductor):
@@ -172,11 +173,11 @@ def test_on_rabbitmq_the_refusal_of_a_version_comes_by_its_name(served: tuple[An
     client = rpc.ConductorClient(served[0], "compute1")
     client._client = rabbit = RabbitClient("UnsupportedVersion")
     assert client.sync("QEMU", []) == []
-    assert rabbit.versions == ["1.2", "1.1", "1.0"]
+    assert rabbit.versions == ["1.1", "1.0"]
     client._client = rabbit = RabbitClient("ValueError")
     with pytest.raises(oslo_messaging.RemoteError):
         client.sync("QEMU", [])
-    assert rabbit.versions == ["1.2"]
+    assert rabbit.versions == ["1.1"]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_what_the_conductor_keeps_is_told_once(
     thread.start()
     try:
         reporter.servers([Domain(SERVER, "instance-1", True)])
-        reporter.devices("QEMU", [STICKS["STICK1"]], [], identified=True)
+        reporter.devices("QEMU", [STICKS["STICK1"]], [])
         claim = Claim("device", "identity", "2-1", 1, SERVER)
         reporter.outcomes([ClaimStatus.of(claim, state, Reason(code))], {})
         until(lambda: conductor.reports == 1)

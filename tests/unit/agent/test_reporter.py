@@ -40,13 +40,7 @@ class Bus:
         self._fates = iter(fates)
 
     def sync(
-        self,
-        hypervisor: str,
-        devices: Iterable[Device],
-        problems: Iterable[str],
-        servers: object,
-        *,
-        identified: bool,
+        self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str], servers: object
     ) -> list[Claim]:
         self.asked += 1
         with self.lock:
@@ -108,7 +102,7 @@ def reporting(bus: Bus, claimed: bool = True) -> Iterator[Reporter]:
     thread = threading.Thread(target=reporter.run, args=(lambda claims: None,))
     thread.start()
     try:
-        reporter.devices("QEMU", [STICK], [], identified=True)
+        reporter.devices("QEMU", [STICK], [])
         until(lambda: bus.syncs > 0)
         if claimed:
             bus.claim()
@@ -257,12 +251,12 @@ def test_a_device_is_told_before_it_is_told_to_be_attached(quick: None) -> None:
     """Also when it was plugged in while the conductor was slow to answer a sync without it."""
     bus = Bus(())
     with reporting(bus) as reporter:
-        reporter.devices("QEMU", [], [], identified=True)
+        reporter.devices("QEMU", [], [])
         until(lambda: not bus.row().present)
         with bus.lock:
             before = bus.asked
             until(lambda: bus.asked > before)
-            reporter.devices("QEMU", [STICK], [], identified=True)
+            reporter.devices("QEMU", [STICK], [])
             [row] = queries.devices(bus.db)
             reporter.outcomes([ClaimStatus(row.id, 1, State.ATTACHED)], {})
         until(lambda: bus.row().state == State.ATTACHED)

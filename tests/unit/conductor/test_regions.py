@@ -58,6 +58,8 @@ def conductor(cloud: Cloud, directory: Path, more: str = "") -> ServerSync:
     made: Any = service._server_sync(conf, cloud.db, rpc.transport(conf))
     made._clock = lambda: cloud.monotonic
     made._back_off._clock = made._clock
+    # The real one reads the database on a thread of its own, and one in memory has a single connection.
+    made._nudger = cloud.nudger
     return made
 
 
