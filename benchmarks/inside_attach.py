@@ -20,6 +20,7 @@ import libvirt
 from compute_shim.agent import device_spec
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.host_use import HostUse
 from compute_shim.hypervisor.libvirt.config import hostdev_xml
 from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Claim, ClaimStatus, Device, State
@@ -71,7 +72,8 @@ def main() -> None:
     uuid, port, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     host = Qemu("qemu:///system")
     listener = Listener()
-    agent = Agent(host, Discovery(device_spec.parse(["{}"])), listener, NEVER)  # type: ignore[arg-type]
+    discovery = Discovery(device_spec.parse(["{}"]), HostUse(host.is_server).reasons)
+    agent = Agent(host, discovery, listener, NEVER)  # type: ignore[arg-type]
     threading.Thread(target=agent.run, daemon=True).start()
     device = next(item for item in listener.wait_devices() if item.port == port)
     agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, 0)], complete=True)

@@ -15,6 +15,7 @@ from typing import Any
 from novaclient_usb.reason_codes import ReasonCode, describe
 
 __all__ = [
+    "LOCAL",
     "SERVER_ABSENT",
     "Claim",
     "ClaimStatus",
@@ -29,6 +30,10 @@ __all__ = [
 def since(version: str) -> Any:
     """A field, None by default, that is sent only to those who speak this RPC version or a later one."""
     return dataclasses.field(default=None, metadata={"since": version})
+
+
+#: Metadata of a field that only the agent knows: it is never sent, and never taken from a message.
+LOCAL = {"local": True}
 
 
 class State(enum.StrEnum):
@@ -83,6 +88,12 @@ class Plugged:
     :param port: port path of sysfs, for example ``2-1.4``: bus 2, port 1, port 4 of the hub there.
     :param bus: bus number, as lsusb prints it.
     :param device: device number on that bus; changes at every plug.
+    :param socket: stable name of the connector (`compute_shim.agent.sockets`), None from an older agent.
+    :param plug_id: the same as long as the device stays plugged in, and never the same again. It begins with
+        the id of the host's boot and a slash.
+    :param classes: class, subclass and protocol, two lower-case hexadecimal digits each, of the device,
+        unless it leaves them to its interfaces, and of all interfaces of all its configurations.
+    :param network: the kernel has a network driver for it, whatever its classes say.
     """
 
     name: str
@@ -96,14 +107,23 @@ class Plugged:
     port: str
     bus: int
     device: int
+    _: dataclasses.KW_ONLY
+    socket: str | None = since("1.2")
+    plug_id: str | None = since("1.2")
+    classes: tuple[str, ...] = dataclasses.field(default=(), metadata=LOCAL)
+    network: bool = dataclasses.field(default=False, metadata=LOCAL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Device(Plugged):
     """A plugged device that the agent recognizes and reports.
 
-    :param identity: what stays the same over a re-plug: ``vid:pid:serial`` where that is unique on
-        the host, else ``vid:pid@port``. Never shown to anyone.
+    :param identity: by which a conductor older than RPC 1.2 knows it again: ``vid:pid:serial`` or
+        ``vid:pid@port``, or whatever the known device has that this one is. Never shown to anyone.
+    :param device_id: of the known device that this one is, None: nobody knew it
+        (`compute_shim.agent.identity`).
+    :param serial_shared: its serial number was seen on two devices of the host at once.
+    :param follow: ``socket``: by the rule that decides on it, a claim on it is one on its socket.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
     """
@@ -111,6 +131,9 @@ class Device(Plugged):
     identity: str
     blocked_reason: str | None = None
     blocked_code: str | None = since("1.1")
+    device_id: str | None = since("1.2")
+    serial_shared: bool | None = since("1.2")
+    follow: str | None = since("1.2")
 
     @property
     def blocked(self) -> Reason | None:
@@ -128,6 +151,9 @@ class Claim:
     :param state: what the database says became of it, for an agent that has said something else.
     :param reason: text of the state's reason.
     :param reason_code: its code (`ReasonCode`).
+    :param vendor_id: what is known of the device as it was plugged in last; so are the next five, as in
+        `Device`. All are None from a conductor or an API older than RPC 1.2.
+    :param enabled: False: an administrator withholds the device.
     """
 
     device_id: str
@@ -138,6 +164,21 @@ class Claim:
     state: str | None = None
     reason: str | None = None
     reason_code: str | None = since("1.1")
+    vendor_id: str | None = since("1.2")
+    product_id: str | None = since("1.2")
+    serial: str | None = since("1.2")
+    socket: str | None = since("1.2")
+    plug_id: str | None = since("1.2")
+    serial_shared: bool | None = since("1.2")
+    follow: str | None = since("1.2")
+    enabled: bool | None = since("1.2")
+
+    def completed(self, older: Claim) -> Claim:
+        """The same with what an older one tells of the device, if this comes from before RPC 1.2."""
+        if self.vendor_id is not None or older.vendor_id is None:
+            return self
+        late = [field.name for field in dataclasses.fields(self) if field.metadata.get("since") == "1.2"]
+        return dataclasses.replace(self, **{name: getattr(older, name) for name in late})
 
     @property
     def ending(self) -> bool:

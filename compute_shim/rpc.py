@@ -28,11 +28,15 @@ AGENT_TOPIC = "usb-shim-agent"
 #: its receiver, and is not sent to a receiver of an older version.
 #:
 #: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices, ``servers`` of sync
-CONDUCTOR_VERSION = "1.1"
+#: 1.2: ``socket``, ``plug_id``, ``device_id``, ``serial_shared``, ``follow`` of devices; what is known of the
+#:      device in claims; ``identified`` of sync
+CONDUCTOR_VERSION = "1.2"
 #: 1.1: ``reason_code`` of claims
-AGENT_VERSION = "1.1"
-_OLDEST = "1.0"
+#: 1.2: what is known of the device in claims
+AGENT_VERSION = "1.2"
+_VERSIONS = ("1.2", "1.1", "1.0")
 _SERVERS_SINCE: wire.Version = (1, 1)
+_IDENTIFIED_SINCE: wire.Version = (1, 2)
 
 # Seconds to wait for an answer of the conductor, and how often a message is offered again to a bus that is
 # away. Both sides come back by themselves, so nobody has to wait for long.
@@ -87,17 +91,20 @@ class ConductorClient:
         devices: Iterable[Device],
         problems: Iterable[str] = (),
         servers: Mapping[str, bool] | None = None,
+        *,
+        identified: bool = True,
     ) -> list[Claim]:
         """Tell all plugged devices, learn what is wanted of every known device of this host.
 
         :param hypervisor: its name and version, for people.
         :param problems: what the operator of the host has to mend.
         :param servers: UUID of each server that has a domain on the host -> whether it runs; None: not known.
+        :param identified: False: the devices were not identified by claims, so that nothing can be recorded.
         """
         told, problems = list(devices), list(problems)
 
         def arguments(version: str) -> dict[str, Any]:
-            found = {
+            found: dict[str, Any] = {
                 "hypervisor": hypervisor,
                 "version": version,
                 "devices": [_device(device, wire.number(version)) for device in told],
@@ -105,6 +112,8 @@ class ConductorClient:
             }
             if servers is not None and wire.number(version) >= _SERVERS_SINCE:
                 found["servers"] = [{"uuid": uuid, "running": runs} for uuid, runs in servers.items()]
+            if wire.number(version) >= _IDENTIFIED_SINCE:
+                found["identified"] = identified
             return found
 
         return [_claim(claim) for claim in self._call("sync", arguments, {})]
@@ -122,13 +131,15 @@ class ConductorClient:
         self._call("report", arguments, {"request_id": request_id} if request_id else {})
 
     def _call(self, method: str, arguments: Callable[[str], dict[str, Any]], context: dict[str, Any]) -> Any:
-        try:
-            return self._call_as(self._version, method, arguments, context)
-        except (oslo_messaging.RemoteError, oslo_messaging.UnsupportedVersion) as error:
-            # A conductor of the version before; another may be newer, so the next call tries again.
-            if not _is_unsupported_version(error) or self._version == _OLDEST:
-                raise
-            return self._call_as(_OLDEST, method, arguments, context)
+        older = [version for version in _VERSIONS if wire.number(version) < wire.number(self._version)]
+        for version in (self._version, *older):
+            try:
+                return self._call_as(version, method, arguments, context)
+            except (oslo_messaging.RemoteError, oslo_messaging.UnsupportedVersion) as error:
+                # A conductor of a version before; another may be newer, so the next call tries again.
+                if not _is_unsupported_version(error) or version == _VERSIONS[-1]:
+                    raise
+        raise AssertionError("no version to speak")
 
     def _call_as(
         self,

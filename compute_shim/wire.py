@@ -3,6 +3,7 @@
 
 Who receives ignores fields that it does not know and uses the default for those that are missing. Who sends
 leaves out what the receiver's RPC version does not have: before RPC 1.1, receivers refused unknown fields.
+Local fields (`compute_shim.objects.LOCAL`) are neither sent nor received.
 Texts of RPC 1.0, which had no reason codes, are translated by `compute_shim.legacy_reasons`.
 """
 
@@ -31,7 +32,7 @@ def encode(value: Any, version: Version) -> dict[str, Any]:
     """A dataclass object as a dict for a receiver that speaks this version of the RPC."""
     return {
         field.name: getattr(value, field.name)
-        for field in dataclasses.fields(value)
+        for field in sent_fields(value)
         if number(field.metadata.get("since", "")) <= version
     }
 
@@ -41,5 +42,9 @@ def decode(kind: type[_Kind], value: Mapping[str, Any]) -> _Kind:
 
     :raises TypeError: a field without default is missing
     """
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    return kind(**{field.name: value[field.name] for field in fields if field.name in value})
+    return kind(**{field.name: value[field.name] for field in sent_fields(kind) if field.name in value})
+
+
+def sent_fields(kind: Any) -> list[dataclasses.Field[Any]]:
+    """Those of a dataclass, or of one of its objects, that are not local."""
+    return [field for field in dataclasses.fields(kind) if not field.metadata.get("local")]

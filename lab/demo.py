@@ -12,21 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keystoneauth1.exceptions
 
 from lab.cloud import compute, compute_host, config, horizon, lifecycle, site
 from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
+from lab.cloud.site import COMPUTE_HOST
 from lab.cloud.timeline import LabError
 from lab.guest import console
-from lab.host import HostError
+from lab.host import Host, HostError, usb
 from lab.paths import ROOT
+from novaclient_usb.reason_codes import ReasonCode
 
 SERVER = "demo"
 # Two sticks of one model; if somebody else has the first, the second serves as well.
 SERIALS = ("LABSTICK01", "LABSTICK02")
 _GUEST_SECONDS = 600
+_SERVICE_SECONDS = 120
 
 _HOW_TO_GO_ON = """
 It goes on running, and two more servers come up: demo2 (yours), other (of another project). To go on:
@@ -79,6 +83,8 @@ def _attach() -> str:
     _echo("source", _openrc())
     user = Rest(site.load(), SERVER)
     server_id = compute.server_id(user, SERVER)
+    _plug_sticks()
+    _make_one_free(Rest(site.load(), "admin"), user)
     serial = _free_stick(user)
     _wait_for_guest(
         server_id,
@@ -99,12 +105,61 @@ def _openrc() -> str:
     return os.path.relpath(config.openrc(SERVER), ROOT)
 
 
+def _plug_sticks() -> None:
+    """Plug in what somebody has pulled out since an earlier demo, wherever there is room.
+
+    :raises HostError: there is none
+    """
+    host = Host(COMPUTE_HOST)
+    ports = {plugged.device.name: plugged.port for plugged in host.devices()}
+    free = [str(port) for port in range(1, usb.CONTROLLER_PORTS + 1) if str(port) not in ports.values()]
+    for device in usb.DEVICES.values():
+        if device.serial in SERIALS and ports[device.name] is None:
+            port = device.port if device.port in free else free[0]
+            free.remove(port)
+            host.plug(device.name, port)
+
+
+def _make_one_free(admin: Rest, user: Rest) -> None:
+    """Let the sticks be offered again; if servers of others have them all, take one from them.
+
+    :raises LabError: the service does not see the sticks, or does not get one back
+    """
+    _wait_for_service(lambda: _sees_all(admin), "The service does not see the sticks")
+    for device in _sticks(admin).values():
+        if not device["enabled"]:
+            admin.usb.patch(f"/v1/devices/{device['id']}", json={"device": {"enabled": True}})
+    taken = [device for device in _sticks(admin).values() if device["server_id"]]
+    if len(taken) == len(SERIALS) and not any(device["server_id"] for device in _sticks(user).values()):
+        admin.usb.delete(f"/v1/servers/{taken[0]['server_id']}/attachments/{taken[0]['id']}")
+        _wait_for_service(
+            lambda: any(device["available"] for device in _sticks(user).values()), "No stick is given back"
+        )
+
+
+def _sees_all(admin: Rest) -> bool:
+    sticks = _sticks(admin)
+    return len(sticks) == len(SERIALS) and not any(
+        device["reason_code"] == ReasonCode.UNPLUGGED for device in sticks.values()
+    )
+
+
+def _wait_for_service(true: Callable[[], bool], complaint: str) -> None:
+    wait_until(true, complaint, _SERVICE_SECONDS, lifecycle.is_up, every=1)
+
+
+def _sticks(user: Rest) -> dict[str, dict[str, Any]]:
+    """The sticks that a user sees, by serial."""
+    devices = user.usb.get("/v1/devices").json()["devices"]
+    return {device["serial"]: device for device in devices if device["serial"] in SERIALS}
+
+
 def _free_stick(user: Rest) -> str:
     """The serial of a stick that is free; one that an own server has is made free.
 
     :raises LabError: others have them all, or they are unplugged
     """
-    devices = {device["serial"]: device for device in user.usb.get("/v1/devices").json()["devices"]}
+    devices = _sticks(user)
     for serial in SERIALS:
         device = devices.get(serial)
         if device is None:

@@ -16,6 +16,7 @@ RUN = Path(os.environ.get("LAB_RUN") or ROOT / "lab" / "run")
 With another directory in LAB_RUN a second lab runs beside the first."""
 
 PACKAGES = (
+    "btrfs-progs",
     "busybox-static",
     "dropbear-bin",
     "iproute2",
@@ -23,8 +24,10 @@ PACKAGES = (
     "libvirt-clients",
     "libvirt-daemon-driver-lxc",
     "libvirt-daemon-system",
+    "lvm2",
     "openssh-client",
     "openssh-sftp-server",
+    "psmisc",
     "qemu-system-x86",
     "qemu-utils",
     "udev",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from lab.cloud.process import Processes, http_answers, wait_until
 from lab.cloud.site import ETC, LOG, PIDS, STATE, VENV, write_private
 from lab.guest import GuestImage
 from lab.host import Host, domains
+from lab.host.usb import EVERYTHING
 from lab.paths import ROOT, RUN
 from lab.stack_agent import BACKGROUND, Agent
 from lab.stack_nova import HOST, SECOND_HOST
@@ -32,6 +34,9 @@ _QUICK_DOWN_SECONDS = 8
 _QUICK_DELETED_SECONDS = 2
 _CONDUCTOR, _API = "usb-shim-conductor", "usb-shim-api"
 _SERVERS = RUN / "servers.json"
+_DATABASE = STATE / "usb-shim.sqlite"
+# The service writes to it all the time, for moments.
+_LOCK_SECONDS = 30.0
 _START_SECONDS = 300
 
 
@@ -48,7 +53,7 @@ class Stack:
         self.processes = Processes(PIDS, LOG)
         self.site = site.create()
 
-    def up(self, device_spec: str | None = "{}", crowd: int = 0) -> None:
+    def up(self, device_spec: str | None = EVERYTHING, crowd: int = 0) -> None:
         """Start all but the agent, and wait until it can be used.
 
         :param device_spec: what the agent's configuration says; None for nothing.
@@ -62,7 +67,7 @@ class Stack:
         STATE.mkdir(parents=True)
         self.agent.configure(device_spec)
         self.start_message_bus()
-        self.use_database(f"sqlite:///{STATE}/usb-shim.sqlite")
+        self.use_database(f"sqlite:///{_DATABASE}")
         self.host.wait_ready()
 
     def use_database(self, url: str) -> None:
@@ -83,7 +88,7 @@ class Stack:
         try:
             yield
         finally:
-            self.use_database(f"sqlite:///{STATE}/usb-shim.sqlite")
+            self.use_database(f"sqlite:///{_DATABASE}")
             self.stop_mariadb()
 
     def stop_mariadb(self) -> None:
@@ -106,7 +111,7 @@ class Stack:
         host.start(peer=HOST, background=BACKGROUND)
         host.wait_ready()
         agent = Agent(self, host)
-        agent.configure("{}")
+        agent.configure(EVERYTHING)
         agent.start()
         return agent
 
@@ -160,6 +165,11 @@ class Stack:
         known = json.loads(_SERVERS.read_text())
         del known[server.uuid]
         _write_servers(known)
+
+    def forget_history(self) -> None:
+        """Delete all events: of changes that nobody requested only so many are recorded in an hour."""
+        with contextlib.closing(sqlite3.connect(_DATABASE, timeout=_LOCK_SECONDS)) as database, database:
+            database.execute("DELETE FROM usb_device_events")
 
     def start_message_bus(self) -> None:
         """Start RabbitMQ and wait until it answers."""

@@ -46,24 +46,30 @@ class Service(Protocol):
 
 
 class Agent:
-    """The agent of one host."""
+    """The agent of one host.
+
+    :ivar config: its configuration file.
+    """
 
     def __init__(self, service: Service, host: Host) -> None:
         self._service = service
         self.host = host
-        self._config = ETC / f"agent-{host.name}.conf"
+        self.config = ETC / f"agent-{host.name}.conf"
 
-    def configure(self, device_spec: str | None, driver: str = "qemu") -> None:
+    def configure(self, device_spec: str | None, driver: str = "qemu", *, shield: bool = False) -> None:
         """Write the agent's configuration; one that runs does not read it.
 
         :param device_spec: None for no rule at all.
         :param driver: of libvirt, qemu or lxc.
+        :param shield: whether the host's drivers are kept from what is offered. Most tests use the sticks on
+            the host as well.
         """
-        rules = "" if device_spec is None else f"[usb]\ndevice_spec = {device_spec}\n"
+        rules = f"[usb]\nshield = {shield}\n"
+        rules += "" if device_spec is None else f"device_spec = {device_spec}\n"
         pace = f"[agent]\nsync_interval = {_QUICK_SYNC_SECONDS}\n" if self._service.quick else ""
         transport_url = self._service.site.transport_url(GATEWAY)
         write_private(
-            self._config,
+            self.config,
             f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n"
             f"[libvirt]\nconnection_uri = {driver}:///system\n{pace}{rules}",
         )
@@ -81,7 +87,7 @@ class Agent:
         asked, started = agent_forks.ASKED, agent_forks.STARTED
         self.host.run(
             f"until [ -p {asked} ]; do sleep 0.1; done;"
-            f" echo {shlex.quote(str(self._config))} > {asked}; cat {started} > {_PID}",
+            f" echo {shlex.quote(str(self.config))} > {asked}; cat {started} > {_PID}",
             timeout=_LAUNCH_SECONDS,
         )
 
@@ -92,6 +98,15 @@ class Agent:
     def stop(self) -> None:
         """SIGTERM, and wait until it has ended."""
         self.host.run(f"pid=$(cat {_PID}); kill $pid; while [ -e /proc/$pid ]; do sleep 0.1; done")
+
+    def reload(self) -> None:
+        """Let it read its configuration anew."""
+        self.host.run(f"kill -HUP $(cat {_PID})")
+
+    def manage(self, *command: str) -> str:
+        """Run usb-shim-manage with the agent's configuration; what it prints."""
+        program = [str(VENV / "bin/usb-shim-manage"), "--config-file", str(self.config), *command]
+        return self.host.run(program).stdout
 
     def pid(self) -> int:
         """Its process id in the host."""

@@ -22,6 +22,8 @@ class ReasonCode(enum.StrEnum):
     SERVER_SHELVED = "server_shelved"
     SERVER_BUSY = "server_busy"
     DOMAIN_ABSENT = "domain_absent"
+    # This is a reason of ``unavailable`` as well.
+    IDENTITY_IN_DOUBT = "identity_in_doubt"
 
     # State ``unavailable``, and ``failed`` where it happened to a claim. `UNPLUGGED` belongs here as well.
     NOT_OFFERED = "not_offered"
@@ -34,6 +36,8 @@ class ReasonCode(enum.StrEnum):
     HOST_NETWORK = "host_network"
     HOST_PROCESS = "host_process"
     HOST_USE = "host_use"
+    NOT_AUTHORIZED = "not_authorized"
+    NOT_CONFIGURED = "not_configured"
 
     # State ``failed``: why the device was not attached; with ``detaching``, why it is not detached yet.
     PORT_OCCUPIED = "port_occupied"
@@ -126,6 +130,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.SERVER_SHELVED: "the server is shelved",
     _C.SERVER_BUSY: "the server is being migrated or saved",
     _C.DOMAIN_ABSENT: "the server is not running on the device's host",
+    _C.IDENTITY_IN_DOUBT: "a device like this one was moved or is missing; contact the cloud administrator",
     _C.NOT_OFFERED: "no [usb] device_spec rule allows the device",
     _C.DISABLED: "disabled by the cloud administrator",
     _C.HOST_DOWN: "the USB agent on the device's host is down",
@@ -136,6 +141,8 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.HOST_NETWORK: _HOST_USES_IT,
     _C.HOST_PROCESS: _HOST_USES_IT,
     _C.HOST_USE: _HOST_USES_IT,
+    _C.NOT_AUTHORIZED: "the compute host has not authorized the device; contact the cloud administrator",
+    _C.NOT_CONFIGURED: "the compute host has not configured the device; unplug it and plug it in again",
     _C.PORT_OCCUPIED: "a different device is plugged into the device's port",
     _C.DUPLICATE_CLAIM: "another claim names the same device",
     _C.ATTACHED_MANUALLY: "an administrator attached the device to a server by hand",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from oslo_log import log
 
@@ -42,6 +42,7 @@ class Agent:
 
     :param interval: seconds between two resyncs.
     :param reset_device: resets a device of the host, raises OSError.
+    :param shield: is told the devices that are plugged in and offered, or known, after each look.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Agent:
         reporter: Reporter,
         interval: float,
         reset_device: Callable[[Device], None] = usb_reset.reset,
+        shield: Callable[[Collection[Device]], None] = lambda devices: None,
     ) -> None:
-        self._reconciler = Reconciler(driver, discovery, reporter, reset_device)
+        self._reconciler = Reconciler(driver, discovery, reporter, reset_device, shield)
         self._interval = interval
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
         driver.listen(self._domain_changed)

@@ -5,34 +5,126 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-_PATTERNS = {
-    "vendor_id": r"[0-9a-fA-F]{4}",
-    "product_id": r"[0-9a-fA-F]{4}",
-    "device_class": r"[0-9a-fA-F]{2}",
-    "port": r"[0-9]+-[0-9]+(\.[0-9]+)*",
-    "serial": r".+",
-}
-_HEXADECIMAL = {"vendor_id", "product_id", "device_class"}
+from compute_shim.agent import guarded
+from compute_shim.objects import Plugged
 
 
 class InvalidDeviceSpec(ValueError):
-    """A rule that cannot be read; the text names the rule and the reason."""
+    """A rule that cannot be read; the text, one line, names the option, the value, and what is right."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Key:
+    """What a rule may say of a device.
+
+    :param pattern: of the whole value.
+    :param right: what is right, for people.
+    :param matches: whether a device has what the rule wants.
+    :param found: what a device has, for people.
+    :param normal: makes of the value what is compared.
+    """
+
+    pattern: str
+    right: str
+    matches: Callable[[Plugged, str], bool]
+    found: Callable[[Plugged], str]
+    normal: Callable[[str], str] = str.lower
+
+
+def folded(serial: str) -> str:
+    """A serial number as it is compared: devices pad theirs with blanks, and people type them in any case."""
+    return " ".join(serial.split()).casefold()
+
+
+def _sockets(device: Plugged) -> list[str]:
+    """How the place of a device is called: by the bus, and by the stable path of its controller."""
+    return [device.port, *filter(None, [device.socket])]
+
+
+def _in_place(device: Plugged, wish: str) -> bool:
+    prefix = wish.removesuffix("*")
+    return any(place.startswith(prefix) if wish != prefix else place == wish for place in _sockets(device))
+
+
+def _same(name: str, pattern: str, right: str) -> _Key:
+    """A value that a device has as the rule writes it, but for upper and lower case."""
+    return _Key(pattern, right, lambda device, wish: getattr(device, name) == wish, operator.attrgetter(name))
+
+
+_ID = ("[0-9a-fA-F]{4}", "four hexadecimal digits in quotes, as lsusb prints them")
+_KEYS = {
+    "vendor_id": _same("vendor_id", *_ID),
+    "product_id": _same("product_id", *_ID),
+    "serial": _Key(
+        r"(?s:.*\S.*)",
+        "a serial number in quotes",
+        lambda device, wish: folded(device.serial) == wish,
+        lambda device: device.serial or "none",
+        folded,
+    ),
+    "port": _Key(
+        r"[0-9]+-([0-9]+(\.[0-9]+)*|[0-9.]*\*)|[A-Za-z][A-Za-z0-9:._-]*\*?",
+        'a port such as "1-4.2" or a socket, as usb-shim-manage devices prints them, or its beginning and *',
+        _in_place,
+        lambda device: " ".join(_sockets(device)),
+        str,
+    ),
+    "class": _Key(
+        "([0-9a-fA-F]{2}){1,3}",
+        'two, four or six hexadecimal digits in quotes: class, subclass, protocol, such as "08" or "030101"',
+        lambda device, wish: any(triple.startswith(wish) for triple in device.classes),
+        lambda device: " ".join(device.classes),
+    ),
+    "device_class": _same("device_class", "[0-9a-fA-F]{2}", 'two hexadecimal digits in quotes, such as "08"'),
+    "speed": _same(
+        "speed",
+        r"[0-9]+(\.[0-9]+)?",
+        'Mb/s in quotes: "1.5", "12", "480", "5000", "10000" or "20000"',
+    ),
+}
+_FOLLOW = ("device", "socket")
+_KNOWN = (*_KEYS, "allow", "follow")
+_MODEL = {"vendor_id", "product_id"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One rule: what a device must have to match, and whether it is allowed then."""
+    """One rule: what a device must have to match, and what is decided then.
 
-    wanted: tuple[tuple[str, str], ...]
-    allow: bool
+    :param number: its place among all rules, from 1 on.
+    :param text: as JSON, on one line.
+    :param wanted: what a device must have, by key.
+    :param follow: what a claim is on: the device, or whatever is in its socket.
+    """
 
-    def matches(self, device: Any) -> bool:
-        """Has the device all the values that the rule names?"""
-        return all(getattr(device, key) == value for key, value in self.wanted)
+    number: int
+    text: str
+    wanted: tuple[tuple[str, str], ...] = ()
+    allow: bool = True
+    follow: str = "device"
+
+    def matches(self, device: Plugged) -> bool:
+        """Whether this rule is about the device."""
+        return all(_KEYS[key].matches(device, wish) for key, wish in self.wanted) and not self._spares(device)
+
+    def mismatch(self, device: Plugged) -> str | None:
+        """The first thing for which the rule is not about the device, for people; None if it is."""
+        for key, wish in self.wanted:
+            if not _KEYS[key].matches(device, wish):
+                return f"{key} is {_KEYS[key].found(device)!r}"
+        if self._spares(device):
+            return f"{guarded.kind(device)} needs a rule with vendor_id and product_id"
+        return None
+
+    def _spares(self, device: Plugged) -> bool:
+        """Whether this rule is too wide to give away what a host may need for itself."""
+        is_wide = self.allow and not {key for key, _ in self.wanted} >= _MODEL
+        return is_wide and guarded.kind(device) is not None
 
 
 def parse(values: Iterable[str]) -> list[Rule]:
@@ -40,37 +132,66 @@ def parse(values: Iterable[str]) -> list[Rule]:
 
     :raises InvalidDeviceSpec: not JSON, an unknown key, or a value that cannot be
     """
-    rules: list[Rule] = []
-    for value in values:
-        try:
-            loaded = json.loads(value)
-        except ValueError as error:
-            raise InvalidDeviceSpec(f"[usb] device_spec: not JSON: {value!r}: {error}") from None
-        rules += [_rule(item, value) for item in (loaded if isinstance(loaded, list) else [loaded])]
-    return rules
+    items = [(item, value) for value in values for item in _items(value)]
+    return [_rule(number, item, value) for number, (item, value) in enumerate(items, start=1)]
 
 
-def allows(rules: Iterable[Rule], device: Any) -> bool:
-    """Does the first rule that matches the device allow it? Without a match: no."""
-    for rule in rules:
-        if rule.matches(device):
-            return rule.allow
-    return False
+def decide(rules: Iterable[Rule], device: Plugged) -> Rule | None:
+    """The first rule that matches a device; None if none does, which means that it is not offered."""
+    return next((rule for rule in rules if rule.matches(device)), None)
 
 
-def _rule(item: Any, value: str) -> Rule:
+def follows(rules: Iterable[Rule], device: Plugged) -> bool:
+    """Whether the rules offer a device, and have claims on it follow its socket."""
+    rule = decide(rules, device)
+    return rule is not None and rule.allow and rule.follow == "socket"
+
+
+def allows(rules: Iterable[Rule], device: Plugged) -> bool:
+    """Whether the rules offer a device."""
+    rule = decide(rules, device)
+    return rule is not None and rule.allow
+
+
+def _refuse(value: str, reason: str) -> InvalidDeviceSpec:
+    return InvalidDeviceSpec(f"[usb] device_spec: {reason}: {value!r}")
+
+
+def _items(value: str) -> list[Any]:
+    """What is to be a rule in one value of the option."""
+    try:
+        loaded = json.loads(value, object_pairs_hook=_unique)
+    except RecursionError:
+        raise _refuse(value[:100], "nested too deeply") from None
+    except ValueError as error:
+        raise _refuse(value, f'not JSON, such as {{"vendor_id": "0781"}}: {error}') from None
+    return loaded if isinstance(loaded, list) else [loaded]
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the key {twice!r} is there twice; name it once")
+    return dict(pairs)
+
+
+def _rule(number: int, item: Any, value: str) -> Rule:
     if not isinstance(item, dict):
-        raise InvalidDeviceSpec(f"[usb] device_spec: not an object: {value!r}")
-    item = dict(item)
-    allow = item.pop("allow", True)
+        raise _refuse(value, f"{item!r} is not an object; a rule is one in braces, or a list of them")
+    unknown = next((key for key in item if key not in _KNOWN), None)
+    if unknown is not None:
+        raise _refuse(value, f"unknown key {unknown!r}; known: {', '.join(_KNOWN)}")
+    allow, follow = item.get("allow", True), item.get("follow", "device")
     if not isinstance(allow, bool):
-        raise InvalidDeviceSpec(f"[usb] device_spec: allow must be true or false: {value!r}")
-    wanted = []
-    for key, wish in item.items():
-        if key not in _PATTERNS:
-            known = ", ".join([*_PATTERNS, "allow"])
-            raise InvalidDeviceSpec(f"[usb] device_spec: unknown key {key!r} in {value!r}; known: {known}")
-        if not isinstance(wish, str) or not re.fullmatch(_PATTERNS[key], wish):
-            raise InvalidDeviceSpec(f"[usb] device_spec: {wish!r} is no {key}: {value!r}")
-        wanted.append((key, wish.lower() if key in _HEXADECIMAL else wish))
-    return Rule(tuple(wanted), allow)
+        raise _refuse(value, f"{allow!r} is no allow; allow must be true or false, without quotes")
+    if follow not in _FOLLOW:
+        raise _refuse(value, f'{follow!r} is no follow; follow must be "device" or "socket"')
+    wanted = tuple((key, _wish(key, item[key], value)) for key in item if key in _KEYS)
+    return Rule(number, json.dumps(item, ensure_ascii=False), wanted, allow, follow)
+
+
+def _wish(key: str, wish: Any, value: str) -> str:
+    if not isinstance(wish, str) or not re.fullmatch(_KEYS[key].pattern, wish):
+        raise _refuse(value, f"{wish!r} is no {key}; right is {_KEYS[key].right}")
+    return _KEYS[key].normal(wish)

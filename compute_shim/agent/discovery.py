@@ -4,61 +4,73 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from compute_shim.agent import device_spec, host_use, inventory
-from compute_shim.objects import Claim, Device, Reason, ReasonCode
+from compute_shim.agent import device_spec, inventory
+from compute_shim.agent.identity import Identifier
+from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
 
 class Discovery:
     """Looks at the devices of this host.
 
     :param rules: of ``[usb] device_spec``.
+    :param used: port -> why the device there cannot be given away, of these ports.
     """
 
-    def __init__(self, rules: list[device_spec.Rule]) -> None:
+    def __init__(
+        self, rules: list[device_spec.Rule], used: Callable[[Collection[str]], dict[str, Reason]]
+    ) -> None:
         self._rules = rules
-        self._ports: dict[str, str] = {}
+        self._used = used
+        self._identifier = Identifier()
+        self._plugged: list[Plugged] = []
+        # Port -> why the device there cannot be given away, None if it can; of those looked at in this scan.
+        self._reasons: dict[str, Reason | None] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
         """Judge by other rules from the next scan on. May be called by any thread."""
         self._rules = rules
+
+    def offers(self, device: Plugged) -> bool:
+        """Whether the rules allow a device, whatever the host does with it."""
+        return device_spec.allows(self._rules, device)
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
         """All devices that are offered, and those known from before that no longer may be.
 
         :param claims: those on this host's known devices.
         """
-        known = {claim.identity for claim in claims}
-        held = {
-            claim.identity: self._ports.get(claim.identity, claim.port)
-            for claim in claims
-            if claim.server_id is not None
-        }
-        plugged = inventory.identify(inventory.scan(), held)
-        self._ports = {device.identity: device.port for device in plugged}
-        reasons = host_use.reasons()
-        return [
-            self._judged(device, reasons)
-            for device in plugged
-            if device.identity in known or device_spec.allows(self._rules, device)
-        ]
+        self._plugged = inventory.scan()
+        self._reasons = {}
+        return self.identify(claims)
+
+    def identify(self, claims: Collection[Claim]) -> list[Device]:
+        """What the last scan saw, by other claims."""
+        found = self._identifier.identify(
+            self._plugged, claims, lambda item: device_spec.follows(self._rules, item)
+        )
+        offered = [device for device in found if device.device_id is not None or self.offers(device)]
+        self._look([device.port for device in offered if device.port not in self._reasons])
+        return [self._judged(device, self._reasons[device.port]) for device in offered]
+
+    def _look(self, ports: Collection[str]) -> None:
+        """See what the host does with the devices in some ports."""
+        if ports:
+            self._reasons |= dict.fromkeys(ports) | self._used(ports)
 
     def refresh(self, device: Device) -> Device | None:
-        """The same device as it is now; None if it is gone, or if another one is in its port."""
+        """The same device as it is now; None if it is gone, whatever is in its port instead."""
         now = inventory.read(device.port)
-        if now is None or (now.vendor_id, now.product_id, now.serial) != (
-            device.vendor_id,
-            device.product_id,
-            device.serial,
-        ):
+        if now is None or now.socket != device.socket or device.plug_id not in (None, now.plug_id):
             return None
-        found = Device(identity=device.identity, **vars(now))
-        return self._judged(found, host_use.reasons())
+        if device.plug_id is None:
+            return device  # in doubt, and still blocked by that
+        found = dataclasses.replace(device, **vars(now), blocked_code=None, blocked_reason=None)
+        return self._judged(found, self._used([device.port]).get(device.port))
 
-    def _judged(self, device: Device, reasons: dict[str, Reason]) -> Device:
-        allowed = device_spec.allows(self._rules, device)
-        reason = reasons.get(device.port) if allowed else Reason(ReasonCode.NOT_OFFERED)
+    def _judged(self, device: Device, used: Reason | None) -> Device:
+        reason = used if self.offers(device) else Reason(ReasonCode.NOT_OFFERED)
         if reason is None:
             return device
         return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)

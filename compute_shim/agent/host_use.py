@@ -1,150 +1,166 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which USB devices the host itself uses: those are not given away.
+"""Which USB devices the host itself uses, or does not let anybody use: those are not given away.
 
-In use is a block device that is mounted, swapped on or part of another one (LVM, md, dm), a network
-interface that is up, and a tty that a process holds open.
+The kernel is asked, by device number, for all processes and namespaces of the host; names prove nothing. What
+the kernel has made of a device in a way that is not known here counts as used.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from compute_shim.agent import inventory
+from compute_shim import usbfs
+from compute_shim.agent import block_use, registered, usb_tree
 from compute_shim.agent.inventory import clean
+from compute_shim.agent.open_files import OpenFiles
+from compute_shim.agent.usb_tree import Interface, UsbTree
 from compute_shim.objects import Reason, ReasonCode
 
-# A USB interface in a path of sysfs, for example /usb2/2-1/2-1:1.0/host0/: its device is in port 2-1.
-_INTERFACE = re.compile(r"/([0-9]+-[0-9.]+):[0-9]+\.[0-9]+/")
-# Octal escapes of /proc/PID/mountinfo and /proc/swaps (proc(5)).
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
-_IFF_UP = 1  # linux/if.h
-# Virtual consoles (Documentation/admin-guide/devices.txt of Linux): there are 64, and none is on USB.
-_CONSOLE = re.compile(r"tty[0-9]*|console")
+# What udev, lsusb and drivers do with a device that was just plugged in is over by then; and, where a server
+# has the device and would lose it, what lsusb -v does with one that answers slowly.
+_MOMENT_SECONDS = 0.2
+_LONG_MOMENT_SECONDS = 2.0
+# Binds an interface that a process has claimed (Linux, drivers/usb/core/devio.c: usbfs_driver).
+_CLAIMED = "usbfs"
+_WHOLE_DEVICE = f"char/{usbfs.MAJOR}:"
+# Nodes of single mice, and the one for all (Documentation/admin-guide/devices.txt of Linux, "13 char").
+_INPUT = "char/13:"
+_MICE = range(32, 63)
+_ALL_MICE = f"{_INPUT}63"
+# Drivers of whole devices that leave the interfaces to others (Linux, drivers/usb/core/generic.c, and
+# drivers/usb/misc/apple-mfi-fastcharge.c).
+_GENERIC = (None, "usb", "apple-mfi-fastcharge")
 
 
-def reasons(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, Reason]:
-    """Port path -> what the host does with the device there."""
-    found: dict[str, Reason] = {}
-    for port, reason in (*_blocks(sys, proc), *_networks(sys), *_ttys(sys, proc)):
-        found.setdefault(port, reason)
-    return found
+class HostUse:
+    """Remembers what it has seen, for what lasts only a moment is no use. For one thread.
 
-
-def _usb_nodes(sys: Path, kind: str) -> list[tuple[str, str]]:
-    """(port, name) of every node of a class of sysfs that sits below a USB device."""
-    directory = f"{sys}/class/{kind}"
-    nodes = []
-    for name in _names(directory):
-        if _CONSOLE.fullmatch(name):
-            continue
-        try:
-            interfaces = _INTERFACE.findall(os.readlink(f"{directory}/{name}"))  # noqa: PTH115
-        except OSError:
-            continue
-        if interfaces:
-            nodes.append((interfaces[-1], name))
-    return nodes
-
-
-def _blocks(sys: Path, proc: Path) -> Iterator[tuple[str, Reason]]:
-    nodes = _usb_nodes(sys, "block")
-    if not nodes:
-        return
-    mounts, swaps = _mounts(proc), _swaps(proc)
-    for port, name in nodes:
-        directory = f"{sys}/class/block/{name}"
-        holders = _names(f"{directory}/holders")
-        mount = mounts.get(_read(f"{directory}/dev")) or mounts.get(f"/dev/{name}")
-        if mount is not None:
-            yield port, Reason(ReasonCode.HOST_MOUNT, f"used by the host: mounted at {mount}")
-        elif f"/dev/{name}" in swaps:
-            yield port, Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")
-        elif holders:
-            yield port, Reason(ReasonCode.HOST_VOLUME, f"used by the host: part of {holders[0]}")
-
-
-def _networks(sys: Path) -> Iterator[tuple[str, Reason]]:
-    for port, name in _usb_nodes(sys, "net"):
-        if int(_read(f"{sys}/class/net/{name}/flags") or "0", 16) & _IFF_UP:
-            text = f"used by the host: network interface {clean(name.encode())} is up"
-            yield port, Reason(ReasonCode.HOST_NETWORK, text)
-
-
-def _ttys(sys: Path, proc: Path) -> Iterator[tuple[str, Reason]]:
-    nodes = [(port, name) for port, name in _usb_nodes(sys, "tty") if _may_be_open(sys, name)]
-    if not nodes:
-        return
-    holders = _holders(proc, {f"/dev/{name}" for _, name in nodes})
-    for port, name in nodes:
-        if f"/dev/{name}" in holders:
-            text = f"used by the host: process {holders[f'/dev/{name}']} holds /dev/{name}"
-            yield port, Reason(ReasonCode.HOST_PROCESS, text)
-
-
-def _may_be_open(sys: Path, tty: str) -> bool:
-    """False if certainly no process has it open: that spares a look at every open file of the host.
-
-    Whoever opens a tty holds the module of its driver (Linux, drivers/tty/tty_io.c: tty_init_dev, and for
-    the port's driver drivers/usb/serial/usb-serial.c: serial_install). One that is built in has no count.
+    :param is_server: whether a process is a server, or runs in one. That it has a USB device is no use by
+        the host; what it has of the host's drivers is.
+    :param pause: waits that many seconds.
     """
-    return _read(f"{sys}/class/tty/{tty}/device/driver/module/refcnt") != "0"
+
+    def __init__(
+        self,
+        is_server: Callable[[int], bool],
+        sys: Path = Path("/sys"),
+        proc: Path = Path("/proc"),
+        dev: Path = Path("/dev"),
+        files: OpenFiles | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._is_server = is_server
+        self._sys, self._proc, self._dev = sys, proc, dev
+        self._files = files or OpenFiles(proc)
+        self._tree = UsbTree(sys)
+        self._pause = pause
+        self._lasting: dict[str, Reason] = {}
+        self._served: set[str] = set()
+
+    def reasons(self, ports: Collection[str]) -> dict[str, Reason]:
+        """Port -> why the device there cannot be given away; nothing of those that can.
+
+        :param ports: to look at.
+        """
+        found = self._look(ports)
+        fresh = [port for port, reason in found.items() if self._lasting.get(port) != reason]
+        if fresh:
+            self._pause(_MOMENT_SECONDS if self._served.isdisjoint(fresh) else _LONG_MOMENT_SECONDS)
+            lasting = self._look(fresh)
+            found = {port: reason for port, reason in found.items() if port not in fresh} | lasting
+        for port in ports:
+            self._lasting.pop(port, None)
+        self._lasting |= found
+        return found
+
+    def _look(self, ports: Collection[str]) -> dict[str, Reason]:
+        nodes = self._tree.nodes(ports)
+        interfaces = self._tree.interfaces(ports)
+        held = self._held({node for some in nodes.values() for node in some})
+        self._served = {port for port, some in nodes.items() if held and self._is_served(some, held)}
+        consoles = self._consoles()
+        looks = {port: self._uses(port, interfaces[port], nodes[port], held, consoles) for port in ports}
+        firsts = {port: next(uses, None) for port, uses in looks.items()}
+        return {port: reason for port, reason in firsts.items() if reason is not None}
+
+    def _uses(
+        self,
+        port: str,
+        interfaces: Collection[Interface],
+        nodes: Collection[str],
+        held: dict[str, list[int]],
+        consoles: dict[str, str],
+    ) -> Iterator[Reason]:
+        """All that the host does with a device, what is most worth knowing first."""
+        yield from self._withheld(port, interfaces)
+        yield from self._blocks([node for node in nodes if node.startswith("block/")])
+        if held:
+            yield from self._processes(nodes, held)
+        if any(interface.driver == _CLAIMED for interface in interfaces) and not any(map(held.get, nodes)):
+            yield Reason(ReasonCode.HOST_PROCESS, "used by the host: a process has claimed an interface")
+        for node in consoles.keys() & nodes if consoles else ():
+            yield Reason(ReasonCode.HOST_USE, f"used by the host: {consoles[node]} is a kernel console")
+        yield from registered.uses(self._tree, interfaces)
+
+    def _withheld(self, port: str, interfaces: Collection[Interface]) -> Iterator[Reason]:
+        """Why nobody can use the device: without authorization the kernel configures nothing."""
+        directory = f"{self._sys}/bus/usb/devices/{port}"
+        if not interfaces and usb_tree.read(f"{directory}/authorized") == "0":
+            yield _unauthorized(f"{port}/authorized")
+        for interface in interfaces:
+            # One with a driver is authorized (Linux, drivers/usb/core/driver.c: usb_probe_interface).
+            if interface.driver is None and usb_tree.read(f"{interface.directory}/authorized") == "0":
+                yield _unauthorized(f"{interface.directory.rpartition('/')[2]}/authorized")
+        if not interfaces:
+            driver = usb_tree.driver(directory)
+            if driver not in _GENERIC:
+                yield Reason(ReasonCode.HOST_USE, f"used by the host: driver {driver}")
+            yield Reason(ReasonCode.NOT_CONFIGURED)
+
+    def _blocks(self, nodes: Collection[str]) -> Iterator[Reason]:
+        if not nodes:
+            return
+        reason = block_use.reason(nodes, self._sys, self._proc, self._dev)
+        if reason is not None:
+            yield reason
+        if block_use.loops(self._sys, self._dev).intersection(nodes):
+            yield Reason(ReasonCode.HOST_VOLUME, "used by the host: behind a loop device")
+
+    def _processes(self, nodes: Collection[str], held: dict[str, list[int]]) -> Iterator[Reason]:
+        for node in nodes:
+            for pid in (*held.get(node, ()), *held.get(_shared(node), ())):
+                if not (node.startswith(_WHOLE_DEVICE) and self._is_server(pid)):
+                    yield self._process(pid, node)
+
+    def _is_served(self, nodes: Collection[str], held: dict[str, list[int]]) -> bool:
+        """Whether a server has the device."""
+        whole = [node for node in nodes if node.startswith(_WHOLE_DEVICE)]
+        return any(self._is_server(pid) for node in whole for pid in held.get(node, ()))
+
+    def _held(self, nodes: set[str]) -> dict[str, list[int]]:
+        return self._files.holders(nodes | set(map(_shared, nodes))) if nodes else {}
+
+    def _process(self, pid: int, node: str) -> Reason:
+        name = clean(usb_tree.read(f"{self._proc}/{pid}/comm").encode())
+        text = f"used by the host: process {pid} ({name}) holds {usb_tree.node_name(node, self._sys)}"
+        return Reason(ReasonCode.HOST_PROCESS, text)
+
+    def _consoles(self) -> dict[str, str]:
+        """Node -> name, of what the kernel's own messages go to (Linux, fs/proc/consoles.c)."""
+        lines = map(bytes.split, usb_tree.lines(f"{self._proc}/consoles"))
+        return {f"char/{words[-1].decode()}": clean(words[0]) for words in lines if words}
 
 
-def _mounts(proc: Path) -> dict[str, str]:
-    """``major:minor`` and source -> mount point; a file system on several devices has only sources."""
-    found = {}
-    for line in _lines(f"{proc}/self/mountinfo"):
-        fields = line.split()
-        if b"-" not in fields[6:]:
-            continue
-        point = clean(_unescape(fields[4]))
-        source = fields[fields.index(b"-", 6) + 2]
-        found[fields[2].decode()] = found[clean(_unescape(source))] = point
-    return found
+def _shared(node: str) -> str:
+    """The node by which a device is used together with others of its kind; its own if there is none."""
+    number = node.removeprefix(_INPUT)
+    return _ALL_MICE if number.isdecimal() and int(number) in _MICE else node
 
 
-def _swaps(proc: Path) -> set[str]:
-    return {clean(_unescape(line.split()[0])) for line in _lines(f"{proc}/swaps")[1:] if line.strip()}
-
-
-def _holders(proc: Path, paths: set[str]) -> dict[str, int]:
-    """Path -> a process that has it open."""
-    found = {}
-    for pid in filter(str.isdigit, _names(str(proc))):
-        for descriptor in _names(f"{proc}/{pid}/fd"):
-            try:
-                target = os.readlink(f"{proc}/{pid}/fd/{descriptor}")  # noqa: PTH115
-            except OSError:
-                continue
-            if target in paths:
-                found[target] = int(pid)
-    return found
-
-
-def _names(directory: str) -> list[str]:
-    """What is in a directory; nothing where there is none, or where we may not look."""
-    try:
-        return sorted(os.listdir(directory))  # noqa: PTH208  names, without a Path for each
-    except OSError:
-        return []
-
-
-def _unescape(value: bytes) -> bytes:
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), value)
-
-
-def _lines(path: str) -> list[bytes]:
-    try:
-        return inventory.contents(path).splitlines()
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str:
-    try:
-        return inventory.contents(path).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
+def _unauthorized(attribute: str) -> Reason:
+    return Reason(
+        ReasonCode.NOT_AUTHORIZED,
+        f"not authorized on the host: {attribute} in sysfs is 0, by usbguard or authorized_default",
+    )

@@ -8,23 +8,25 @@ hostile input and is cleaned here, where it enters.
 
 from __future__ import annotations
 
-import collections
+import functools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from compute_shim import usbfs
-from compute_shim.objects import Device, Plugged
+from compute_shim.agent import network_drivers, sockets
+from compute_shim.objects import Plugged
 
 # USB 2.0 specification: standard descriptor fields in 9.6, descriptor types in table 9-5,
 # class codes at https://www.usb.org/defined-class-codes.
 _INTERFACE_DESCRIPTOR = 4
 _DEVICE_CLASS_OFFSET = 4
 _INTERFACE_CLASS_OFFSET = 5
-_CLASS_IN_INTERFACE = 0x00
-_CLASS_HUB = 0x09
+_CLASS_IN_INTERFACE = "00"
+_CLASS_HUB = "09"
+_CLASS_OF_VENDOR = "ff"
 
 _CHUNK = 1 << 16
 _FROM_DATABASE = (b"E:ID_VENDOR_FROM_DATABASE=", b"E:ID_MODEL_FROM_DATABASE=")
@@ -44,28 +46,42 @@ def clean(raw: bytes) -> str:
     )
 
 
-def scan(sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) -> list[Plugged]:
+@functools.cache
+def boot_id(proc: Path = Path("/proc")) -> str:
+    """Of the kernel: another one after each boot (Linux, Documentation/admin-guide/sysctl/kernel.rst)."""
+    return _text(f"{proc}/sys/kernel/random/boot_id")
+
+
+def scan(
+    sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
+) -> list[Plugged]:
     """All plugged devices but hubs, by port."""
     try:
         names = os.listdir(sys / "bus/usb/devices")  # noqa: PTH208  names, without a Path for each
     except FileNotFoundError:
         return []  # a kernel without USB
     ports = sorted(filter(_PORT_PATH.fullmatch, names))
-    return [device for port in ports if (device := read(port, sys, udev)) is not None]
+    return [device for port in ports if (device := read(port, sys, udev, proc)) is not None]
 
 
-def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) -> Plugged | None:
+def read(
+    port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
+) -> Plugged | None:
     """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
     directory = f"{sys}/bus/usb/devices/{port}"
     try:
-        classes = list(_classes(contents(f"{directory}/descriptors")))
+        own, *interfaces = _classes(contents(f"{directory}/descriptors"))
         numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
         bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
         vendor_id, product_id = (int(value, 16) for value in numbers["PRODUCT"].split("/")[:2])
         speed = _text(f"{directory}/speed")
+        socket = sockets.name(directory, port)
+        # The kernel counts up the inodes of sysfs (fs/kernfs/dir.c: __kernfs_new_node): a device that is
+        # plugged in again has another one, whatever its bus and device number are.
+        inode = os.stat(directory).st_ino  # noqa: PTH116  as above
     except (OSError, KeyError, ValueError, IndexError):
         return None
-    if _CLASS_HUB in classes:
+    if any(triple.startswith(_CLASS_HUB) for triple in (own, *interfaces)):
         return None
     known = _udev_names(udev, bus, device)
     vendor = known.get("E:ID_VENDOR_FROM_DATABASE") or _string(directory, "manufacturer")
@@ -77,66 +93,62 @@ def read(port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev")) ->
         vendor=vendor,
         product=product,
         serial=_string(directory, "serial"),
-        device_class=f"{_own_class(classes):02x}",
+        device_class=_own_class(own, interfaces),
         speed=speed,
         port=port,
         bus=bus,
         device=device,
+        socket=socket,
+        plug_id=f"{boot_id(proc)}/{bus}.{device}/{inode}",
+        classes=tuple(dict.fromkeys(interfaces if _in_interfaces(own) else (own, *interfaces))),
+        network=_is_network(directory, vendor_id, product_id, own, interfaces),
     )
 
 
-def identify(plugged: Iterable[Plugged], held: Mapping[str, str]) -> list[Device]:
-    """Give every plugged device the identity by which it is known again after a re-plug.
-
-    It is the serial where no other plugged device has the same, else the port. A device that a server
-    holds keeps the identity it is held by when a twin comes or goes.
-
-    :param held: identity -> port, of the devices that a server holds.
-    """
-    plugged = list(plugged)
-    count = collections.Counter(map(_serial_identity, plugged))
-    return [_device(item, _identity(item, count, held)) for item in plugged]
-
-
-def _identity(item: Plugged, count: Mapping[str | None, int], held: Mapping[str, str]) -> str:
-    by_serial, by_port = _serial_identity(item), _port_identity(item)
-    if by_serial is None or by_port in held:
-        return by_port
-    if count[by_serial] == 1 or held.get(by_serial) == item.port:
-        return by_serial
-    return by_port
-
-
-def _serial_identity(item: Plugged) -> str | None:
-    serial = item.serial.strip()
-    return f"{item.vendor_id}:{item.product_id}:{serial}" if serial else None
-
-
-def _port_identity(item: Plugged) -> str:
-    return f"{item.vendor_id}:{item.product_id}@{item.port}"
-
-
-def _device(item: Plugged, identity: str) -> Device:
-    return Device(identity=identity, **vars(item))
-
-
-def _classes(descriptors: bytes) -> Iterator[int]:
-    """The class of the device, then that of each interface, as its descriptors have them."""
-    yield descriptors[_DEVICE_CLASS_OFFSET]
+def _classes(descriptors: bytes) -> Iterator[str]:
+    """Class, subclass and protocol of the device, then those of each interface."""
+    yield _triple(descriptors, _DEVICE_CLASS_OFFSET)
     position = 0
     while position + 1 < len(descriptors):
         length, kind = descriptors[position], descriptors[position + 1]
         if length < 2:
             return
         if kind == _INTERFACE_DESCRIPTOR and position + _INTERFACE_CLASS_OFFSET < len(descriptors):
-            yield descriptors[position + _INTERFACE_CLASS_OFFSET]
+            yield _triple(descriptors, position + _INTERFACE_CLASS_OFFSET)
         position += length
 
 
-def _own_class(classes: list[int]) -> int:
-    if classes[0] == _CLASS_IN_INTERFACE and len(classes) > 1:
-        return classes[1]
-    return classes[0]
+def _triple(descriptors: bytes, start: int) -> str:
+    """Three bytes in hexadecimal; where the end is missing it is 00.
+
+    :raises IndexError: not even the first is there
+    """
+    if start >= len(descriptors):
+        raise IndexError(start)
+    return descriptors[start : start + 3].hex().ljust(6, "0")
+
+
+def _in_interfaces(triple: str) -> bool:
+    """Whether a device leaves its class to its interfaces (USB 2.0 specification, table 9-8)."""
+    return triple.startswith(_CLASS_IN_INTERFACE)
+
+
+def _own_class(own: str, interfaces: Sequence[str]) -> str:
+    return (interfaces[0] if _in_interfaces(own) and interfaces else own)[:2]
+
+
+def _is_network(
+    directory: str, vendor_id: int, product_id: int, own: str, interfaces: Collection[str]
+) -> bool:
+    """Whether a device of a vendor-specific class is a network adapter; of others their classes say so."""
+    if not any(triple.startswith(_CLASS_OF_VENDOR) for triple in interfaces):
+        return False
+    vendor, product = f"{vendor_id:04x}", f"{product_id:04x}"
+    if network_drivers.match(vendor, product, own, tuple(interfaces), network_drivers.modules()):
+        return True
+    # A driver that is built into the kernel, or from outside it. Names of interfaces have a colon.
+    parts = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208  names, without a Path for each
+    return any(os.path.isdir(f"{directory}/{part}/net") for part in parts)  # noqa: PTH112
 
 
 def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:

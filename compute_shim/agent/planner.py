@@ -150,9 +150,8 @@ def _obstacle(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
     if device is None:
         return _absence(host, claim)
     if device.blocked is not None:
-        return State.FAILED, device.blocked
-    if not host.is_first(claim):
-        return State.FAILED, Reason(ReasonCode.DUPLICATE_CLAIM)
+        in_doubt = device.blocked.code == ReasonCode.IDENTITY_IN_DOUBT
+        return State.WAITING if in_doubt else State.FAILED, device.blocked
     if host.is_held_by_hand(device):
         return State.FAILED, Reason(ReasonCode.ATTACHED_MANUALLY)
     return None
@@ -160,17 +159,26 @@ def _obstacle(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
 
 def _absence(host: Snapshot, claim: Claim) -> tuple[State, Reason]:
     """What stands in the place of a claim's device, which is not plugged in."""
-    intruder = host.device_in(claim.port)
+    intruder = host.in_place_of(claim)
     if intruder is None:
         return State.WAITING, Reason(ReasonCode.UNPLUGGED)
-    # An identity is vid:pid:serial or vid:pid@port. The serial of a stranger is nobody's business.
-    expected, serial = claim.identity[:9], claim.identity[9:]
+    expected, serial = _known_as(claim)
     found = f"{intruder.vendor_id}:{intruder.product_id}"
-    if serial.startswith(":"):
-        expected += f" {serial[1:]}"
-        found += " with another serial number"
-    text = f"another device is in port {claim.port} (expected {expected}, found {found})"
+    if serial:
+        # The serial of a stranger is nobody's business.
+        expected += f" {serial}"
+        found += f" with {'the same' if intruder.serial.strip() == serial else 'another'} serial number"
+    text = f"another device is in port {intruder.port} (expected {expected}, found {found})"
     return State.FAILED, Reason(ReasonCode.PORT_OCCUPIED, text)
+
+
+def _known_as(claim: Claim) -> tuple[str, str]:
+    """``vid:pid`` and serial number of a claim's device, as far as they are known."""
+    if claim.vendor_id is not None:
+        return f"{claim.vendor_id}:{claim.product_id}", (claim.serial or "").strip()
+    # A conductor of RPC 1.1 tells vid:pid:serial or vid:pid@port.
+    serial = claim.identity[9:]
+    return claim.identity[:9], serial[1:] if serial.startswith(":") else ""
 
 
 def _to_reset(host: Snapshot, claim: Claim) -> Device | None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from oslo_log import log
 
@@ -23,6 +23,7 @@ class Reconciler:
     """What a host has and what is wanted of it. For one thread.
 
     :param reset_device: resets a device of the host, raises OSError.
+    :param shield: is told the devices that are plugged in and offered, or known, after each look.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Reconciler:
         discovery: Discovery,
         reporter: Reporter,
         reset_device: Callable[[Device], None],
+        shield: Callable[[Collection[Device]], None],
     ) -> None:
         self._driver = driver
         self._discovery = discovery
         self._reporter = reporter
         self._reset_device = reset_device
+        self._shield = shield
         self._backoff = Backoff()
         self._replugs = metrics.Replugs()
         self._claims: dict[str, Claim] | None = None
@@ -43,6 +46,7 @@ class Reconciler:
         self._domains: dict[str, Domain] | None = None
         self._told_devices: list[Device] | None = None
         self._told_problems: list[str] = []
+        self._told_identified = False
         # What became of the reset of a device that was given back. Who starts anew resets it once more: the
         # claim says that it is due until it is known to be free.
         self._resets: dict[str, Reason] = {}
@@ -65,6 +69,9 @@ class Reconciler:
             self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
         if everything or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
             self._devices = self._discovery.scan((self._claims or {}).values())
+            self._shield(self._devices)
+        elif any(isinstance(event, ClaimsArrived) for event in events):
+            self._identify()
         if everything or any(isinstance(event, DevicesChanged) for event in events):
             self._tell_devices()
 
@@ -98,6 +105,7 @@ class Reconciler:
         merged = {} if arrived.complete else dict(known)
         for claim in arrived.claims:
             old = known.get(claim.device_id)
+            claim = claim if old is None else claim.completed(old)
             merged[claim.device_id] = old if old and old.generation > claim.generation else claim
             if old is None or old.generation < claim.generation:
                 self._backoff.forget(claim.device_id)
@@ -106,6 +114,12 @@ class Reconciler:
             if arrived.request_id and merged[claim.device_id] is claim:
                 self._request_ids[claim.device_id] = arrived.request_id
         self._claims = merged
+
+    def _identify(self) -> None:
+        """Identify the devices by the claims that have arrived, and tell them anew if they were told."""
+        before, self._devices = self._devices, self._discovery.identify((self._claims or {}).values())
+        if before == self._told_devices:
+            self._tell_devices()
 
     def _read_domains(self, uuids: Iterable[str]) -> None:
         if self._domains is not None and uuids:
@@ -122,11 +136,13 @@ class Reconciler:
 
     def _tell_devices(self) -> None:
         devices, problems = self._devices or [], self._driver.problems()
-        if (devices, problems) != (self._told_devices, self._told_problems):
-            self._reporter.devices(self._driver.name(), devices, problems)
+        identified = self._claims is not None
+        news = (devices, problems, identified)
+        if news != (self._told_devices, self._told_problems, self._told_identified):
+            self._reporter.devices(self._driver.name(), devices, problems, identified=identified)
             for problem in problems if problems != self._told_problems else ():
                 LOG.warning("%s", problem)
-            self._told_devices, self._told_problems = devices, problems
+            self._told_devices, self._told_problems, self._told_identified = news
 
     def _execute(self, host: Snapshot, domains: Mapping[str, Domain]) -> Snapshot:
         """Carry out the plan; returns the host as it is then."""

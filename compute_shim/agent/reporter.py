@@ -37,6 +37,7 @@ class Reporter:
         self._hypervisor = ""
         self._problems: list[str] = []
         self._devices: list[Device] | None = None
+        self._identified = False
         self._servers: dict[str, bool] | None = None
         self._outcomes: dict[str, ClaimStatus] = {}
         # Outcomes of devices of which the conductor has yet to be told: they follow the next sync.
@@ -48,16 +49,20 @@ class Reporter:
         self._sync_wanted = False
         self._stopping = False
 
-    def devices(self, hypervisor: str, devices: list[Device], problems: list[str]) -> None:
+    def devices(
+        self, hypervisor: str, devices: list[Device], problems: list[str], *, identified: bool
+    ) -> None:
         """These are plugged now.
 
         :param hypervisor: its name and version, for people.
         :param problems: what the operator of this host has to mend.
+        :param identified: by the claims; False before any have arrived.
         """
         with self._changed:
             self._hypervisor = hypervisor
             self._problems = problems
             self._devices = devices
+            self._identified = identified
             self._sync_wanted = True
             self._changed.notify()
 
@@ -135,10 +140,10 @@ class Reporter:
         with self._changed:
             self._sync_wanted = False
             hypervisor, devices, problems = self._hypervisor, self._devices, self._problems
-            servers = self._servers
+            servers, identified = self._servers, self._identified
             if self._next_outcomes is not None:
                 self._outcomes, self._next_outcomes = self._next_outcomes, None
-        claims = self._conductor.sync(hypervisor, devices or [], problems, servers)
+        claims = self._conductor.sync(hypervisor, devices or [], problems, servers, identified=identified)
         metrics.syncs.labels("done").inc()
         self._learn(claims)
         deliver(claims)

@@ -17,7 +17,9 @@ from compute_shim.agent import device_spec
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
+from compute_shim.agent.host_use import HostUse
 from compute_shim.agent.reporter import Reporter
+from compute_shim.agent.shield import Shield
 from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
 from compute_shim.objects import Claim
@@ -51,10 +53,17 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
-    discovery = Discovery(device_spec.parse(conf.usb.device_spec))
+    discovery = Discovery(device_spec.parse(conf.usb.device_spec), HostUse(driver.is_server).reasons)
     transport = bus.connect(conf)
     reporter = Reporter(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
-    agent = Agent(driver, discovery, reporter, look_interval)
+    shield = Shield(discovery.offers)
+    agent = Agent(
+        driver,
+        discovery,
+        reporter,
+        look_interval,
+        shield=lambda devices: shield.update(devices) if conf.usb.shield else shield.remove(),
+    )
     endpoint = rpc.server(transport, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     # Its start waits for the message bus, without which the host must be looked after as well.
     server = bus.RpcServer(endpoint, "conductor and API", conf, daemon)
@@ -104,19 +113,25 @@ def _reload_rules(conf: cfg.ConfigOpts, discovery: Discovery, agent: Agent) -> N
 def _watch_udev(agent: Agent) -> None:
     """Tell the agent of every device that the kernel has bound, and of those that udev has finished with."""
     # udev takes a good while for names that an attach does not need.
-    _watch("kernel", {"bind": agent.device_bound})
-    _watch("udev", {"add": agent.devices_changed, "remove": agent.devices_changed})
+    _watch("kernel", "usb_device", {"bind": agent.device_bound})
+    # A driver of the host may take a device at any time: when its module is loaded, or QEMU has let it go.
+    _watch("kernel", "usb_interface", {"bind": agent.device_bound})
+    changed = {"add": agent.devices_changed, "remove": agent.devices_changed}
+    _watch("udev", "usb_device", changed)
+    # Interfaces go when the device is no longer authorized, and come again with that.
+    _watch("udev", "usb_interface", changed)
 
 
-def _watch(source: str, tell: dict[str, Callable[[], None]]) -> None:
-    """Call what belongs to the action of each event of a USB device."""
+def _watch(source: str, kind: str, tell: dict[str, Callable[[], None]]) -> None:
+    """Call what belongs to the action of each event of a USB device, or of an interface of one."""
     monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source=source)
-    monitor.filter_by("usb", "usb_device")
+    monitor.filter_by("usb", kind)
 
     def on_event(device: pyudev.Device) -> None:
-        if device.action in tell:
+        # A guest that takes an interface is no news.
+        if device.action in tell and device.properties.get("DRIVER") != "usbfs":
             tell[device.action]()
 
-    observer = pyudev.MonitorObserver(monitor, callback=on_event, name=source)
+    observer = pyudev.MonitorObserver(monitor, callback=on_event, name=f"{source} {kind}")
     observer.daemon = True
     observer.start()

@@ -24,12 +24,9 @@ class Snapshot:
         self.claims = {claim.device_id: claim for claim in claims}
         self.devices = devices
         self.domains = {domain.uuid: domain for domain in domains}
-        self._by_identity = {device.identity: device for device in devices}
+        self._by_id = {device.device_id: device for device in devices if device.device_id is not None}
         self._by_port = {device.port: device for device in devices}
-        self._first_claims: dict[str, str] = {}
-        for claim in sorted(self.claims.values(), key=lambda claim: claim.device_id):
-            if claim.server_id is not None:
-                self._first_claims.setdefault(claim.identity, claim.device_id)
+        self._by_socket = {device.socket: device for device in devices if device.socket is not None}
         held = [hostdev for domain in self.domains.values() for hostdev in domain.live if not hostdev.missing]
         self._held = {hostdev.address for hostdev in held}
         self._held_by_hand = {hostdev.address for hostdev in held if hostdev.device_id is None}
@@ -49,19 +46,17 @@ class Snapshot:
 
     def device_of(self, claim: Claim) -> Device | None:
         """The device that a claim is on, None if it is not plugged in."""
-        return self._by_identity.get(claim.identity)
+        return self._by_id.get(claim.device_id)
 
     def plugged_ids(self) -> set[str]:
         """The ids of the known devices that are plugged in."""
-        return {claim.device_id for claim in self.claims.values() if claim.identity in self._by_identity}
+        return self.claims.keys() & self._by_id.keys()
 
-    def device_in(self, port: str) -> Device | None:
-        """The device in a port, None if there is none."""
-        return self._by_port.get(port)
-
-    def is_first(self, claim: Claim) -> bool:
-        """Whether no claim before this one, by device id, names the same device for a server."""
-        return self._first_claims.get(claim.identity) == claim.device_id
+    def in_place_of(self, claim: Claim) -> Device | None:
+        """What is plugged in where the device of a claim was last, None if nothing is."""
+        if claim.socket is not None:
+            return self._by_socket.get(claim.socket)
+        return self._by_port.get(claim.port)
 
     def is_held(self, device: Device) -> bool:
         """Whether some domain has the device."""

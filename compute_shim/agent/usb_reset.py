@@ -12,6 +12,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from compute_shim.agent import usb_tree
 from compute_shim.objects import Device
 
 # linux/usbdevice_fs.h: _IO('U', 20)
@@ -35,5 +36,4 @@ def reset(device: Device, sys: Path = Path("/sys"), dev: Path = Path("/dev")) ->
 
 def _is_held(devices: Path, port: str) -> bool:
     """Has a process, QEMU for one, claimed an interface: then its driver is usbfs."""
-    links = (interface / "driver" for interface in devices.glob(f"{port}:*"))
-    return any(link.is_symlink() and link.readlink().name == "usbfs" for link in links)
+    return any(usb_tree.driver(str(interface)) == "usbfs" for interface in devices.glob(f"{port}:*"))

@@ -13,7 +13,7 @@ with extras.needed_by(_NAME, "compute"):
     # isort: split
     from oslo_config import cfg
 
-    from compute_shim.agent import device_spec, service
+    from compute_shim.agent import device_spec, host_view, service
     from compute_shim.cmd import program
     from compute_shim.daemon import Daemon
     from compute_shim.hypervisor.base import UnsafeHost, UnsupportedHypervisor
@@ -23,12 +23,21 @@ with extras.needed_by(_NAME, "compute"):
 def main() -> int:
     """Run the agent until SIGTERM or SIGINT."""
     return program.serve(
-        _NAME, _run, refusals=(device_spec.InvalidDeviceSpec, UnsafeHost, UnsupportedHypervisor)
+        _NAME,
+        _run,
+        refusals=(
+            device_spec.InvalidDeviceSpec,
+            host_view.CannotSeeHost,
+            UnsafeHost,
+            UnsupportedHypervisor,
+        ),
     )
 
 
 def _run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
-    service.run(conf, driver(conf.libvirt.connection_uri), daemon)
+    hypervisor = driver(conf.libvirt.connection_uri)
+    host_view.refuse_blind()
+    service.run(conf, hypervisor, daemon)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-manage``: what an operator does by hand, or from a deployment tool.
 
+On a compute host:
+
+usb-shim-manage devices                     list the plugged devices, and which rule decides on each
+usb-shim-manage device-spec check           check the rules, and explain what they decide
+usb-shim-manage shield remove               give the devices that are kept from the host back to it
+
+Where the service is:
+
 usb-shim-manage db sync                     bring the database's schema up to date
 usb-shim-manage db version                  print the schema's revision
 usb-shim-manage history purge [--days N]    delete old events
@@ -8,6 +16,7 @@ usb-shim-manage host delete HOST            delete a host that is down
 usb-shim-manage claims release-absent       release claims of deleted servers that the conductor holds back
 """
 
+import argparse
 import sys
 from typing import Any
 
@@ -16,53 +25,35 @@ from compute_shim.cmd import extras
 _NAME = "usb-shim-manage"
 
 with extras.needed_by(_NAME, "service"):
-    from alembic.util import CommandError
     from oslo_config import cfg
-    from oslo_db import exception as db_exception
-    from sqlalchemy import exc as sqlalchemy_exception
 
-    from compute_shim.cmd import manage_ends, program
-    from compute_shim.conf import database
-    from compute_shim.db import history, migrations, readiness
-    from compute_shim.db.api import Database
+    from compute_shim.agent import device_spec
+    from compute_shim.cmd import manage_devices, program
 
-
-def _sync(conf: cfg.ConfigOpts, db: Database) -> None:
-    migrations.upgrade(db)
-
-
-def _version(conf: cfg.ConfigOpts, db: Database) -> None:
-    print(migrations.version(db) or "none: run usb-shim-manage db sync")
-
-
-def _purge(conf: cfg.ConfigOpts, db: Database) -> None:
-    days = conf.history.retention_days if conf.command.days is None else conf.command.days
-    print(f"{history.purge(db, days)} events deleted")
+# Those of `manage_service`.
+_SERVICE_COMMANDS = ("db", "history", "host", "claims")
 
 
 def _add_commands(subparsers: Any) -> None:
-    actions = subparsers.add_parser("db", help="the database").add_subparsers(dest="action", required=True)
-    actions.add_parser("sync", help="bring the schema up to date").set_defaults(run=_sync)
-    actions.add_parser("version", help="print the schema's revision").set_defaults(run=_version)
-    actions = subparsers.add_parser("history", help="events").add_subparsers(dest="action", required=True)
-    purge = actions.add_parser("purge", help="delete old events")
-    purge.add_argument(
-        "--days",
-        type=_days,
-        help="delete events that are older than so many days; by default [history] retention_days",
-    )
-    purge.set_defaults(run=_purge)
-    manage_ends.add_commands(subparsers)
+    manage_devices.add_commands(subparsers)
+    try:
+        # A compute host has none of its libraries.
+        from compute_shim.cmd import manage_service
+    except ModuleNotFoundError as error:
+        _refuse_service_commands(subparsers, error)
+    else:
+        manage_service.add_commands(subparsers)
 
 
-def _days(text: str) -> int:
-    """A number of days after which events are old.
+def _refuse_service_commands(subparsers: Any, missing: ModuleNotFoundError) -> None:
+    def refuse(conf: cfg.ConfigOpts) -> None:
+        with extras.needed_by(_NAME, "service"):
+            raise missing
 
-    :raises ValueError: it is none
-    """
-    if not 0 < int(text) <= history.MOST_DAYS:
-        raise ValueError(text)
-    return int(text)
+    for name in _SERVICE_COMMANDS:
+        parser = subparsers.add_parser(name, help="not installed on this host", add_help=False)
+        parser.add_argument("ignored", nargs=argparse.REMAINDER)
+        parser.set_defaults(run=refuse)
 
 
 def main() -> int:
@@ -70,16 +61,18 @@ def main() -> int:
     command = cfg.SubCommandOpt("command", title="commands", handler=_add_commands)
     return program.run(
         _NAME,
-        lambda conf: conf.command.run(conf, readiness.database(conf)),
-        register=(database.register, program.log_to_stderr),
+        lambda conf: conf.command.run(conf),
+        register=(_register, program.log_to_stderr),
         prepare=lambda conf: conf.register_cli_opt(command),
-        refusals=(
-            readiness.Refused,
-            CommandError,
-            db_exception.DBError,
-            sqlalchemy_exception.SQLAlchemyError,
-        ),
+        refusals=(device_spec.InvalidDeviceSpec,),
     )
+
+
+def _register(conf: cfg.ConfigOpts) -> None:
+    """Make the options known that only this command has."""
+    register = getattr(conf.command, "register", None)
+    if register is not None:
+        register(conf)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from oslo_config import cfg
@@ -15,19 +16,24 @@ from compute_shim.db import absence, removal
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 
+Command = Callable[[cfg.ConfigOpts, Database], None]
 
-def add_commands(subparsers: Any) -> None:
-    """Add ``host delete`` and ``claims release-absent``."""
+
+def add_commands(subparsers: Any, does: Callable[[Command], dict[str, Any]]) -> None:
+    """Add ``host delete`` and ``claims release-absent``.
+
+    :param does: makes of a command the defaults of its parser.
+    """
     hosts = subparsers.add_parser("host", help="compute hosts").add_subparsers(dest="action", required=True)
     delete = hosts.add_parser("delete", help="delete a host that is down, with its devices and their claims")
     delete.add_argument("which", metavar="HOST")
-    delete.set_defaults(run=_delete_host)
+    delete.set_defaults(**does(_delete_host))
     claims = subparsers.add_parser("claims", help="claims").add_subparsers(dest="action", required=True)
     release = claims.add_parser(
         "release-absent", help="release the claims of deleted servers that the conductor holds back"
     )
     release.add_argument("--yes", action="store_true", help="release them; without this they are listed only")
-    release.set_defaults(run=_release_absent)
+    release.set_defaults(**does(_release_absent))
 
 
 def _delete_host(conf: cfg.ConfigOpts, db: Database) -> None:

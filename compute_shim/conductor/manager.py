@@ -32,6 +32,7 @@ class Manager:
         devices: list[dict[str, Any]],
         problems: list[str] | None = None,
         servers: list[dict[str, Any]] | None = None,
+        identified: bool = True,
     ) -> list[dict[str, Any]]:
         """Take what an agent sees on its host; answer what is wanted of every known device there.
 
@@ -40,10 +41,12 @@ class Manager:
         :param version: of the RPC that the agent speaks.
         :param servers: all servers that have a domain on the host, ``uuid`` and ``running`` of each; None:
             the agent cannot say now, or speaks RPC 1.0.
+        :param identified: False: the agent does not know yet what is known of its host, so that what it sees
+            is not recorded.
         :raises ValueError: that is no name of a host
         """
         host = payloads.host(host)
-        digest = payloads.digest(hypervisor, version, devices, problems, servers)
+        digest = payloads.digest(hypervisor, version, devices, problems, servers, identified)
         plugged = len(devices) if isinstance(devices, list) else 0
         claims = syncs.unchanged(self._db, host, digest, plugged)
         if claims is None:
@@ -52,7 +55,7 @@ class Manager:
                 host,
                 payloads.text(hypervisor),
                 payloads.text(version),
-                payloads.devices(devices),
+                payloads.devices(devices) if identified else None,
                 payloads.problems(problems),
                 payloads.servers(servers, version),
                 digest,

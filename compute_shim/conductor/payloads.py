@@ -38,6 +38,10 @@ _UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
 _TEXT = {"type": "string"}
 _REASON = {"type": ["string", "null"]}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": _LARGEST_INTEGER}
+# What the kernel calls its devices has no blanks, and no more than ASCII.
+_PLACE = {"type": ["string", "null"], "pattern": rf"^[!-~]{{1,{TEXT_LENGTH}}}\Z"}
+# Boot, place and number (`compute_shim.agent.inventory`): no more than the column holds.
+_PLUG_ID = r"^[0-9a-f-]{1,36}/[0-9.]{1,16}/[0-9]{1,20}\Z"
 _KEY = {"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH}
 
 
@@ -77,7 +81,14 @@ _DEVICE = _schema(
         "device": _NUMBER,
         "blocked_reason": _REASON,
     },
-    {"blocked_code": _CODE},
+    {
+        "blocked_code": _CODE,
+        "socket": _PLACE,
+        "plug_id": {"type": ["string", "null"], "pattern": _PLUG_ID},
+        "device_id": {"type": ["string", "null"]},
+        "serial_shared": {"type": ["boolean", "null"]},
+        "follow": {"type": ["string", "null"], "maxLength": 16},
+    },
 )
 
 _OUTCOME = _schema(

@@ -59,6 +59,7 @@ def check(conf: cfg.ConfigOpts) -> None:
         if isinstance(value, cfg.ConfigOpts.GroupAttr):
             for option in value:
                 _read(value, option, name)
+    base.check(conf)
 
 
 def _read(options: Mapping[str, Any], name: str, group: str) -> Any:
@@ -68,3 +69,8 @@ def _read(options: Mapping[str, Any], name: str, group: str) -> Any:
         # It names the file as LocationInfo(location=..., detail='/etc/usb-shim/usb-shim.conf').
         text = re.sub(r"LocationInfo\(.*?detail='(.*?)'\)", r"\1", str(error))
         raise cfg.ConfigFileValueError(f"[{group}] {name}: {text}. Correct it.") from None
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
+        # The option is known: its value refers to one that is not.
+        raise cfg.ConfigFileValueError(
+            f"[{group}] {name}: {error}. Write $$ where $ stands for itself."
+        ) from None

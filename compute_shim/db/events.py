@@ -34,6 +34,8 @@ _CAUSE_LENGTH = 32  # of the column
 # A claim's obstacle -> what ends it, and what makes it.
 _ENDED_BY: dict[str, ReasonCode] = {
     ReasonCode.UNPLUGGED: ReasonCode.PLUGGED_IN,
+    # By the device that it could have been.
+    ReasonCode.IDENTITY_IN_DOUBT: ReasonCode.PLUGGED_IN,
     ReasonCode.SERVER_OFF: ReasonCode.SERVER_STARTED,
     # A server that is stopped may have no domain for a moment.
     ReasonCode.DOMAIN_ABSENT: ReasonCode.SERVER_STARTED,

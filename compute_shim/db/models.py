@@ -15,6 +15,7 @@ from sqlalchemy.dialects import mysql
 TEXT_LENGTH = 255
 REASON_LENGTH = 1000
 CODE_LENGTH = 64
+PLUG_ID_LENGTH = 80
 
 # SQLite counts up only what is exactly INTEGER (https://www.sqlite.org/autoinc.html).
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -80,6 +81,23 @@ class Device(Base):
     absent_since: orm.Mapped[datetime.datetime | None]
     absent_seen: orm.Mapped[datetime.datetime | None]
     absent_generation: orm.Mapped[int | None]
+    # As in `compute_shim.objects.Device`; empty where no agent of RPC 1.2 has seen the device.
+    socket: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    plug_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(PLUG_ID_LENGTH))
+    serial_shared: orm.Mapped[bool | None]
+    follow: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+
+
+class SharedSerial(Base):
+    """A serial number that two devices of a host had at once, so that it identifies none of them."""
+
+    __tablename__ = "usb_shared_serials"
+    __table_args__ = (_MYSQL,)
+
+    host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
+    vendor_id: orm.Mapped[str] = orm.mapped_column(sa.String(4), primary_key=True)
+    product_id: orm.Mapped[str] = orm.mapped_column(sa.String(4), primary_key=True)
+    serial: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
 
 
 class Event(Base):

@@ -31,14 +31,14 @@ def sync_host(
     host: str,
     hypervisor: str,
     version: str,
-    devices: Iterable[objects.Device],
+    devices: Iterable[objects.Device] | None,
     problems: Iterable[str] = (),
     servers: Mapping[str, bool] | None = None,
     digest: str | None = None,
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
-    :param devices: no two of the same identity.
+    :param devices: no two of the same identity; None: they are not known.
     :param problems: what the operator of the host has to mend, a line each.
     :param servers: UUID -> whether it runs, of all servers that have a domain there; None: nobody knows.
     :param digest: of all that the agent told, for `compute_shim.db.syncs.unchanged`.
@@ -53,23 +53,21 @@ def sync_host(
             problems="\n".join(problems),
             digest=digest,
         )
-        rows = {
-            row.identity: row
-            for row in session.scalars(
-                sa.select(models.Device).where(models.Device.host == host).with_for_update()
-            )
-        }
-        before = {identity: events.Moment.of(row) for identity, row in rows.items()}
-        syncs.record_devices(session, host, rows, devices)
-        events.record_many(session, [(row, before.get(identity)) for identity, row in rows.items()])
+        rows = list(
+            session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())
+        )
+        before = {row.id: events.Moment.of(row) for row in rows}
+        if devices is not None:
+            rows = syncs.record_devices(session, host, rows, devices)
+            events.record_many(session, [(row, before.get(row.id)) for row in rows])
         if servers is not None:
             instances.store(session, host, servers)
-        for row in syncs.surplus(list(rows.values())):
+        for row in syncs.surplus(rows):
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
-            del rows[row.identity]
+            rows.remove(row)
             events.add(session, row, ReasonCode.FORGOTTEN, note=Reason(ReasonCode.SURPLUS))
             session.delete(row)
-        return [states.claim_of(row) for row in rows.values()]
+        return [states.claim_of(row) for row in rows]
 
 
 @retried

@@ -43,6 +43,7 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
             events.record(session, row, before, ReasonCode.HOST_DELETED, actor)
             session.delete(row)
         session.execute(sa.delete(models.Instance).where(models.Instance.host == name))
+        session.execute(sa.delete(models.SharedSerial).where(models.SharedSerial.host == name))
         if host is not None:
             session.delete(host)
         found = host is not None or bool(rows)

@@ -10,7 +10,7 @@ import dataclasses
 
 from oslo_utils import timeutils
 
-from compute_shim import legacy_reasons, objects
+from compute_shim import legacy_reasons, objects, wire
 from compute_shim.db import models
 from compute_shim.objects import Reason, ReasonCode, State
 from novaclient_usb.reason_codes import describe
@@ -26,8 +26,11 @@ _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
 def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
-    for field, value in dataclasses.asdict(device).items():
-        setattr(row, field, value)
+    for field in wire.sent_fields(device):
+        value = getattr(device, field.name)
+        # In doubt, which device it is was not known; when it last was stays true.
+        if field.name != "device_id" and (field.name, value) != ("plug_id", None):
+            setattr(row, field.name, value)
     row.present = True
     derive_state(row)
 
@@ -135,4 +138,12 @@ def claim_of(row: models.Device) -> objects.Claim:
         state=row.state,
         reason=None if why is None else why.text,
         reason_code=None if why is None else why.code,
+        vendor_id=row.vendor_id,
+        product_id=row.product_id,
+        serial=row.serial,
+        socket=row.socket,
+        plug_id=row.plug_id,
+        serial_shared=row.serial_shared,
+        follow=row.follow,
+        enabled=row.enabled,
     )

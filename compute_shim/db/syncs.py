@@ -6,7 +6,10 @@ Agents sync every few seconds, so that nearly all of what the database does at r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import collections
+import dataclasses
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,12 +17,14 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import models, states
+from compute_shim.db import models, recognition, states
 from compute_shim.db.api import Database, retried
 
 # More rows than a host can have devices plugged in (127 on a bus: USB 2.0 specification, 9.4.6). A device
 # that shows another serial at every plug must not fill the database.
 _ROWS_PER_HOST = 512
+# Nor must two that show another serial number, the same on both, at every plug.
+_SHARED_SERIALS_PER_HOST = 4096
 
 # What `compute_shim.db.states.claim_of` reads of a device.
 _CLAIMS = sa.select(
@@ -35,6 +40,13 @@ _CLAIMS = sa.select(
     models.Device.enabled,
     models.Device.blocked_reason,
     models.Device.blocked_code,
+    models.Device.vendor_id,
+    models.Device.product_id,
+    models.Device.serial,
+    models.Device.socket,
+    models.Device.plug_id,
+    models.Device.serial_shared,
+    models.Device.follow,
 )
 
 
@@ -83,23 +95,66 @@ def record_host(session: orm.Session, host: str, **values: Any) -> None:
 
 
 def record_devices(
-    session: orm.Session, host: str, rows: dict[str, models.Device], devices: Iterable[objects.Device]
-) -> None:
+    session: orm.Session, host: str, rows: Sequence[models.Device], devices: Iterable[objects.Device]
+) -> list[models.Device]:
     """Write what is plugged in and what is not.
 
-    :param rows: identity -> row, of all known devices of the host; those that are new are added.
+    :param rows: all known devices of the host.
+    :returns: these and the new ones
     """
-    absent = dict(rows)
-    for device in devices:
-        absent.pop(device.identity, None)
-        row = rows.get(device.identity)
-        if row is None:
-            row = rows[device.identity] = models.Device(host=host, enabled=True)
-            session.add(row)
-        states.plug(row, device)
+    told = list(devices)
+    shared = _shared_serials(session, host, told)
+    told = [
+        dataclasses.replace(device, serial_shared=recognition.model(device) in shared or None)
+        for device in told
+    ]
+    for row in rows:
+        row.serial_shared = recognition.model(row) in shared or None
+    found = recognition.recognize(rows, told)
+    used = {row.identity for row in rows}
+    absent = {row.id: row for row in rows if row.id not in found.open}
+    new = []
+    for device, known in found.pairs:
+        row = models.Device(host=host, enabled=True) if known is None else known
+        absent.pop(row.id, None)
+        states.plug(row, dataclasses.replace(device, identity=_identity(device, known, used)))
+        used.add(row.identity)
+        if known is None:
+            new.append(row)
     for row in absent.values():
         states.unplug(row)
+    session.add_all(new)
     session.flush()
+    return [*rows, *new]
+
+
+def _identity(device: objects.Device, row: models.Device | None, used: set[str]) -> str:
+    """One that no other row has, nor had a moment ago: no two may be the same at any time.
+
+    It only labels the row: a row is found by what its device is and where.
+    """
+    key = recognition.key_of(device)
+    if key not in used:
+        return key
+    if row is not None:
+        return row.identity
+    return next(label for number in itertools.count(2) if (label := f"{key}~{number}") not in used)
+
+
+def _shared_serials(
+    session: orm.Session, host: str, devices: Collection[objects.Device]
+) -> set[recognition.Model]:
+    """What was ever seen on two devices of the host at once; what is seen now is added."""
+    columns = (models.SharedSerial.vendor_id, models.SharedSerial.product_id, models.SharedSerial.serial)
+    statement = sa.select(*columns).where(models.SharedSerial.host == host)
+    known = {(vendor, product, serial) for vendor, product, serial in session.execute(statement)}
+    count = collections.Counter(map(recognition.model, devices))
+    seen = {item for item, number in count.items() if number > 1}
+    seen |= {recognition.model(device) for device in devices if device.serial_shared}
+    seen = {item for item in seen if item[2]}
+    for vendor_id, product_id, serial in sorted(seen - known)[: _SHARED_SERIALS_PER_HOST - len(known)]:
+        session.add(models.SharedSerial(host=host, vendor_id=vendor_id, product_id=product_id, serial=serial))
+    return known | seen
 
 
 def surplus(rows: Sequence[models.Device]) -> list[models.Device]:

@@ -98,8 +98,8 @@ class Domain:
 class Driver(abc.ABC):
     """A hypervisor on this host.
 
-    Every method but `close` raises `HypervisorUnavailable` when the daemon is away; the next call tries
-    to connect again.
+    Every method but `close`, `problems` and `is_server` raises `HypervisorUnavailable` when the daemon is
+    away; the next call tries to connect again.
     """
 
     @abc.abstractmethod
@@ -116,6 +116,10 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     def problems(self) -> list[str]:
         """What the operator of this host has to mend, a sentence each; asks no daemon."""
+
+    @abc.abstractmethod
+    def is_server(self, pid: int) -> bool:
+        """Whether a process of the host is a domain, or runs in one; asks no daemon."""
 
     @abc.abstractmethod
     def domains(self) -> list[Domain]:

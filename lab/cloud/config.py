@@ -20,6 +20,7 @@ from lab.cloud.site import (
     write_private,
 )
 from lab.host import Host
+from lab.host.usb import EVERYTHING
 from lab.paths import RUN
 
 Sections = dict[str, dict[str, object]]
@@ -295,5 +296,5 @@ def _usb_shim_agent(site: Site, host: str) -> Sections:
             "log_file": share(host) / "usb-shim-agent.log",
         },
         "agent": {"sync_interval": 10},
-        "usb": {"device_spec": "{}"},
+        "usb": {"device_spec": EVERYTHING},
     }

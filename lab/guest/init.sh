@@ -49,9 +49,11 @@ echo "lab-guest: READY after $uptime s"
 
 mkfifo /never
 exec 3<> /never
-nodes=
+seen=
 while :; do
-  set -- /dev/bus/usb/*/* # named by number, so a device that comes back at the same port is a change
-  [ "$*" = "$nodes" ] || { nodes="$*"; report; }
+  # Nodes are named by number, so a device that comes back at the same port is a change. A node goes before its
+  # device has left sysfs, which the list is read from: that is a change of its own.
+  set -- /dev/bus/usb/*/* /sys/bus/usb/devices/*
+  [ "$*" = "$seen" ] || { seen="$*"; report; }
   read -r -t 1 _ <&3
 done

@@ -27,7 +27,6 @@ READY = "lab: ready"  # what init.sh prints last
 NAME = re.compile(r"[a-z][a-z0-9-]*?([0-9]+)?")
 KERNEL_TIMEOUT = 60  # seconds the host's kernel has to notice a device; behind a hub it takes some 3
 PERIPHERAL = "/machine/peripheral"  # where QEMU keeps the devices that have an id
-BUSES = f"/sys/bus/pci/devices/0000:00:{usb.CONTROLLER_SLOT}.0/usb*"
 
 
 @dataclass(frozen=True)
@@ -247,7 +246,7 @@ class Host:
             if _port_of(call, name) is not None:
                 raise HostError(f"{name} is plugged in already")
             ports = _plug(call, device, port or _home(call, device))
-        self._wait_for_kernel(ports, present=True)
+        self._wait_for_kernel(device, ports, present=True)
 
     def unplug(self, name: str) -> None:
         """Pull out the device `name`, with what is behind it, and wait until the host's kernel has lost it.
@@ -261,7 +260,7 @@ class Host:
             if port is None:
                 raise HostError(f"{name} is not plugged in")
             call("device_del", id=name)
-        self._wait_for_kernel([port], present=False)
+        self._wait_for_kernel(device, [port], present=False)
 
     def replug(self, name: str, port: str | None = None) -> None:
         """Pull out the device `name` and plug it in again, at `port` or where it was.
@@ -278,11 +277,11 @@ class Host:
         self._port("command")
         return qmp.connect(self.directory / "qmp")
 
-    def _wait_for_kernel(self, ports: Sequence[str], *, present: bool) -> None:
+    def _wait_for_kernel(self, device: usb.Device, ports: Sequence[str], *, present: bool) -> None:
         """Wait until sysfs in the host has, or no longer has, a device at each of the port paths."""
+        patterns = [_sysfs_pattern(device.controller, port) for port in ports]
         found = " && ".join(
-            f"compgen -G {_sysfs_pattern(port)}" if present else f"! compgen -G {_sysfs_pattern(port)}"
-            for port in ports
+            f"compgen -G {pattern}" if present else f"! compgen -G {pattern}" for pattern in patterns
         )
         try:
             self.run(f"until {found}; do sleep 0.05; done", timeout=KERNEL_TIMEOUT)
@@ -339,11 +338,11 @@ def _plug(call: qmp.Qmp, device: usb.Device, port: str) -> list[str]:
     return ports
 
 
-def _sysfs_pattern(port: str) -> str:
+def _sysfs_pattern(controller: str, port: str) -> str:
     """A shell pattern for the directory of the device at a port path: usb1/1-7/1-7.2 for 7.2.
 
     A device is on the controller's USB 2 or USB 3 bus, whose numbers the host's kernel gives out.
     """
     parts = port.split(".")
     path = "/".join(f"*-{'.'.join(parts[: depth + 1])}" for depth in range(len(parts)))
-    return f"'{BUSES}/{path}/idVendor'"
+    return f"'/sys/bus/pci/devices/0000:00:{usb.CONTROLLERS[controller]}.0/usb*/{path}/idVendor'"

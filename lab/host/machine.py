@@ -145,18 +145,15 @@ class Machine:
         return arguments
 
     def _usb(self) -> list[str]:
-        controller = {
-            "driver": "qemu-xhci",
-            "id": usb.CONTROLLER,
-            "addr": usb.CONTROLLER_SLOT,
-            "p2": usb.CONTROLLER_PORTS,
-            "p3": usb.CONTROLLER_PORTS,
-        }
-        arguments = ["-chardev", "null,id=serial1", *_json("-device", controller)]
+        ports = {"p2": usb.CONTROLLER_PORTS, "p3": usb.CONTROLLER_PORTS}
+        arguments = ["-chardev", "null,id=serial1"]
+        for controller, slot in usb.CONTROLLERS.items():
+            arguments += _json("-device", {"driver": "qemu-xhci", "id": controller, "addr": slot, **ports})
         for device in usb.DEVICES.values():
             if device.is_stick:
                 arguments += _json("-blockdev", usb.image_arguments(device, self.directory))
-            arguments += _json("-device", usb.device_arguments(device, usb.full_port(device)))
+            if not device.spare:
+                arguments += _json("-device", usb.device_arguments(device, usb.full_port(device)))
         for extra in usb.crowd(self.crowd):
             arguments += _json("-device", extra)
         return arguments

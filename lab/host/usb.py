@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Each with its slot of the PCI bus, hexadecimal: so that the host finds the controller's buses in sysfs.
 CONTROLLER = "xhci"
-CONTROLLER_SLOT = "10"  # of the PCI bus, hexadecimal: so that the host finds the controller's buses in sysfs
+SECOND_CONTROLLER = "xhci2"
+CONTROLLERS = {CONTROLLER: "10", SECOND_CONTROLLER: "11"}
 CONTROLLER_PORTS = 15  # QEMU's limit for qemu-xhci
 STICK_SIZE = 16 << 20
 
@@ -17,11 +19,16 @@ HUB_PORTS = 8  # QEMU's limit for usb-hub
 HUBS_PER_CONTROLLER = 6  # qemu-xhci has 64 slots: 6 hubs and the 48 devices behind them fit
 
 
+#: [usb] device_spec for all of them: keyboards and mice must be named.
+EVERYTHING = '[{"vendor_id": "0627", "product_id": "0001"}, {}]'
+
+
 @dataclass(frozen=True)
 class Device:
     """One emulated device: its name in the lab, QEMU's driver, and what lsusb shows as its ID.
 
-    `port` is where it is plugged in at the start. A device behind a hub has its port on the hub there.
+    `port` is where it is plugged in at the start. A device behind a hub has its port on the hub there. A
+    spare one is plugged in only on request.
     """
 
     name: str
@@ -30,6 +37,8 @@ class Device:
     port: str
     serial: str = ""
     hub: str | None = None
+    controller: str = CONTROLLER
+    spare: bool = False
     properties: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,6 +68,19 @@ DEVICES = {
         Device("hub1", "usb-hub", "0409:55aa", "7", properties={"ports": HUB_PORTS}),
         Device("mouse1", "usb-mouse", "0627:0001", "1", hub="hub1"),
         Device("tablet1", "usb-tablet", "0627:0001", "2", hub="hub1"),
+        # In the same port as stick3, of the other controller.
+        Device(
+            "stick4",
+            "usb-storage",
+            "46f4:0001",
+            "3",
+            controller=SECOND_CONTROLLER,
+            spare=True,
+            properties=STICK,
+        ),
+        # Two with the same serial number, as cheap ones come out of the factory.
+        Device("twin1", "usb-storage", "46f4:0001", "8", "0123456789", spare=True, properties=STICK),
+        Device("twin2", "usb-storage", "46f4:0001", "9", "0123456789", spare=True, properties=STICK),
     )
 }
 
@@ -71,7 +93,7 @@ def device_arguments(device: Device, port: str) -> dict[str, Any]:
     arguments = {
         "driver": device.driver,
         "id": device.name,
-        "bus": f"{CONTROLLER}.0",
+        "bus": f"{device.controller}.0",
         "port": port,
         "serial": device.serial,
         **device.properties,

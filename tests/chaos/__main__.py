@@ -23,7 +23,7 @@ from lab.host import HostError
 from lab.paths import RUN
 from lab.stack import Stack
 from tests.chaos import oracle
-from tests.chaos.steps import REFUSED, Steps
+from tests.chaos.steps import REFUSED, TWINS, Steps
 from tests.lab.test_survival import install_hook
 
 _STEPS = (2, 16)  # between two quiet moments
@@ -139,6 +139,8 @@ def main() -> int:
     try:
         stack.up()
         install_hook(stack.host)
+        for name, port in TWINS.items():
+            stack.host.plug(name, port)
         stack.agent.start()
         run = Run(stack, random.Random(settings.SEED))
         try:

@@ -15,7 +15,7 @@ from lab.cloud.site import STATE
 from lab.host import domains
 from lab.stack import Stack
 
-# port, vendor, product, bus, device, driver of its first interface, serial: of all that is not a hub.
+# port, controller, vendor, product, bus, device, driver of its first interface, serial: of all but hubs.
 _LIST_DEVICES = r"""
 cd /sys/bus/usb/devices
 for port in [0-9]*-*; do
@@ -23,7 +23,8 @@ for port in [0-9]*-*; do
   read -r class < $port/bDeviceClass 2> /dev/null || continue
   [ "$class" = 09 ] && continue
   driver=$(basename "$(readlink $port:1.0/driver)")
-  echo "$port $(cat $port/idVendor $port/idProduct $port/busnum $port/devnum | tr '\n' ' ')" \
+  controller=$(realpath $port | sed 's,/usb[0-9]*/.*,,;s,.*/,,')
+  echo "$port $controller $(cat $port/idVendor $port/idProduct $port/busnum $port/devnum | tr '\n' ' ')" \
     "${driver:--} $(cat $port/serial 2> /dev/null)"
 done
 """
@@ -35,17 +36,31 @@ done
 """
 _NODE = re.compile(r"(\S+) /dev/bus/usb/(\d{3})/(\d{3})")
 _GUEST_DEVICE = re.compile(rf"ID: {ALIAS_PREFIX}(\S+)")
+# The host's processes that have the node of a device open, but for QEMU.
+_LIST_USERS = """
+for process in /proc/[0-9]*; do
+  [ "$(cat $process/comm 2> /dev/null)" = sleep ] && readlink $process/fd/* | grep /dev/bus/usb/
+done
+true
+"""
 
 Address = tuple[int | None, int | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plugged:
-    """A device that the host's kernel sees."""
+    """A device that the host's kernel sees.
 
+    :param model: vendor, product and serial number.
+    :param used: a process of the host has it open.
+    """
+
+    model: tuple[str, str, str]
+    socket: str
     port: str
     address: Address
     driver: str
+    used: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +83,7 @@ class Domain:
 class View:
     """All that can be seen.
 
-    :param plugged: by identity.
+    :param plugged: by the device id of its row; by its socket if there is no such row.
     :param rows: of the database, by device id.
     :param shown: (state, reason code, server id) that the API shows an operator, by device id.
     :param domains: by name of the server.
@@ -83,9 +98,10 @@ class View:
 def look(stack: Stack, servers: Mapping[str, domains.Server]) -> View:
     """See everything; nothing is quite at the same moment."""
     held = open_devices(stack, servers)
+    known = rows()
     return View(
-        plugged=plugged(stack),
-        rows=rows(),
+        plugged={row_of(device, known): device for device in plugged(stack)},
+        rows=known,
         shown={
             device["id"]: (device["state"], device["reason_code"], device["server_id"])
             for device in stack.admin().devices.list()
@@ -94,14 +110,37 @@ def look(stack: Stack, servers: Mapping[str, domains.Server]) -> View:
     )
 
 
-def plugged(stack: Stack) -> dict[str, Plugged]:
-    """What the host's kernel sees, by the identity that we have for it."""
-    found = {}
+def plugged(stack: Stack) -> list[Plugged]:
+    """What the host's kernel sees."""
+    used = set(stack.host.run(_LIST_USERS).stdout.splitlines())
+    found = []
     for line in stack.host.run(_LIST_DEVICES, check=False).stdout.splitlines():
-        port, vendor, product, bus, device, driver, *serial = line.split()
-        identity = f"{vendor}:{product}:{serial[0]}" if serial else f"{vendor}:{product}@{port}"
-        found[identity] = Plugged(port, (int(bus), int(device)), driver)
+        port, controller, vendor, product, bus, device, driver, *serial = line.split()
+        found.append(
+            Plugged(
+                model=(vendor, product, serial[0] if serial else ""),
+                # The ports of QEMU's controller have the same numbers on both buses.
+                socket=f"pci-{controller}-usbv2-0:{port.partition('-')[2]}",
+                port=port,
+                address=(int(bus), int(device)),
+                driver=driver,
+                used=f"/dev/bus/usb/{int(bus):03}/{int(device):03}" in used,
+            )
+        )
     return found
+
+
+def row_of(device: Plugged, known: Mapping[str, sqlite3.Row]) -> str:
+    """The id of the row by which the database knows a device: by its serial number if that is its own."""
+    for device_id, row in known.items():
+        own_serial = device.model[2] and not row["serial_shared"]
+        if _model(row) == device.model and (own_serial or row["socket"] == device.socket):
+            return device_id
+    return device.socket
+
+
+def _model(row: sqlite3.Row) -> tuple[str, str, str]:
+    return row["vendor_id"], row["product_id"], row["serial"]
 
 
 def rows() -> dict[str, sqlite3.Row]:
@@ -165,11 +204,11 @@ def disagreements(
             yield f"{row['identity']}: should be {wanted}, the database says {found}"
         if view.shown.get(device_id) != (*found, owner):
             yield f"{row['identity']}: the API shows {view.shown.get(device_id)}, not {(*found, owner)}"
-        yield from _whereabouts(row, view.plugged.get(row["identity"]))
+        yield from _whereabouts(row, view.plugged.get(device_id))
         if wanted[0] == State.ATTACHED:
-            given[names[owner]][device_id] = view.plugged[row["identity"]].address
-    for identity in view.plugged.keys() - {row["identity"] for row in view.rows.values()}:
-        yield f"{identity}: plugged in, and not in the database"
+            given[names[owner]][device_id] = view.plugged[device_id].address
+    for socket in view.plugged.keys() - view.rows.keys():
+        yield f"{view.plugged[socket]}: not in the database"
     for name, domain in view.domains.items():
         if domain.running != (name in running):
             yield f"{name}: running is {domain.running}"
@@ -178,16 +217,35 @@ def disagreements(
 
 def _expected(row: sqlite3.Row, view: View, server_runs: bool) -> tuple[str, str | None]:
     """State, and the code of its reason."""
-    present = row["identity"] in view.plugged
+    device = view.plugged.get(row["id"])
+    if device is not None and _is_in_doubt(row, view):
+        state = State.UNAVAILABLE if row["instance_uuid"] is None else State.WAITING
+        if row["instance_uuid"] is None or server_runs:
+            return state, ReasonCode.IDENTITY_IN_DOUBT
     if row["instance_uuid"] is None:
-        return (State.AVAILABLE, None) if present else (State.UNAVAILABLE, ReasonCode.UNPLUGGED)
+        return _expected_free(device)
     if not server_runs:
         return State.WAITING, ReasonCode.SERVER_OFF
-    if present:
-        return State.ATTACHED, None
-    if row["port"] in {device.port for device in view.plugged.values()}:
+    if device is not None:
+        return (State.FAILED, ReasonCode.HOST_PROCESS) if device.used else (State.ATTACHED, None)
+    if row["socket"] in {other.socket for other in view.plugged.values()}:
         return State.FAILED, ReasonCode.PORT_OCCUPIED
     return State.WAITING, ReasonCode.UNPLUGGED
+
+
+def _expected_free(device: Plugged | None) -> tuple[str, str | None]:
+    if device is None:
+        return State.UNAVAILABLE, ReasonCode.UNPLUGGED
+    return (State.UNAVAILABLE, ReasonCode.HOST_PROCESS) if device.used else (State.AVAILABLE, None)
+
+
+def _is_in_doubt(row: sqlite3.Row, view: View) -> bool:
+    """Whether it was unplugged while another one of its kind is missing, and a server has one of them."""
+    if row["blocked_code"] != ReasonCode.IDENTITY_IN_DOUBT:
+        return False
+    kin = [other for other in view.rows.values() if _model(other) == _model(row)]
+    missing = [other for other in kin if other["id"] not in view.plugged]
+    return any(other["instance_uuid"] is not None for other in [row, *missing]) and bool(missing)
 
 
 def _whereabouts(row: sqlite3.Row, device: Plugged | None) -> Iterator[str]:

@@ -14,12 +14,17 @@ from keystoneauth1 import exceptions
 from lab.host import domains, usb
 from lab.stack import Stack
 from tests.chaos import oracle
-from tests.lab.world import OTHER_PROJECT, PROJECT
+from tests.lab.world import OTHER_PROJECT, PROJECT, bind_controllers
 
 # What may go into another port: the ones that are known by their serial. Nobody is at home in the others.
 _TRAVELLERS = {"stick1": "1", "stick2": "2"}
 _FREE_PORTS = ("8", "9", "10")
+# They have one serial number: which is which, only their port tells. Either goes into either's.
+TWINS = {"twin1": "11", "twin2": "12"}
 _REFUSALS = (exceptions.Conflict, exceptions.NotFound, exceptions.ServiceUnavailable)
+
+# A command line that no other process has.
+_USER = "sleep 86399"
 
 REFUSED = "refused"
 
@@ -47,8 +52,15 @@ class Steps:
         self.state = dict.fromkeys(self.servers, "running")
         self.down: list[str] = []
         # What is behind the hub comes and goes with it.
-        self._homes = {device.name: device.port for device in usb.DEVICES.values() if device.hub is None}
+        self._homes = {
+            device.name: device.port
+            for device in usb.DEVICES.values()
+            if device.hub is None and not device.spare
+        }
         self.ports: dict[str, str | None] = dict(self._homes)
+        self._twins: dict[str, str | None] = dict(TWINS)
+        self._controllers = list(usb.CONTROLLERS)
+        self._used: str | None = None
         self._server_steps = (
             ("guest reset", ("running",), self._reset),
             ("hard reboot", ("running", "paused", "off"), self._hard_reboot),
@@ -84,6 +96,9 @@ class Steps:
         possible: list[tuple[str, int, bool, Callable[[], str]]] = [
             ("plug", 3, None in self.ports.values(), self._plug),
             ("unplug", 2, any(self.ports.values()), self._unplug),
+            ("twin", 3, True, self._twin),
+            ("renumber", 1, True, self._renumber),
+            ("host uses it", 1, api, self._host_uses_it),
             ("attach", 6, api, self._attach),
             ("detach", 3, api and any(self.claims.values()), self._detach),
             ("restart", 2, bool(self.down), lambda: self._restart(self.dice.choice(self.down))),
@@ -129,6 +144,39 @@ class Steps:
         self.stack.host.unplug(name)
         self.ports[name] = None
         return name
+
+    def _twin(self) -> str:
+        """Pull out one of the twins, or put one into a port of theirs."""
+        name = self.dice.choice(list(self._twins))
+        if self._twins[name] is not None:
+            self.stack.host.unplug(name)
+            self._twins[name] = None
+            return f"{name} pulled out"
+        port = self.dice.choice([port for port in TWINS.values() if port not in self._twins.values()])
+        self.stack.host.plug(name, port)
+        self._twins[name] = port
+        return f"{name} into port {port}"
+
+    def _renumber(self) -> str:
+        """Every device is gone for a moment, and its bus has another number."""
+        self._controllers.reverse()
+        bind_controllers(self.stack.host, *self._controllers)
+        return " before ".join(self._controllers)
+
+    def _host_uses_it(self) -> str:
+        """A process of the host opens a device that is free, or lets go of the one that it has."""
+        if self._used is not None:
+            self._run("pkill -f '[s]leep 86399'; while pgrep -f '[s]leep 86399'; do sleep 0.1; done")
+            used, self._used = self._used, None
+            return f"no longer {used}"
+        free = [row for row in oracle.rows().values() if row["instance_uuid"] is None and row["present"]]
+        if not free:
+            return f"{REFUSED}: no device is free"
+        row = self.dice.choice(free)
+        self._used = f"/dev/bus/usb/{row['bus']:03}/{row['device']:03}"
+        # It may have been pulled out since.
+        self._run(f"[ ! -e {self._used} ] || setsid {_USER} <> {self._used} > /dev/null 2>&1 &")
+        return self._used
 
     # The users
 

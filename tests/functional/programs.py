@@ -18,6 +18,9 @@ from compute_shim.db.api import Database
 #: Seconds for whatever is waited for.
 PATIENCE = 60
 
+_CHECKOUT = Path(__file__).parents[2]
+_MODULES = {"agent": "tests.functional.agent_here"}
+
 
 class Program:
     """A program with a configuration file and a log of its own.
@@ -30,9 +33,11 @@ class Program:
         self._log = directory / f"{name}.log"
         self._errors = directory / f"{name}.errors"
         self.configure(text)
+        options = [f"--config-file={self._file}"]
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"compute_shim.cmd.{name}", f"--config-file={self._file}"],
+                [sys.executable, "-m", _MODULES.get(name, f"compute_shim.cmd.{name}"), *options],
+                cwd=_CHECKOUT,
                 stdout=log,
                 stderr=errors,
             )

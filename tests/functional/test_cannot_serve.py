@@ -205,6 +205,7 @@ def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("[DEFAULT]\ndebug = perhaps\n", "--debug"),
         ("[agent]\nsync_interval = soon\n", "[agent] sync_interval"),
         ("[metrics]\nport = 70000\n", "[metrics] port"),
+        ("[DEFAULT]\nhost = compute#1\n", "[DEFAULT] host"),
     ],
 )
 def test_a_bad_value_is_one_line(name: str, text: str, option: str, tmp_path: Path) -> None:
@@ -217,6 +218,12 @@ def test_a_bad_value_is_one_line(name: str, text: str, option: str, tmp_path: Pa
     assert done.stderr.count("\n") == 1
     assert option in done.stderr
     assert str(file) in done.stderr
+
+
+def test_a_malformed_rule_stops_the_agent(start: Start) -> None:
+    rules = '[usb]\ndevice_spec = {"port": "1-1"}\ndevice_spec = {"serial": "A$BC", "vendor_id": 781}\n'
+    running = start("agent", _FAKE_BUS + rules)
+    _says(running, "[usb] device_spec: 781 is no vendor_id", "four hexadecimal digits in quotes", '"A$BC"')
 
 
 @pytest.mark.parametrize("name", _PROGRAMS)

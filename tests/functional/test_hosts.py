@@ -62,6 +62,13 @@ def test_hosts_that_are_seen_at_once_are_on_one_page_each(cloud: World) -> None:
     assert _hosts(cloud, "?limit=1&sort_key=last_seen&sort_dir=desc") == sorted(HOSTS, reverse=True)
 
 
+@pytest.mark.parametrize("name", ["compute_01", "compute1.example.org", "192.0.2.1", "fe80::1"])
+def test_a_host_has_any_name_that_nova_takes(world: World, name: str) -> None:
+    world.sync(name, STICK1={})
+    assert _hosts(world) == [name]
+    assert world.request("admin", "GET", f"/v1/hosts/{name}").json["host"]["host"] == name
+
+
 def test_the_last_page_has_no_link(cloud: World) -> None:
     first = cloud.request("admin", "GET", "/v1/hosts?limit=2").json
     [link] = first["hosts_links"]

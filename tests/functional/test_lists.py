@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 import webob
 
+from compute_shim import wire
 from compute_shim.api.application import ROUTES, methods
 from compute_shim.api.schemas.devices import FOR_ADMINS, SORT_KEYS
 from compute_shim.db import models
@@ -60,10 +61,10 @@ def full_world(every_world: World) -> World:
 
 
 def _plugged(world: World, host: str) -> list[dict[str, Any]]:
-    fields = STICKS["STICK1"].__dataclass_fields__
+    names = {field.name for field in wire.sent_fields(STICKS["STICK1"])} - {"device_id"}
     with world.db.reader() as session:
         rows = session.scalars(sa.select(models.Device).where(models.Device.host == host)).all()
-        return [{name: getattr(row, name) for name in fields} for row in rows]
+        return [{name: getattr(row, name) for name in names} | {"device_id": row.id} for row in rows]
 
 
 def _walk(world: World, token: str, path: str, nouns: str) -> Iterator[list[dict[str, Any]]]:

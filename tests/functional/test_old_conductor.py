@@ -173,11 +173,11 @@ def test_on_rabbitmq_the_refusal_of_a_version_comes_by_its_name(served: tuple[An
     client = rpc.ConductorClient(served[0], "compute1")
     client._client = rabbit = RabbitClient("UnsupportedVersion")
     assert client.sync("QEMU", []) == []
-    assert rabbit.versions == ["1.1", "1.0"]
+    assert rabbit.versions == ["1.2", "1.1", "1.0"]
     client._client = rabbit = RabbitClient("ValueError")
     with pytest.raises(oslo_messaging.RemoteError):
         client.sync("QEMU", [])
-    assert rabbit.versions == ["1.1"]
+    assert rabbit.versions == ["1.2"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_what_the_conductor_keeps_is_told_once(
     thread.start()
     try:
         reporter.servers([Domain(SERVER, "instance-1", True)])
-        reporter.devices("QEMU", [STICKS["STICK1"]], [])
+        reporter.devices("QEMU", [STICKS["STICK1"]], [], identified=True)
         claim = Claim("device", "identity", "2-1", 1, SERVER)
         reporter.outcomes([ClaimStatus.of(claim, state, Reason(code))], {})
         until(lambda: conductor.reports == 1)

@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from compute_shim.agent import planner
+from compute_shim.agent.identity import identify
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.db import history, models, queries
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev
-from compute_shim.objects import Claim, Device, ReasonCode
+from compute_shim.objects import Claim, ReasonCode
 from tests.functional.world import SERVERS, STICKS, World
 
 SERVER = SERVERS["DEMO"].id
@@ -52,7 +53,7 @@ def _hostdev(device_id: str, number: int) -> Hostdev:
 def _plan(answer: list[dict[str, Any]], domain: Domain) -> list[Any]:
     """What the agent does that comes back."""
     claims = [Claim(**claim) for claim in answer]
-    devices = [Device(**vars(STICKS[name])) for name in ("STICK1", "STICK2", "STICK3")]
+    devices = identify([STICKS[name] for name in ("STICK1", "STICK2", "STICK3")], claims)
     return planner.plan(Snapshot(claims, devices, [domain]))
 
 

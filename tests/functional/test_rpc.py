@@ -40,7 +40,17 @@ def conductor(bus: oslo_messaging.Transport, world: World) -> Iterator[rpc.Condu
 
 def test_a_claim_and_its_outcome_cross_the_bus(conductor: rpc.ConductorClient, world: World) -> None:
     [free] = conductor.sync("QEMU", [STICKS["STICK1"]])
-    assert free == Claim(free.device_id, STICKS["STICK1"].identity, "2-1", generation=0, state="available")
+    assert free == Claim(
+        free.device_id,
+        STICKS["STICK1"].identity,
+        "2-1",
+        generation=0,
+        state="available",
+        vendor_id="0781",
+        product_id="5567",
+        serial="STICK1",
+        enabled=True,
+    )
     world.attach("demo", SERVERS["DEMO"].id, free.device_id)
     [claimed] = conductor.sync("QEMU", [STICKS["STICK1"]])
     assert (claimed.server_id, claimed.generation) == (SERVERS["DEMO"].id, 1)

@@ -111,7 +111,7 @@ def test_sigusr2_writes_a_report_without_secrets(
 
 
 def test_the_agent_takes_new_rules_at_sighup(start: Callable[[str, str], Program]) -> None:
-    text = "[DEFAULT]\ntransport_url = fake:///\n[usb]\ndevice_spec = {}\n"
+    text = "[DEFAULT]\ntransport_url = fake:///\n[usb]\nshield = false\ndevice_spec = {}\n"
     running = start("agent", text.format('{"port": "1-1"}'))
     running.logs("Serving conductor and API")
     running.configure(text.format('{"colour": "red"}'))

@@ -28,7 +28,8 @@ OTHER_SERVER = SERVERS["OTHER"].id
 def _devices(host: str = HOST, count: int = 20) -> list[dict[str, Any]]:
     stick = dataclasses.asdict(STICKS["STICK1"])
     return [
-        stick | {"identity": f"0781:5567:{host}-{number}", "device": number + 2} for number in range(count)
+        stick | {"identity": f"0781:5567:{host}-{number}", "serial": f"{host}-{number}", "device": number + 2}
+        for number in range(count)
     ]
 
 
@@ -39,7 +40,7 @@ def _sync(world: World, devices: list[dict[str, Any]], **arguments: Any) -> list
 
 def _verbs(texts: list[str]) -> list[tuple[str, str]]:
     """The verb of each statement, and the table that it is about."""
-    tables = ("host_usb_devices", "usb_device_events", "usb_hosts", "usb_instances")
+    tables = ("host_usb_devices", "usb_shared_serials", "usb_device_events", "usb_hosts", "usb_instances")
     return [(text.split()[0], next(table for table in tables if table in text)) for text in texts]
 
 
@@ -51,6 +52,7 @@ def test_the_first_sync_of_a_host_writes_each_table_once(every_world: World) -> 
         ("UPDATE", "usb_hosts"),
         ("INSERT", "usb_hosts"),
         ("SELECT", "host_usb_devices"),
+        ("SELECT", "usb_shared_serials"),
         ("INSERT", "host_usb_devices"),
         ("SELECT", "usb_device_events"),  # does it flap?
         ("INSERT", "usb_device_events"),

@@ -63,4 +63,5 @@ def world(stack: Stack, servers: dict[str, domains.Server]) -> Iterator[World]:
     world = World(stack, stack.host, servers)
     yield world
     world.restore()
+    stack.forget_history()
     assert world.hostdevs() == {name: [] for name in servers}

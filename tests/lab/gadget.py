@@ -15,10 +15,10 @@ from lab.host import Host
 
 _DIRECTORY = "/sys/kernel/config/usb_gadget/hostile"
 
-# The function of the gadget is $1.
+# The function of the gadget is $1; $2 is 1 for a controller with USB 3.
 _PLUG = f"""
 set -e
-modprobe dummy_hcd is_super_speed=0
+modprobe dummy_hcd is_super_speed=$2
 modprobe libcomposite
 mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 mkdir -p {_DIRECTORY}/configs/c.1 {_DIRECTORY}/functions/$1 {_DIRECTORY}/strings/0x409
@@ -47,21 +47,26 @@ def gadget(
     usb_id: str = "dead:beef",
     function: str = "acm.0",
     attributes: Mapping[str, bytes] = MappingProxyType({}),
+    max_speed: str | None = None,
 ) -> Iterator[None]:
     """A device with this vendor and product number, and these strings, is plugged in meanwhile.
 
     :param function: what it is: the name of a driver of gadgets and a number.
     :param attributes: of the function, as its driver wants them written.
+    :param max_speed: ``high-speed`` or ``super-speed``, in a connector that has both; None: one of USB 2. The
+        dummy controller is made anew for the first with a speed, and has to be removed after the last.
     """
     vendor_id, product_id = usb_id.split(":")
     strings = {"manufacturer": manufacturer, "product": product, "serialnumber": serial}
     files = {f"strings/0x409/{name}": text.encode() for name, text in strings.items()}
     files |= {f"functions/{function}/{name}": value for name, value in attributes.items()}
     lines = [f"echo 0x{vendor_id} > idVendor", f"echo 0x{product_id} > idProduct"]
+    if max_speed is not None:
+        lines.append(f"echo {max_speed} > max_speed")
     lines += [
         f"echo {base64.b64encode(value).decode()} | base64 -d > {name}" for name, value in files.items()
     ]
-    host.run(f"set -- {function}\n" + _PLUG % "\n".join(lines))
+    host.run(f"set -- {function} {0 if max_speed is None else 1}\n" + _PLUG % "\n".join(lines))
     try:
         yield
     finally:

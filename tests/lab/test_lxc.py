@@ -12,6 +12,7 @@ import pytest
 from keystoneauth1 import exceptions
 
 from lab.host import domains
+from lab.host.usb import EVERYTHING
 from lab.stack import HOST, Stack
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.world import OTHER_PROJECT, PROJECT, World, until
@@ -100,7 +101,7 @@ def containers(stack: Stack) -> Iterator[Containers]:
     for name in servers:
         world.virsh("destroy", name)
     stack.agent.stop()
-    stack.agent.configure("{}")
+    stack.agent.configure(EVERYTHING)
     stack.agent.start()
 
 

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 from keystoneauth1 import exceptions
 
+from lab.host.usb import EVERYTHING
 from novaclient_usb import names
 from novaclient_usb.reason_codes import ReasonCode
-from tests.lab.gadget import gadget
-from tests.lab.world import PATIENCE, World, until
+from tests.lab.world import World, until
 
 
 def test_the_same_names_as_lsusb(world: World) -> None:
@@ -56,35 +55,6 @@ def test_twins_are_told_apart(world: World) -> None:
     assert [hostdev.device_id for hostdev in found["one"]] == [first["id"]]
     assert [hostdev.device_id for hostdev in found["two"]] == [second["id"]]
     assert (found["one"][0].device, found["two"][0].device) == (first["device"], second["device"])
-
-
-def test_a_clone_with_the_same_serial_is_told_apart_by_its_port(world: World) -> None:
-    """Plugged in while the other is attached, which nobody must notice."""
-    stick = world.attach("LABSTICK01")
-    before = world.hostdevs()["one"], world.usb.devices.events(stick["id"])
-    with gadget(
-        world.host, "QEMU", "QEMU USB HARDDRIVE", "LABSTICK01", f"{stick['vendor_id']}:{stick['product_id']}"
-    ):
-        until(lambda: len(_with_serial(world, "LABSTICK01")) == 2, "the clone is not listed")
-        [clone] = [device for device in _with_serial(world, "LABSTICK01") if device["id"] != stick["id"]]
-        assert clone["state"] == "available"
-        world.usb.attachments.create(world.servers["two"].uuid, clone["id"])
-        world.usb.attachments.wait_attached(world.servers["two"].uuid, clone["id"], PATIENCE)
-        [hostdev] = world.hostdevs()["two"]
-        assert (hostdev.bus, hostdev.device) == (clone["bus"], clone["device"])
-        assert (world.hostdevs()["one"], world.usb.devices.events(stick["id"])) == before
-    until(
-        lambda: world.usb.devices.get(clone["id"])["reason_code"] == ReasonCode.UNPLUGGED, "the clone stays"
-    )
-    assert (world.hostdevs()["one"], world.usb.devices.events(stick["id"])) == before
-    until(lambda: world.hostdevs()["two"] == [], "the empty hostdev stays")
-    world.usb.attachments.delete(world.servers["two"].uuid, clone["id"])
-    world.usb.attachments.wait_detached(world.servers["two"].uuid, clone["id"], PATIENCE)
-    world.admin.devices.delete(clone["id"])
-
-
-def _with_serial(world: World, serial: str) -> list[dict[str, Any]]:
-    return [device for device in world.devices() if device["serial"] == serial]
 
 
 def test_a_stick_without_a_serial_is_known_by_its_port(world: World) -> None:
@@ -184,7 +154,7 @@ def test_what_the_host_uses_is_not_given_away(world: World) -> None:
 def test_a_tty_that_a_process_of_the_host_holds_is_not_given_away(world: World) -> None:
     [adapter] = [device for device in world.devices() if device["port"] == "1-5"]
     pid = world.shell("setsid sleep 600 < /dev/ttyUSB0 > /dev/null 2>&1 & echo $!").stdout.strip()
-    reason = f"used by the host: process {pid} holds /dev/ttyUSB0"
+    reason = f"used by the host: process {pid} (sleep) holds /dev/ttyUSB0"
 
     def in_use() -> bool:
         seen, shown = world.usb.devices.get(adapter["id"]), world.admin.devices.get(adapter["id"])
@@ -294,7 +264,7 @@ def test_closed_by_default(world: World) -> None:
             world.usb.attachments.create(world.servers["one"].uuid, stick["id"])
     finally:
         world.stack.agent.stop()
-        world.stack.agent.configure("{}")
+        world.stack.agent.configure(EVERYTHING)
         world.stack.agent.start()
     until(lambda: len(world.devices()) > 0, "nothing is offered again")
     world.wait_state("LABSTICK01", "available")

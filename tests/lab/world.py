@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from keystoneauth1 import exceptions
 
 from compute_shim import nova
 from compute_shim.hypervisor.base import Hostdev
 from compute_shim.hypervisor.libvirt.config import usb_hostdevs
-from lab.host import Host, domains
+from lab.host import Host, domains, usb
+from lab.host.usb import EVERYTHING
 from lab.stack import Stack
+from novaclient_usb.reason_codes import ReasonCode
 
 PROJECT, OTHER_PROJECT = "project-one", "project-two"
 # Far beyond what it takes: emulated, on a machine that does other things.
@@ -28,6 +33,16 @@ def until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < limit, what
         time.sleep(_POLL_SECONDS)
+
+
+def bind_controllers(host: Host, *order: str) -> None:
+    """Unbind the USB controllers, and bind them in this order, as a boot may do it: their buses change names.
+
+    :param order: of the names in `lab.host.usb.CONTROLLERS`.
+    """
+    names = [f"0000:00:{usb.CONTROLLERS[controller]}.0" for controller in order]
+    writes = [f"echo {name} > unbind" for name in names] + [f"echo {name} > bind" for name in names]
+    host.run("cd /sys/bus/pci/drivers/xhci_hcd && " + " && ".join(writes))
 
 
 class World:
@@ -62,7 +77,9 @@ class World:
     def restore(self) -> None:
         """Everything plugged, running and free."""
         for plugged in self.host.devices():
-            if plugged.port is None:
+            if plugged.device.spare and plugged.port is not None:
+                self.host.unplug(plugged.device.name)
+            elif plugged.port is None and not plugged.device.spare:
                 self.host.plug(plugged.device.name)
         running = self.virsh("list", "--state-running", "--name").split()
         for name in self.servers:
@@ -75,6 +92,25 @@ class World:
             lambda: all(device["server_id"] is None for device in self.admin.devices.list()),
             "not everything was given back",
         )
+        # One that is known and out could be any other of its kind that is plugged in anew.
+        until(self._forget_absent, "something is unplugged")
+
+    def _forget_absent(self) -> bool:
+        absent = [it for it in self.admin.devices.list() if it["reason_code"] == ReasonCode.UNPLUGGED]
+        for device in absent:
+            with contextlib.suppress(exceptions.Conflict):  # it is just coming back
+                self.admin.devices.delete(device["id"])
+        return not absent
+
+    @contextlib.contextmanager
+    def rule_first(self, rule: str) -> Iterator[None]:
+        """The agent offers devices by a rule before all others, meanwhile."""
+        agent = self.stack.agent
+        agent.configure(f"[{rule}, {EVERYTHING.removeprefix('[')}")
+        agent.reload()
+        yield
+        agent.configure(EVERYTHING)
+        agent.reload()
 
     # Looking
 
@@ -117,10 +153,10 @@ class World:
         """The servers whose QEMU has the device open: that is what a guest really has."""
         device = self.device(serial)
         node = f"/dev/bus/usb/{device['bus']:03}/{device['device']:03}"
-        return [name for name in self.servers if node in self._open_files(name)]
+        return [name for name in self.servers if node in self.open_files(name)]
 
-    def _open_files(self, server: str) -> str:
-        """Nothing of a server that is off."""
+    def open_files(self, server: str) -> str:
+        """What the QEMU of a server has open; nothing of a server that is off."""
         links = f"readlink /proc/$(cat /run/libvirt/qemu/{server}.pid)/fd/*"
         return self.host.run(links, check=False).stdout
 

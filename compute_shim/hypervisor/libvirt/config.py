@@ -11,6 +11,7 @@ from compute_shim.hypervisor.base import ALIAS_PREFIX, Hostdev
 from compute_shim.hypervisor.libvirt import hook
 from compute_shim.objects import Device
 
+_NO_VENDOR = "0000"
 _ACTIVE = re.compile(r"\s*<domain\s[^>]*\bid=")
 #: What Nova offers that takes devices of every speed (nova, objects/fields.py: USBControllerModelType).
 XHCI = ("qemu-xhci", "nec-xhci")
@@ -31,13 +32,16 @@ class UsbPort:
 def hostdev_xml(device_id: str, device: Device) -> str:
     """The hostdev that gives a domain the device at its present address.
 
-    Vendor and product beside the address make libvirt refuse an address that is another model by now.
+    Vendor and product beside the address make libvirt refuse an address that is another model by now. It
+    takes no vendor 0 (libvirt, src/conf/domain_conf.c: virDomainHostdevSubsysUSBDefParseXML); then the
+    address stands alone.
     The start-up policy keeps a device that went away from stopping the domain.
     """
     hostdev = ElementTree.Element("hostdev", mode="subsystem", type="usb", managed="no")
     source = ElementTree.SubElement(hostdev, "source", startupPolicy="optional")
-    ElementTree.SubElement(source, "vendor", id=f"0x{device.vendor_id}")
-    ElementTree.SubElement(source, "product", id=f"0x{device.product_id}")
+    if device.vendor_id != _NO_VENDOR:
+        ElementTree.SubElement(source, "vendor", id=f"0x{device.vendor_id}")
+        ElementTree.SubElement(source, "product", id=f"0x{device.product_id}")
     ElementTree.SubElement(source, "address", bus=str(device.bus), device=str(device.device))
     ElementTree.SubElement(hostdev, "alias", name=f"{ALIAS_PREFIX}{device_id}")
     return ElementTree.tostring(hostdev, encoding="unicode")

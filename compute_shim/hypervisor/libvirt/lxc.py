@@ -25,6 +25,9 @@ class Lxc(LibvirtDriver):
     def problems(self) -> list[str]:
         return []
 
+    def is_server(self, pid: int) -> bool:
+        return lxc_devices.is_inside(pid)
+
     def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
         before = lxc_metadata.read(domain.XMLDesc(0))
         _mark(domain, {**before, device_id: (device.bus, device.device)})

@@ -59,6 +59,28 @@ def is_open(address: tuple[int, int], proc: Path = Path("/proc")) -> bool:
     return False
 
 
+def is_inside(pid: int, run: Path = Path("/run/libvirt/lxc"), proc: Path = Path("/proc")) -> bool:
+    """Whether a process runs in a container of libvirt's: it descends from the container's controller.
+
+    A process whose parent ends becomes a child of the first one of its container (pid_namespaces(7)).
+
+    :param run: as for `has_node`.
+    """
+    controllers = qemu_process.pids(run)
+    while pid > 1 and pid not in controllers:
+        pid = _parent(pid, proc)
+    return pid in controllers
+
+
+def _parent(pid: int, proc: Path) -> int:
+    """The process that started another one, or took it over; 0 if that has ended."""
+    try:
+        # proc(5): the name before may have brackets and blanks.
+        return int((proc / f"{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 @contextlib.contextmanager
 def node_on_host(address: tuple[int, int], directory: Path = Path("/dev/bus/usb")) -> Iterator[bool]:
     """Meanwhile the host has a node for the device, even if the device was pulled out.

@@ -12,7 +12,7 @@ import libvirt
 from oslo_log import log
 
 from compute_shim.hypervisor import base
-from compute_shim.hypervisor.libvirt import error_translation, host_checks
+from compute_shim.hypervisor.libvirt import error_translation, host_checks, qemu_process
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
 from compute_shim.hypervisor.libvirt.guest import Guest
 from compute_shim.objects import Device, Reason, ReasonCode
@@ -54,6 +54,9 @@ class Qemu(LibvirtDriver):
         problem = host_checks.hook_problem()
         return [] if problem is None else [problem]
 
+    def is_server(self, pid: int) -> bool:
+        return qemu_process.is_domain(pid)
+
     def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
         _refuse_if_busy(domain)
         _attach_or_explain(Guest(domain), device_id, device)
@@ -93,6 +96,12 @@ class Qemu(LibvirtDriver):
 
     def _open(self) -> libvirt.virConnect:
         connection = super()._open()
+        if not qemu_process.can_be_seen():
+            connection.close()
+            raise base.HypervisorUnavailable(
+                f"{qemu_process.RUN} is missing, where libvirt names the process of each domain; if the"
+                " agent is in a container, mount the host's /run/libvirt there"
+            )
         for event, callback in (
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, self._device_changed),
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device_removed),

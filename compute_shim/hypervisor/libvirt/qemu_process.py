@@ -19,20 +19,24 @@ from compute_shim import usbfs
 # Node of a USB device: bus and device number in three digits each
 # (Documentation/driver-api/usb/usb.rst of Linux, "/dev/bus/usb").
 _NODE = re.compile(r"/dev/bus/usb/([0-9]{3})/([0-9]{3})")
+#: Where libvirt keeps the process id of each domain (libvirt, src/qemu/qemu_conf.c: stateDir).
+RUN = Path("/run/libvirt/qemu")
+# libvirt, src/qemu/qemu_driver.c: qemuStateInitialize, virPidFileAcquire.
+_DAEMON = "driver.pid"
 # When the guest changes the configuration, the host's drivers are bound until QEMU takes them off.
 _MOMENT_SECONDS = 0.2
 
 
 def held_devices(
     domain: str,
-    run: Path = Path("/run/libvirt/qemu"),
+    run: Path = RUN,
     proc: Path = Path("/proc"),
     sys: Path = Path("/sys"),
 ) -> set[tuple[int, int]] | None:
     """(bus, device) of each USB device that a domain's process has for itself; None if that cannot be told.
 
     :param domain: its name.
-    :param run: where libvirt keeps the process id of each domain (libvirt, src/qemu/qemu_conf.c: stateDir).
+    :param run: where libvirt keeps the process ids.
     """
     try:
         pid = int((run / f"{domain}.pid").read_text())
@@ -41,6 +45,32 @@ def held_devices(
         return None
     found = {(int(node[1]), int(node[2])) for node in nodes if node}
     return {address for address in found if not _stays_with_the_host(sys, *address)}
+
+
+def can_be_seen() -> bool:
+    """Whether it can be told which processes are domains."""
+    return RUN.is_dir()
+
+
+def is_domain(pid: int, run: Path = RUN) -> bool:
+    """Whether a process is a domain of libvirt's.
+
+    :param run: as for `held_devices`.
+    """
+    return pid in pids(run)
+
+
+def pids(run: Path) -> set[int]:
+    """The processes of all domains.
+
+    :param run: where libvirt keeps a file for each, and one for the daemon itself.
+    """
+    found = set()
+    for file in run.glob("*.pid"):
+        if file.name != _DAEMON:
+            with contextlib.suppress(OSError, ValueError):
+                found.add(int(file.read_text()))
+    return found
 
 
 def open_paths(pid: int, proc: Path = Path("/proc")) -> list[str]:
@@ -65,17 +95,17 @@ def _stays_with_the_host(sys: Path, bus: int, device: int) -> bool:
 
 def _has_host_driver(sys: Path, bus: int, device: int) -> bool:
     """What a process has taken is bound to usbfs; what it has only opened, to nothing."""
-    directory = Path(f"{sys}/dev/char/{usbfs.MAJOR}:{usbfs.minor(bus, device)}")
+    directory = f"{sys}/dev/char/{usbfs.MAJOR}:{usbfs.minor(bus, device)}"
     try:
-        links = list(directory.glob("*:*/driver"))
-    except FileNotFoundError:
+        interfaces = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208
+    except OSError:
         return False  # the device was pulled out meanwhile
-    return any(_driver(link) not in (None, "usbfs") for link in links)
+    return any(_driver(f"{directory}/{name}") not in (None, "usbfs") for name in interfaces)
 
 
-def _driver(link: Path) -> str | None:
-    """The driver that is bound to an interface, None if it was unbound meanwhile."""
+def _driver(interface: str) -> str | None:
+    """The driver that is bound to an interface; None if there is none, or none any more."""
     try:
-        return link.readlink().name
-    except FileNotFoundError:
+        return os.path.basename(os.readlink(f"{interface}/driver"))  # noqa: PTH115, PTH119
+    except OSError:
         return None

@@ -27,6 +27,9 @@ def device(number: int, **changes: object) -> Device:
     """The plugged device of that number; with another address if told so."""
     values: dict = {
         "identity": f"46f4:0001:SERIAL{number}",
+        "device_id": f"device-{number}",
+        "socket": f"pci-0000:00:14.0-usbv2-0:{number}",
+        "plug_id": f"boot/2.{number}/{number}",
         "name": "QEMU QEMU USB HARDDRIVE",
         "vendor_id": "46f4",
         "product_id": "0001",
@@ -48,6 +51,12 @@ def claim(number: int, server: str | None, generation: int = 1, **changes: objec
         "device_id": f"device-{number}",
         "identity": f"46f4:0001:SERIAL{number}",
         "port": f"2-{number}",
+        "vendor_id": "46f4",
+        "product_id": "0001",
+        "serial": f"SERIAL{number}",
+        "socket": f"pci-0000:00:14.0-usbv2-0:{number}",
+        "plug_id": f"boot/2.{number}/{number}",
+        "enabled": True,
         "generation": generation,
         "server_id": server,
     }
@@ -86,6 +95,9 @@ class FakeDriver(Driver):
 
     def problems(self) -> list[str]:
         return list(self.complaints)
+
+    def is_server(self, pid: int) -> bool:
+        return False
 
     def domains(self) -> list[Domain]:
         self._answer()
@@ -163,12 +175,12 @@ def hosts(draw: st.DrawFn) -> tuple[list[Claim], list[Device], list[Domain]]:
     for number in draw(st.lists(st.integers(0, 4), unique=True)):
         server = draw(st.none() | _servers)
         state = State.DETACHING if server is None and draw(st.booleans()) else None
-        claims.append(claim(number, server, identity=f"identity-{draw(st.integers(0, 4))}", state=state))
+        claims.append(claim(number, server, state=state))
     addresses = draw(st.permutations(range(1, 10)))
     devices = [
         device(
             number,
-            identity=f"identity-{number}",
+            device_id=draw(st.sampled_from([f"device-{number}", f"device-{number}", None])),
             device=addresses[number],
             blocked_code=draw(st.sampled_from([None, None, ReasonCode.HOST_MOUNT])),
         )

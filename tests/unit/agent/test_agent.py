@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -40,7 +41,11 @@ class FakeDiscovery:
         self.devices = devices
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
-        return list(self.devices)
+        self.scanned = list(self.devices)
+        return self.scanned
+
+    def identify(self, claims: Collection[Claim]) -> list[Device]:
+        return self.scanned
 
     def refresh(self, plugged: Device) -> Device | None:
         return plugged if plugged in self.devices else None
@@ -53,6 +58,7 @@ class FakeConductor:
         self.claims = claims
         self.away = False
         self.seen: list[list[Device]] = []
+        self.identified: list[bool] = []
         self.servers: list[Mapping[str, bool] | None] = []
         self.request_ids: dict[str, str | None] = {}
         self.outcomes: dict[str, ClaimStatus] = {}
@@ -66,11 +72,15 @@ class FakeConductor:
         devices: Iterable[Device],
         problems: Iterable[str],
         servers: Mapping[str, bool] | None,
+        *,
+        identified: bool,
     ) -> list[Claim]:
         self._answer()
-        self.servers.append(servers)
+        self.identified.append(identified)
+        if identified:
+            self.servers.append(servers)
+            self.seen.append(list(devices))
         self.problems = list(problems)
-        self.seen.append(list(devices))
         return list(self.claims)
 
     def report(self, outcomes: Iterable[ClaimStatus], request_id: str | None = None) -> None:
@@ -100,12 +110,14 @@ class World:
         self.reporter = Reporter(self.conductor, NEVER)  # type: ignore[arg-type]
         self.resets: list[tuple[Device, bool]] = []
         self.reset_error: OSError | None = None
+        self.shielded: list[Collection[Device]] = []
         self.agent = Agent(
             self.driver,
             self.discovery,  # type: ignore[arg-type]
             self.reporter,
             NEVER,
             self.reset,
+            self.shielded.append,
         )
         self.endpoint = Endpoint(self.agent)
         self.threads = [
@@ -237,6 +249,15 @@ def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     assert it.conductor.seen == [[device(1)], [], [replugged]]
 
 
+def test_each_look_at_the_devices_is_told_to_the_shield(world: Callable[..., World]) -> None:
+    """Also the one at which a driver of the host has taken a device."""
+    it = world([], [device(1)], []).start()
+    # Once as it starts, and once when the claims have come.
+    until(lambda: it.shielded == 2 * [[device(1)]])
+    it.agent.device_bound()
+    until(lambda: it.shielded == 3 * [[device(1)]])
+
+
 def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., World]) -> None:
     it = world([claim(1, SERVER)], [], [running()]).start()
     until(lambda: it.conductor.states() == {"device-1": "waiting"})
@@ -250,6 +271,35 @@ def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., Wo
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.conductor.seen == [[], [device(1)]]
     assert it.conductor.attached_unseen == []
+
+
+def test_what_was_seen_before_the_claims_came_is_told_again_by_them(world: Callable[..., World]) -> None:
+    """Until then the agent cannot say which known device each one is."""
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.identified == [False, True]
+
+
+class TwoFaced(FakeDiscovery):
+    """What is plugged in is another device by the claims than without them."""
+
+    def identify(self, claims: Collection[Claim]) -> list[Device]:
+        device_id = next((claim.device_id for claim in claims), None)
+        return [dataclasses.replace(found, device_id=device_id) for found in self.scanned]
+
+    def refresh(self, plugged: Device) -> Device | None:
+        return plugged
+
+
+def test_claims_that_arrive_identify_anew_and_that_is_told(world: Callable[..., World]) -> None:
+    it = world([], [device(1, device_id=None)], [running()])
+    it.agent._reconciler._discovery = TwoFaced(it.discovery.devices)  # type: ignore[assignment]
+    it.start()
+    until(lambda: it.conductor.seen == [[device(1, device_id=None)]])
+    it.conductor.claims = [claim(1, SERVER)]
+    it.agent.claims_arrived(it.conductor.claims, complete=False)
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    assert it.conductor.seen[-1] == [device(1)]
 
 
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import pytest
 
-from compute_shim.agent import device_spec, host_use, inventory
+from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.discovery import Discovery
 from compute_shim.objects import Device, Plugged, Reason, ReasonCode
 from tests.unit.agent.model import claim
 
-STICK = Plugged("x", "46f4", "0001", "", "", "SERIAL1", "08", "5000", "2-1", 2, 3)
-READER = Plugged("y", "08e6", "4433", "", "", "", "0b", "12", "1-6", 1, 4)
+STICK = Plugged("x", "46f4", "0001", "", "", "SERIAL1", "08", "5000", "2-1", 2, 3, socket="s1", plug_id="b/1")
+READER = Plugged("y", "08e6", "4433", "", "", "", "0b", "12", "1-6", 1, 4, socket="s6", plug_id="b/2")
 
 
 class Host:
@@ -32,12 +33,14 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     it = Host()
     monkeypatch.setattr(inventory, "scan", lambda: it.plugged)
     monkeypatch.setattr(inventory, "read", it.read)
-    monkeypatch.setattr(host_use, "reasons", lambda: it.used)
     return it
 
 
-def discovery(*rules: str) -> Discovery:
-    return Discovery(device_spec.parse(rules))
+def discovery(host: Host, *rules: str) -> Discovery:
+    def used(ports: Collection[str]) -> dict[str, Reason]:
+        return {port: reason for port, reason in host.used.items() if port in ports}
+
+    return Discovery(device_spec.parse(rules), used)
 
 
 def blocked(devices: list[Device]) -> dict[str, str | None]:
@@ -45,15 +48,15 @@ def blocked(devices: list[Device]) -> dict[str, str | None]:
 
 
 def test_without_a_rule_nothing_is_seen(host: Host) -> None:
-    assert discovery().scan([]) == []
+    assert discovery(host).scan([]) == []
 
 
 def test_only_what_a_rule_allows_is_seen(host: Host) -> None:
-    assert blocked(discovery('{"vendor_id": "46f4"}').scan([])) == {"2-1": None}
+    assert blocked(discovery(host, '{"vendor_id": "46f4"}').scan([])) == {"2-1": None}
 
 
 def test_other_rules_count_from_the_next_scan_on(host: Host) -> None:
-    one = discovery()
+    one = discovery(host)
     assert one.scan([]) == []
     one.use(device_spec.parse(["{}"]))
     assert one.scan([]) != []
@@ -61,41 +64,52 @@ def test_other_rules_count_from_the_next_scan_on(host: Host) -> None:
 
 def test_a_known_device_that_is_no_longer_allowed_is_told_as_such(host: Host) -> None:
     """So that it is taken out of the guest that has it, and the row says why."""
-    assert blocked(discovery().scan([claim(1, "server")])) == {"2-1": ReasonCode.NOT_OFFERED}
+    assert blocked(discovery(host).scan([claim(1, "server")])) == {"2-1": ReasonCode.NOT_OFFERED}
 
 
 def test_what_the_host_uses_is_told_with_the_reason(host: Host) -> None:
     mounted = Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv")
     host.used = {"2-1": mounted}
-    found = discovery("{}").scan([])
+    found = discovery(host, "{}").scan([])
     assert {device.port: device.blocked for device in found} == {"2-1": mounted, "1-6": None}
 
 
-def test_a_held_device_that_moved_keeps_its_identity_when_a_twin_comes(host: Host) -> None:
-    """The port of the claim may be older than what this discovery has seen."""
-    it, held = discovery("{}"), [claim(1, "server", port="9-9")]
-    it.scan(held)
-    host.plugged = [STICK, dataclasses.replace(STICK, port="2-2", device=9)]
-    assert {device.port: device.identity for device in it.scan(held)} == {
-        "2-1": "46f4:0001:SERIAL1",
-        "2-2": "46f4:0001@2-2",
-    }
+def test_what_was_scanned_is_identified_by_other_claims(host: Host) -> None:
+    it = discovery(host, "{}")
+    assert [device.device_id for device in it.scan([])] == [None, None]
+    host.plugged = []
+    assert [device.device_id for device in it.identify([claim(1, None)])] == ["device-1", None]
 
 
 def test_a_device_is_looked_at_again(host: Host) -> None:
-    it = discovery("{}")
-    [stick, _] = it.scan([])
-    host.plugged = [dataclasses.replace(STICK, device=7)]
-    assert it.refresh(stick) == dataclasses.replace(stick, device=7)
+    it = discovery(host, "{}")
+    [stick, _] = it.scan([claim(1, None)])
+    assert it.refresh(stick) == stick
     host.used = {"2-1": Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")}
     again = it.refresh(stick)
-    assert again is not None
-    assert again.blocked == host.used["2-1"]
+    assert again == dataclasses.replace(
+        stick, blocked_code=host.used["2-1"].code, blocked_reason=host.used["2-1"].text
+    )
 
 
-@pytest.mark.parametrize("change", [{"serial": "SERIAL2"}, {"product_id": "0002"}, {"vendor_id": "dead"}])
-def test_another_device_in_its_port_is_not_it(host: Host, change: dict[str, str]) -> None:
-    it = discovery("{}")
+def test_a_device_in_doubt_stays_so_until_it_is_identified_anew(host: Host) -> None:
+    """Or one that was given back would be said to be unplugged, and not to be in doubt."""
+    it = discovery(host, "{}")
+    known = [
+        claim(1, "server", vendor_id="08e6", product_id="4433", serial="", socket="s6", plug_id="b/0"),
+        claim(2, None, vendor_id="08e6", product_id="4433", serial="", socket="s7", plug_id="b/1"),
+    ]
+    [_, reader] = it.scan(known)
+    assert reader.blocked_code == ReasonCode.IDENTITY_IN_DOUBT
+    assert it.refresh(reader) == reader
+    host.plugged = []
+    assert it.refresh(reader) is None
+
+
+@pytest.mark.parametrize("change", [{"plug_id": "b/3"}, {"socket": "s9"}])
+def test_what_was_plugged_into_its_port_since_is_not_it(host: Host, change: dict[str, str]) -> None:
+    """Whatever its numbers are: a twin has the same."""
+    it = discovery(host, "{}")
     [stick, _] = it.scan([])
     host.plugged = [dataclasses.replace(STICK, **change)]
     assert it.refresh(stick) is None

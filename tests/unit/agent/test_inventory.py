@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.agent.inventory import clean, identify, read, scan
+from compute_shim.agent import network_drivers
+from compute_shim.agent.inventory import clean, read, scan
 from compute_shim.objects import Plugged
-from tests.unit.agent.tree import Tree, descriptors
+from tests.unit.agent.tree import BOOT, Tree, descriptors
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_a_stick(tree: Tree) -> None:
-    tree.plug(
+    directory = tree.plug(
         "2-1.4",
         2,
         3,
@@ -32,7 +32,7 @@ def test_a_stick(tree: Tree) -> None:
         product=b"Blade thing",
         serial=b"4C53",
     )
-    assert scan(tree.sys, tree.udev) == [
+    assert scan(tree.sys, tree.udev, tree.proc) == [
         Plugged(
             name="SanDisk Corp. Cruzer Blade",
             vendor_id="0781",
@@ -45,6 +45,9 @@ def test_a_stick(tree: Tree) -> None:
             port="2-1.4",
             bus=2,
             device=3,
+            socket="pci-0000:00:14.0-usbv2-0:1.4",
+            plug_id=f"{BOOT}/2.3/{directory.stat().st_ino}",
+            classes=("080000",),
         )
     ]
 
@@ -56,7 +59,7 @@ def test_names_fall_back_one_by_one_to_the_strings_of_the_device(tree: Tree) -> 
     )
     tree.plug("1-2", 1, 3, manufacturer=b"Acme & S\xc3\xb6ns <x>", product=b"Tok\xc3\xa9n 'q'")
     tree.plug("1-3", 1, 4)
-    assert [found.name for found in scan(tree.sys, tree.udev)] == [
+    assert [found.name for found in scan(tree.sys, tree.udev, tree.proc)] == [
         "Yubico.com Key",
         "Acme & Söns <x> Tokén 'q'",
         "",
@@ -69,7 +72,7 @@ def test_hubs_and_what_pretends_to_be_one_are_never_seen(tree: Tree) -> None:
     tree.plug("1-3", 1, 4, descriptor=descriptors(0, 8))
     (tree.sys / "bus/usb/devices/usb1").mkdir()
     (tree.sys / "bus/usb/devices/1-0:1.0").mkdir()
-    assert [found.port for found in scan(tree.sys, tree.udev)] == ["1-3"]
+    assert [found.port for found in scan(tree.sys, tree.udev, tree.proc)] == ["1-3"]
 
 
 def test_a_host_without_usb_has_no_devices(tmp_path: Path) -> None:
@@ -80,21 +83,82 @@ def test_the_class_is_that_of_the_device_or_else_of_its_first_interface(tree: Tr
     tree.plug("1-1", 1, 2, descriptor=descriptors(0xEF, 3, 8))
     tree.plug("1-2", 1, 3, descriptor=descriptors(0, 3, 8))
     tree.plug("1-3", 1, 4, descriptor=descriptors(0))
-    assert [found.device_class for found in scan(tree.sys, tree.udev)] == ["ef", "03", "00"]
+    assert [found.device_class for found in scan(tree.sys, tree.udev, tree.proc)] == ["ef", "03", "00"]
+
+
+def test_classes_are_those_of_the_device_and_of_every_interface_once(tree: Tree) -> None:
+    tree.plug("1-1", 1, 2, descriptor=descriptors(0xEF0201, 0x0E0100, 0x0E0200, 0x0E0200))
+    tree.plug("1-2", 1, 3, descriptor=descriptors(0, 0x030101, 0x080650))
+    second_configuration = descriptors(0, 0x020600)[18:]
+    tree.plug("1-3", 1, 4, descriptor=descriptors(0, 0xFF0000) + second_configuration)
+    tree.plug("1-4", 1, 5, descriptor=descriptors(0, 0x080650)[:-2])
+    assert [found.classes for found in scan(tree.sys, tree.udev)] == [
+        ("ef0201", "0e0100", "0e0200"),
+        ("030101", "080650"),
+        ("ff0000", "020600"),
+        ("080600",),
+    ]
+
+
+@pytest.fixture
+def kernel_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lines of Debian 12's table."""
+    (tmp_path / "modules.dep").write_text(
+        "kernel/drivers/net/usb/ax88179_178a.ko: kernel/drivers/net/usb/usbnet.ko\n"
+        "kernel/drivers/net/usb/cdc-phonet.ko.xz:\n"
+        "kernel/drivers/usb/serial/ftdi_sio.ko: kernel/drivers/usb/serial/usbserial.ko\n"
+    )
+    (tmp_path / "modules.alias").write_text(
+        "alias usb:v0B95p1790d*dc*dsc*dp*icFFiscFFip00in* ax88179_178a\n"
+        "alias usb:v0421p*d*dc*dsc*dp*ic02iscFEip*in* cdc_phonet\n"
+        "alias usb:v0421p00*dc*dsc*dp*icFFisc*ip*in* no_such_form\n"
+        "alias usb:v0421p0001d[1-2]*dc*dsc*dp*icFFisc*ip*in02* cdc_phonet\n"
+        "alias usb:v0403p6001d*dc*dsc*dp*ic*isc*ip*in* ftdi_sio\n"
+        "alias pci:v00001000d* other\n"
+    )
+    monkeypatch.setattr(network_drivers, "modules", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("vendor_id", "product_id", "interface", "expected"),
+    [
+        ("0b95", "1790", 0xFFFF00, True),
+        ("0b95", "1790", 0xFF0000, False),
+        ("0b95", "1791", 0xFFFF00, False),
+        ("0421", "0001", 0xFF0102, True),
+        ("0403", "6001", 0xFFFFFF, False),
+    ],
+)
+def test_the_kernel_says_which_of_a_vendor_s_own_class_is_a_network_adapter(
+    tree: Tree, kernel_modules: Path, vendor_id: str, product_id: str, interface: int, expected: bool
+) -> None:
+    tree.plug("1-1", 1, 2, vendor_id, product_id, descriptor=descriptors(0, interface))
+    assert [found.network for found in scan(tree.sys, tree.udev)] == [expected]
+
+
+def test_a_network_driver_that_no_table_has_is_seen_by_its_interface(
+    tree: Tree, kernel_modules: Path
+) -> None:
+    directory = tree.plug("1-1", 1, 2, descriptor=descriptors(0, 0xFF0000))
+    (directory / "1-1:1.0/net/wwan0").mkdir(parents=True)
+    (kernel_modules / "modules.alias").unlink()
+    network_drivers._aliases.cache_clear()
+    assert [found.network for found in scan(tree.sys, tree.udev)] == [True]
 
 
 @pytest.mark.parametrize("file", ["uevent", "descriptors", "speed"])
 def test_a_device_that_goes_away_while_it_is_read_is_not_there(tree: Tree, file: str) -> None:
     directory = tree.plug("1-1", 1, 2)
     (directory / file).unlink()
-    assert read("1-1", tree.sys, tree.udev) is None
+    assert read("1-1", tree.sys, tree.udev, tree.proc) is None
 
 
 @given(st.binary(max_size=64))
 def test_no_descriptor_stops_the_reading(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     tree = Tree(tmp_path_factory.mktemp("tree"))
     tree.plug("1-1", 1, 2, descriptor=junk)
-    found = read("1-1", tree.sys, tree.udev)
+    found = read("1-1", tree.sys, tree.udev, tree.proc)
     assert found is None or found.port == "1-1"
 
 
@@ -119,56 +183,3 @@ def test_whatever_comes_can_be_printed_stored_and_sent(raw: bytes) -> None:
     text = clean(raw)
     assert text.encode("utf-8").decode("utf-8") == text
     assert not any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in text)
-
-
-def stick(port: str, serial: str = "S", device: int = 2) -> Plugged:
-    return Plugged("x", "46f4", "0001", "", "", serial, "08", "5000", port, int(port[0]), device)
-
-
-def identities(plugged: list[Plugged], held: dict[str, str] | None = None) -> dict[str, str]:
-    return {found.port: found.identity for found in identify(plugged, held or {})}
-
-
-def test_a_device_with_a_serial_is_known_by_it_in_any_port() -> None:
-    assert identities([stick("2-1")]) == {"2-1": "46f4:0001:S"}
-    assert identities([stick("1-4")]) == {"1-4": "46f4:0001:S"}
-
-
-@pytest.mark.parametrize("serial", ["", "  "])
-def test_a_device_without_a_serial_is_known_by_its_port(serial: str) -> None:
-    assert identities([stick("2-1", serial)]) == {"2-1": "46f4:0001@2-1"}
-
-
-def test_twins_are_told_apart_by_their_ports() -> None:
-    assert identities([stick("2-1"), stick("2-2", "S ")]) == {
-        "2-1": "46f4:0001@2-1",
-        "2-2": "46f4:0001@2-2",
-    }
-
-
-def test_a_held_device_keeps_its_identity_when_a_twin_comes() -> None:
-    assert identities([stick("2-1"), stick("2-2")], {"46f4:0001:S": "2-2"}) == {
-        "2-1": "46f4:0001@2-1",
-        "2-2": "46f4:0001:S",
-    }
-
-
-def test_a_held_device_keeps_its_identity_when_its_twin_goes() -> None:
-    assert identities([stick("2-1")], {"46f4:0001@2-1": "2-1"}) == {"2-1": "46f4:0001@2-1"}
-
-
-_ports = st.sampled_from([f"{bus}-{port}" for bus in (1, 2) for port in range(1, 6)])
-
-
-@given(
-    st.lists(st.tuples(_ports, st.sampled_from(["", "S", "T"])), unique_by=lambda item: item[0]),
-    st.dictionaries(st.sampled_from(["46f4:0001:S", "46f4:0001:T", "46f4:0001@2-1"]), _ports),
-)
-def test_no_two_devices_ever_share_an_identity(plugged: list[tuple[str, str]], held: dict[str, str]) -> None:
-    found = identify([stick(port, serial) for port, serial in plugged], held)
-    assert len({device.identity for device in found}) == len(plugged)
-
-
-def test_a_serial_cannot_forge_the_identity_of_a_port() -> None:
-    forged = dataclasses.replace(stick("2-2"), serial="@2-1")
-    assert len(set(identities([stick("2-1", ""), forged]).values())) == 2

@@ -60,7 +60,6 @@ def test_it_reaches_the_goal(host: Host) -> None:
         ReasonCode.SERVER_OFF,
         ReasonCode.UNPLUGGED,
         ReasonCode.HOST_MOUNT,
-        ReasonCode.DUPLICATE_CLAIM,
         ReasonCode.ATTACHED_MANUALLY,
     }
 
@@ -71,26 +70,23 @@ def test_an_obstacle_is_told_only_where_there_is_one(host: Host) -> None:
     claims, devices, domains = host
     after = carry_out(claims, devices, domains)
     running = {domain.uuid for domain in domains if domain.running}
-    by_identity = {item.identity: item for item in devices}
+    by_id = {item.device_id: item for item in devices}
     strangers = {
         hostdev.device
         for domain in domains
         for hostdev in domain.live
         if hostdev.device_id is None and not hostdev.missing
     }
-    wanted = [item for item in claims if item.server_id is not None]
     for outcome, item in zip(statuses(Snapshot(claims, devices, after), {}, {}), claims, strict=True):
         if item.server_id is None:
             assert outcome.state == State.AVAILABLE or item.ending
             continue
-        found = by_identity.get(item.identity)
-        rivals = [rival for rival in wanted if rival.identity == item.identity]
+        found = by_id.get(item.device_id)
         can_be = (
             item.server_id in running
             and found is not None
             and found.blocked is None
             and found.device not in strangers
-            and min(rival.device_id for rival in rivals) == item.device_id
         )
         assert (outcome.state == State.ATTACHED) == can_be
 
@@ -210,20 +206,42 @@ def test_a_ghost_is_taken_out() -> None:
     ]
 
 
+_OTHER_SERIAL = "expected 46f4:0001 SERIAL1, found 0781:5567 with another serial number"
+_OF_RPC_1_1 = {"vendor_id": None, "product_id": None, "serial": None, "socket": None}
+
+
 @pytest.mark.parametrize(
-    ("identity", "text"),
+    ("known", "serial", "text"),
     [
-        ("46f4:0001:SERIAL1", "expected 46f4:0001 SERIAL1, found 0781:5567 with another serial number"),
-        ("46f4:0001@2-1", "expected 46f4:0001, found 0781:5567"),
+        ({}, "SERIAL2", _OTHER_SERIAL),
+        ({}, "SERIAL1 ", "expected 46f4:0001 SERIAL1, found 0781:5567 with the same serial number"),
+        ({"serial": ""}, "SERIAL2", "expected 46f4:0001, found 0781:5567"),
+        (_OF_RPC_1_1 | {"identity": "46f4:0001:SERIAL1"}, "SERIAL2", _OTHER_SERIAL),
+        (_OF_RPC_1_1 | {"identity": "46f4:0001@2-1"}, "SERIAL2", "expected 46f4:0001, found 0781:5567"),
     ],
 )
-def test_another_device_in_the_port_is_not_taken_for_it(identity: str, text: str) -> None:
-    wanted = claim(1, SERVER, identity=identity)
-    intruder = device(2, vendor_id="0781", product_id="5567", port="2-1")
+def test_another_device_in_the_port_is_not_taken_for_it(
+    known: dict[str, str | None], serial: str, text: str
+) -> None:
+    wanted = claim(1, SERVER, **known)
+    intruder = device(
+        2, vendor_id="0781", product_id="5567", serial=serial, port="2-1", socket=claim(1, None).socket
+    )
     assert plan(Snapshot([wanted], [intruder], [running()])) == []
     [outcome] = statuses(Snapshot([wanted], [intruder], [running()]), {}, {})
     assert (outcome.state, outcome.reason) == (State.FAILED, f"another device is in port 2-1 ({text})")
     assert outcome.reason_code == ReasonCode.PORT_OCCUPIED
+
+
+def test_a_claim_whose_device_is_in_doubt_waits() -> None:
+    doubtful = device(1, blocked_code=ReasonCode.IDENTITY_IN_DOUBT, blocked_reason="this or that")
+    held = running(ours(1))
+    assert plan(Snapshot([claim(1, SERVER)], [doubtful], [held])) == [
+        Detach(SERVER, "device-1", live=True, config=False)
+    ]
+    [outcome] = statuses(Snapshot([claim(1, SERVER)], [doubtful], [running()]), {}, {})
+    assert (outcome.state, outcome.reason) == (State.WAITING, "this or that")
+    assert outcome.reason_code == ReasonCode.IDENTITY_IN_DOUBT
 
 
 def test_a_definition_never_keeps_a_device() -> None:

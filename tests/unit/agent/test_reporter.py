@@ -40,7 +40,13 @@ class Bus:
         self._fates = iter(fates)
 
     def sync(
-        self, hypervisor: str, devices: Iterable[Device], problems: Iterable[str], servers: object
+        self,
+        hypervisor: str,
+        devices: Iterable[Device],
+        problems: Iterable[str],
+        servers: object,
+        *,
+        identified: bool,
     ) -> list[Claim]:
         self.asked += 1
         with self.lock:
@@ -102,7 +108,7 @@ def reporting(bus: Bus, claimed: bool = True) -> Iterator[Reporter]:
     thread = threading.Thread(target=reporter.run, args=(lambda claims: None,))
     thread.start()
     try:
-        reporter.devices("QEMU", [STICK], [])
+        reporter.devices("QEMU", [STICK], [], identified=True)
         until(lambda: bus.syncs > 0)
         if claimed:
             bus.claim()
@@ -251,12 +257,12 @@ def test_a_device_is_told_before_it_is_told_to_be_attached(quick: None) -> None:
     """Also when it was plugged in while the conductor was slow to answer a sync without it."""
     bus = Bus(())
     with reporting(bus) as reporter:
-        reporter.devices("QEMU", [], [])
+        reporter.devices("QEMU", [], [], identified=True)
         until(lambda: not bus.row().present)
         with bus.lock:
             before = bus.asked
             until(lambda: bus.asked > before)
-            reporter.devices("QEMU", [STICK], [])
+            reporter.devices("QEMU", [STICK], [], identified=True)
             [row] = queries.devices(bus.db)
             reporter.outcomes([ClaimStatus(row.id, 1, State.ATTACHED)], {})
         until(lambda: bus.row().state == State.ATTACHED)

@@ -5,16 +5,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+BOOT = "3f8e1d2c-0b7a-4b7e-9a53-5d6c7e8f9a0b"
+
 
 def descriptors(device_class: int, *interface_classes: int) -> bytes:
-    """A device descriptor, one configuration and its interfaces (USB 2.0 specification, 9.6)."""
-    device = bytes([18, 1, 0, 3, device_class, 0, 0, 9, 0xF4, 0x46, 1, 0, 0, 0, 1, 2, 3, 1])
+    """A device descriptor, one configuration and its interfaces (USB 2.0 specification, 9.6).
+
+    A class is one byte, or three with its subclass and protocol: 0x08, 0x080650.
+    """
+    device = bytes([18, 1, 0, 3, *_triple(device_class), 9, 0xF4, 0x46, 1, 0, 0, 0, 1, 2, 3, 1])
     configuration = bytes([9, 2, 0, 0, len(interface_classes), 1, 0, 0x80, 0])
     interfaces = b"".join(
-        bytes([9, 4, number, 0, 0, interface_class, 0, 0, 0])
+        bytes([9, 4, number, 0, 0, *_triple(interface_class), 0])
         for number, interface_class in enumerate(interface_classes)
     )
     return device + configuration + interfaces
+
+
+def _triple(value: int) -> bytes:
+    return (value if value > 0xFF else value << 16).to_bytes(3, "big")
 
 
 class Tree:
@@ -24,8 +33,10 @@ class Tree:
         self.sys = root / "sys"
         self.udev = root / "run/udev"
         self.proc = root / "proc"
-        for directory in (self.sys / "bus/usb/devices", self.udev / "data", self.proc / "self"):
+        kernel = self.proc / "sys/kernel/random"
+        for directory in (self.sys / "bus/usb/devices", self.udev / "data", self.proc / "self", kernel):
             directory.mkdir(parents=True)
+        (kernel / "boot_id").write_text(f"{BOOT}\n")
 
     def plug(
         self,
@@ -39,8 +50,9 @@ class Tree:
         **strings: bytes,
     ) -> Path:
         """Plug a device; strings are manufacturer, product and serial, as the device has them."""
-        directory = self.sys / f"devices/pci0000:00/usb{bus}" / port
+        directory = self.sys / f"devices/pci0000:00/0000:00:14.0/usb{bus}" / port
         directory.mkdir(parents=True)
+        (directory.parent / "speed").write_text("480\n")
         (self.sys / "bus/usb/devices" / port).symlink_to(directory)
         product = f"{int(vendor_id, 16):x}/{int(product_id, 16):x}/0"
         (directory / "uevent").write_text(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.host.domains import Server
-from tests.chaos.oracle import Domain, Plugged, View, disagreements, shared
+from tests.chaos.oracle import Domain, Plugged, View, disagreements, row_of, shared
 
 ONE, TWO = Server("one"), Server("two")
 SERVERS = {"one": ONE, "two": TWO}
@@ -17,10 +17,19 @@ CLAIMS = {"a": ONE.uuid, "b": None, "c": TWO.uuid}
 ADDRESS = (2, 3)
 
 
+def plugged(serial: str, port: str, device: int, driver: str, used: bool = False) -> Plugged:
+    return Plugged(("46f4", "0001", serial), f"socket {port}", port, (ADDRESS[0], device), driver, used)
+
+
 def row(device_id: str, state: str, reason: str | None, owner: str | None, port: str) -> dict[str, Any]:
     return {
         "id": device_id,
         "identity": f"46f4:0001:{device_id}",
+        "vendor_id": "46f4",
+        "product_id": "0001",
+        "serial": device_id,
+        "serial_shared": None,
+        "socket": f"socket {port}",
         "port": port,
         "bus": ADDRESS[0],
         "device": ADDRESS[1],
@@ -29,6 +38,7 @@ def row(device_id: str, state: str, reason: str | None, owner: str | None, port:
         "instance_uuid": owner,
         "state": state,
         "reason_code": reason,
+        "blocked_code": None,
     }
 
 
@@ -41,8 +51,8 @@ def view(**changes: Any) -> View:
     }
     seen = View(
         plugged={
-            "46f4:0001:a": Plugged("2-1", ADDRESS, "usbfs"),
-            "46f4:0001:b": Plugged("2-2", (2, 4), "usb-storage"),
+            "a": plugged("a", "2-1", ADDRESS[1], "usbfs"),
+            "b": plugged("b", "2-2", 4, "usb-storage"),
         },
         rows=rows,  # type: ignore[arg-type]
         shown={
@@ -93,7 +103,7 @@ def test_what_is_wrong_in_a_domain(domain: Domain) -> None:
         ("b", {"present": False}),
         ("c", {"state": "attached", "reason_code": None}),
         ("c", {"reason_code": "server_off"}),
-        ("c", {"port": "2-2"}),
+        ("c", {"socket": "socket 2-2"}),
     ],
 )
 def test_what_is_wrong_in_the_database(device_id: str, wrong: dict[str, Any]) -> None:
@@ -103,10 +113,27 @@ def test_what_is_wrong_in_the_database(device_id: str, wrong: dict[str, Any]) ->
     assert complaints(dataclasses.replace(seen, rows=rows, shown=shown))
 
 
+def test_twins_are_known_by_their_sockets() -> None:
+    twin = {"serial": "a", "serial_shared": True}
+    rows = {
+        "here": row("here", "available", None, None, "2-1") | twin,
+        "there": row("there", "unavailable", "unplugged", None, "2-2") | twin | {"present": False},
+    }
+    found = plugged("a", "2-1", ADDRESS[1], "usb-storage")
+    assert row_of(found, rows) == "here"  # type: ignore[arg-type]
+    assert row_of(dataclasses.replace(found, socket="socket 2-2"), rows) == "there"  # type: ignore[arg-type]
+    moved = dataclasses.replace(found, socket="socket 2-3")
+    assert row_of(moved, rows) == "socket 2-3"  # type: ignore[arg-type]
+    alone = {"here": rows["here"] | {"serial_shared": None}}
+    assert row_of(moved, alone) == "here"  # type: ignore[arg-type]
+
+
 def test_what_is_wrong_elsewhere() -> None:
     seen = view()
     assert complaints(seen, CLAIMS | {"b": TWO.uuid})
     assert complaints(view(shown=seen.shown | {"a": ("waiting", None, ONE.uuid)}))
-    assert complaints(view(plugged=seen.plugged | {"46f4:0001:d": Plugged("2-4", (2, 5), "-")}))
-    assert complaints(view(plugged=seen.plugged | {"46f4:0001:b": Plugged("2-2", (2, 4), "usbfs")}))
+    assert complaints(view(plugged=seen.plugged | {"socket 2-4": plugged("d", "2-4", 5, "-")}))
+    assert complaints(view(plugged=seen.plugged | {"b": plugged("b", "2-2", 4, "usbfs")}))
+    assert complaints(view(plugged=seen.plugged | {"b": plugged("b", "2-2", 4, "usb-storage", used=True)}))
+    assert complaints(view(plugged=seen.plugged | {"a": plugged("a", "2-1", ADDRESS[1], "usbfs", used=True)}))
     assert list(shared({"one": {ADDRESS}, "two": {ADDRESS}}))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compute_shim import wire
 from compute_shim.conductor import payloads
 from compute_shim.objects import ClaimStatus, Device
 from tests.unit.db.test_states import STICK
@@ -42,7 +43,7 @@ def test_bad_devices_spoil_nothing(values: Any) -> None:
     given_list = [*values, GOOD] if isinstance(values, list) else values
     found = payloads.devices(given_list)
     assert all(isinstance(device, Device) for device in found)
-    assert all(storable(value) for device in found for value in vars(device).values())
+    assert all(storable(value) for device in found for value in wire.encode(device, (9, 9)).values())
     assert len({device.identity for device in found}) == len(found)
     if isinstance(values, list):
         assert GOOD["identity"] in {device.identity for device in found}
@@ -77,7 +78,7 @@ def test_names_that_no_host_has(name: Any) -> None:
         payloads.host(name)
 
 
-@pytest.mark.parametrize("name", ["compute1", "compute1.example.org", "Übung-3"])
+@pytest.mark.parametrize("name", ["compute1", "compute_01", "fe80::1", "compute1.example.org", "Übung-3"])
 def test_names_that_a_host_may_have(name: str) -> None:
     assert payloads.host(name) == name
 

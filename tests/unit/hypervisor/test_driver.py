@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorError
+from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorError, HypervisorUnavailable
+from compute_shim.hypervisor.libvirt import qemu_process
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
+from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Device, Reason, ReasonCode
 from tests.unit.agent.model import SERVERS, device
 
@@ -21,6 +24,9 @@ class Connection:
 
     def lookupByUUIDString(self, uuid: str) -> str:  # noqa: N802  libvirt's name
         return uuid
+
+    def close(self) -> None:
+        pass
 
 
 class Played(LibvirtDriver):
@@ -36,6 +42,9 @@ class Played(LibvirtDriver):
 
     def problems(self) -> list[str]:
         return []
+
+    def is_server(self, pid: int) -> bool:
+        return False
 
     def _open(self) -> Any:
         return Connection()
@@ -82,3 +91,13 @@ def test_a_domain_that_ended_meanwhile_is_no_refusal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(driver, "_describe", lambda domain: None)
     assert driver.attach(SERVERS[1], "device-1", device(1)) is None
     assert driver.calls == ["attach"]
+
+
+def test_domains_whose_processes_cannot_be_told_are_not_touched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container without the host's /run/libvirt: an empty place would pass for an attached device."""
+    monkeypatch.setattr(LibvirtDriver, "_open", lambda self: Connection())
+    monkeypatch.setattr(qemu_process, "RUN", tmp_path / "gone")
+    with pytest.raises(HypervisorUnavailable, match=r"gone is missing.*mount the host's /run/libvirt"):
+        Qemu("qemu:///system").domains()

@@ -55,3 +55,16 @@ def test_the_node_of_a_device_that_is_there_is_left_alone(tmp_path: Path) -> Non
     with lxc_devices.node_on_host((2, 3), tmp_path) as plugged:
         assert plugged
     assert node.exists()
+
+
+def test_a_process_that_runs_in_a_container(tmp_path: Path) -> None:
+    """Process 40 is the controller of a container whose first process is 41; 43 has just ended."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/box.pid").write_text("40")
+    for pid, parent in ((7, 1), (40, 1), (41, 40), (42, 41), (44, 43)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b (c) S {parent} 0 0\n")
+    found = [
+        pid for pid in (1, 7, 40, 41, 42, 43, 44) if lxc_devices.is_inside(pid, tmp_path / "run", tmp_path)
+    ]
+    assert found == [40, 41, 42]

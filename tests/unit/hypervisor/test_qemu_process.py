@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,16 +59,15 @@ def test_a_driver_that_is_bound_for_a_moment_changes_nothing(
 def test_a_driver_that_is_unbound_while_it_is_read_is_none(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bind(root, 140, "usb-storage")
-    found = Path.glob
+    link = bind(root, 140, "usb-storage")
+    found = os.listdir
 
-    def unbound(directory: Path, pattern: str) -> list[Path]:
-        links = list(found(directory, pattern))
-        for link in links:
-            link.unlink()
-        return links
+    def unbound(directory: str) -> list[str]:
+        names = found(directory)
+        link.unlink(missing_ok=True)
+        return names
 
-    monkeypatch.setattr(Path, "glob", unbound)
+    monkeypatch.setattr(os, "listdir", unbound)
     assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
 
 
@@ -81,3 +81,11 @@ def test_a_process_that_is_not_known_or_gone(root: Path) -> None:
     (root / "run/instance-2.pid").write_text("43")
     (root / "run/instance-3.pid").write_text("")
     assert [held_devices(root, name) for name in ("instance-2", "instance-3", "instance-4")] == [None] * 3
+
+
+def test_the_processes_of_domains(root: Path) -> None:
+    """The daemon has a file among theirs."""
+    (root / "run/driver.pid").write_text("7")
+    (root / "run/instance-2.pid").write_text("")
+    found = [pid for pid in (1, 7, 42) if qemu_process.is_domain(pid, root / "run")]
+    assert found == [42]

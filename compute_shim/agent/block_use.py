@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the host uses a block device: the kernel is asked for it exclusively, and refuses what is in use.
+
+In use is what is mounted, in whatever namespace and as whichever disk of several, swapped on, or part of a
+volume (LVM, md, dm, bcache ...). Nothing is read of what the device stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import itertools
+import os
+import re
+import stat
+import struct
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from compute_shim.agent import usb_tree
+from compute_shim.agent.inventory import clean
+from compute_shim.bounded import Bounded
+from compute_shim.objects import Reason, ReasonCode
+
+# Octal escapes of /proc/PID/mountinfo and /proc/swaps (proc(5)).
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+# The kernel asks a removable disk whether its medium is still there; a broken one may never answer.
+_OPEN_SECONDS = 5
+_MOST_CALLS = 8
+# The driver, or its medium, is gone: nothing that could be in use.
+_ABSENT = (errno.ENOMEDIUM, errno.ENXIO, errno.ENODEV)
+# linux/loop.h: LOOP_GET_STATUS64, and struct loop_info64: its size, where lo_rdevice is in it.
+_LOOP_GET_STATUS64 = 0x4C05
+_LOOP_INFO_SIZE = 232
+_LOOP_RDEVICE = 16
+
+_bounded = Bounded(_MOST_CALLS)
+
+
+def reason(nodes: Collection[str], sys: Path, proc: Path, dev: Path) -> Reason | None:
+    """What the host does with the block devices of a USB device; None if nothing has claimed one.
+
+    :param nodes: as ``/sys/dev`` names them. Who has a partition is in the way of who wants the whole.
+    :param dev: a directory where device nodes work.
+    """
+    for node in nodes:
+        if os.path.exists(f"{sys}/dev/{node}/partition"):  # noqa: PTH110
+            continue
+        try:
+            _bounded.run(functools.partial(claim, node, dev), _OPEN_SECONDS)
+        except TimeoutError:
+            return _unknown(node, sys, "it does not answer")
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return _holder(nodes, sys, proc)
+            if error.errno not in _ABSENT:
+                return _unknown(node, sys, os.strerror(error.errno or 0))
+    return None
+
+
+def claim(node: str, dev: Path) -> None:
+    """Have a block device exclusively for a moment.
+
+    :raises OSError: EBUSY: something else has claimed it, or a part of it
+    """
+    # udev's rules look at a disk again only if it was opened for writing.
+    with _opened(node, dev, os.O_EXCL):
+        pass
+
+
+def loops(sys: Path, dev: Path) -> set[str]:
+    """The block devices that are behind loop devices: the kernel does not count those as claimed."""
+    found = set()
+    for name in usb_tree.names(f"{sys}/block"):
+        if name.startswith("loop") and os.path.exists(f"{sys}/block/{name}/loop"):  # noqa: PTH110
+            with contextlib.suppress(OSError):
+                found.add(_behind(f"block/{usb_tree.read(f'{sys}/block/{name}/dev')}", dev))
+    return found
+
+
+def _behind(loop: str, dev: Path) -> str:
+    with _opened(loop, dev) as descriptor:
+        info = fcntl.ioctl(descriptor, _LOOP_GET_STATUS64, bytes(_LOOP_INFO_SIZE))
+    (number,) = struct.unpack_from("=Q", info, _LOOP_RDEVICE)
+    return f"block/{os.major(number)}:{os.minor(number)}"
+
+
+@contextlib.contextmanager
+def _opened(node: str, dev: Path, flags: int = 0) -> Iterator[int]:
+    """A block device by a node of our own, gone at once: what ``/dev`` has under its name may be another."""
+    major, _, minor = node.removeprefix("block/").partition(":")
+    path = f"{dev}/.usb-shim-{os.getpid()}-{major}-{minor}"
+    os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(int(major), int(minor)))
+    try:
+        handle = os.open(path, os.O_PATH)
+    finally:
+        os.unlink(path)  # noqa: PTH108
+    try:
+        descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | flags)
+    finally:
+        os.close(handle)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _unknown(node: str, sys: Path, why: str) -> Reason:
+    name = usb_tree.node_name(node, sys)
+    return Reason(ReasonCode.HOST_USE, f"cannot tell whether the host uses {name}: {why}")
+
+
+def _holder(nodes: Collection[str], sys: Path, proc: Path) -> Reason:
+    """What has claimed one of these block devices, as far as it can be found out."""
+    names = [usb_tree.node_name(node, sys) for node in nodes]
+    numbers = [node.removeprefix("block/") for node in nodes]
+    mounts = _mounts(proc)
+    for disk in (*numbers, *names, *_same_btrfs(names, sys)):
+        if disk in mounts:
+            return Reason(ReasonCode.HOST_MOUNT, f"used by the host: mounted at {mounts[disk]}")
+    if _swaps(proc).intersection(names):
+        return Reason(ReasonCode.HOST_SWAP, "used by the host: swap space")
+    for node in nodes:
+        for holder in usb_tree.names(f"{sys}/dev/{node}/holders"):
+            return Reason(ReasonCode.HOST_VOLUME, f"used by the host: part of {holder}")
+    return Reason(ReasonCode.HOST_USE, f"used by the host: {names[0]} is open exclusively")
+
+
+def _same_btrfs(names: Collection[str], sys: Path) -> list[str]:
+    """The disks that share a btrfs with these; only one of them is named where it is mounted."""
+    found = []
+    for file_system in usb_tree.names(f"{sys}/fs/btrfs"):
+        disks = [f"/dev/{disk}" for disk in usb_tree.names(f"{sys}/fs/btrfs/{file_system}/devices")]
+        if set(disks).intersection(names):
+            found += disks
+    return found
+
+
+def _mounts(proc: Path) -> dict[str, str]:
+    """``major:minor`` and source -> mount point, in the first process's view and in those of all others."""
+    found: dict[str, str] = {}
+    for pid, note in itertools.chain([("1", "")], _other_views(proc)):
+        for number, source, point in _mounted(f"{proc}/{pid}/mountinfo"):
+            found.setdefault(number, point + note)
+            found.setdefault(source, point + note)
+    return found
+
+
+def _other_views(proc: Path) -> Iterator[tuple[str, str]]:
+    """A process of each other mount namespace, and what to say of it."""
+    seen = {usb_tree.link(f"{proc}/1/ns/mnt"), None}
+    for pid in filter(str.isdigit, usb_tree.names(str(proc))):
+        view = usb_tree.link(f"{proc}/{pid}/ns/mnt")
+        if view not in seen:
+            seen.add(view)
+            yield pid, f" for process {pid} in its own mount namespace"
+
+
+def _mounted(path: str) -> Iterator[tuple[str, str, str]]:
+    """Number, source and mount point of each mount; a file system on several devices has only sources."""
+    for line in usb_tree.lines(path):
+        fields = line.split()
+        if b"-" in fields[6:]:
+            source = fields[fields.index(b"-", 6) + 2]
+            yield fields[2].decode(), clean(_unescape(source)), clean(_unescape(fields[4]))
+
+
+def _swaps(proc: Path) -> set[str]:
+    lines = list(usb_tree.lines(f"{proc}/swaps"))[1:]
+    return {clean(_unescape(line.split()[0])) for line in lines if line.strip()}
+
+
+def _unescape(value: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), value)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which known device each plugged device is: pure functions, and what the agent remembers for them.
+
+The rules, in order:
+
+1. While a device stays plugged in it is what it was, whatever others do.
+2. What is plugged into the socket of a claim that follows its socket is the device of that claim, if the
+   rules of ``[usb] device_spec`` say so of both.
+3. A serial number identifies, unless the host ever had two devices with that number at once.
+4. Else the socket does, together with vendor and product (and serial number).
+
+By rule 4 alone a device could be taken for another one of its kind that was unplugged as well. While such a
+one is missing that the host has seen since it was booted, it stays open which of them is back. The device is
+*in doubt* then: nobody gets it until the other one is in its own socket again, or is forgotten.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Collection, Hashable, Iterable
+
+from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
+
+#: Vendor, product, serial number: all that can be known of a device by itself.
+Model = tuple[str, str, str]
+
+# How many of the devices that a device in doubt may be are named.
+_NAMED = 3
+# Of an identity: `vid:pid`.
+_IDS_LENGTH = 9
+
+
+class Identifier:
+    """Identifies what is plugged in, and remembers it for the next time.
+
+    The database knows the same as soon as the conductor has been told; until then only the agent does.
+    """
+
+    def __init__(self) -> None:
+        # Device id -> the generation of the claim by which it was identified, and what it was.
+        self._last: dict[str, tuple[int, Device]] = {}
+        self._shared: set[Model] = set()
+
+    def identify(
+        self, plugged: Collection[Plugged], known: Iterable[Claim], follows: Callable[[Plugged], bool]
+    ) -> list[Device]:
+        """As the function `identify` does it, by what was known and by what was seen since."""
+        rows = [self._updated(claim) for claim in known]
+        devices = identify(plugged, rows, self._shared, follows)
+        self._shared |= {model(device) for device in devices if device.serial_shared}
+        generations = {claim.device_id: claim.generation for claim in rows}
+        self._last = {key: last for key, last in self._last.items() if key in generations}
+        for device in devices:
+            if device.device_id is not None and device.plug_id is not None:
+                self._last[device.device_id] = (generations[device.device_id], device)
+        return devices
+
+    def _updated(self, claim: Claim) -> Claim:
+        """A known device as it was seen last.
+
+        Somebody who took the device since, or gave it back, meant the one that the database knows. An agent
+        whose conductor is older has nothing but its own memory.
+        """
+        generation, last = self._last.get(claim.device_id, (None, None))
+        if last is None or (generation != claim.generation and claim.vendor_id is not None):
+            return claim
+        return dataclasses.replace(
+            claim,
+            vendor_id=last.vendor_id,
+            product_id=last.product_id,
+            serial=last.serial,
+            socket=last.socket,
+            plug_id=last.plug_id,
+            follow=last.follow,
+        )
+
+
+def identify(
+    plugged: Collection[Plugged],
+    known: Collection[Claim],
+    shared: Collection[Model] = (),
+    follows: Callable[[Plugged], bool] = lambda item: False,
+) -> list[Device]:
+    """Every plugged device, with the id of the known device that it is. No two get the same.
+
+    :param known: all known devices of the host.
+    :param shared: what was seen on two devices at once, beside what the known devices tell.
+    :param follows: whether the rules say that claims follow the socket of a device.
+    """
+    count = collections.Counter(map(model, plugged))
+    twins = {item for item, number in count.items() if number > 1 and item[2]}
+    twins |= set(shared)
+    twins |= {found for claim in known if _was_seen_twice(claim) and (found := _known_model(claim))}
+    match = _Match(plugged, known)
+    match.by(_plugging_of, _plugging)
+    match.by(_followed_socket, lambda item: item.socket if follows(item) else None)
+    match.by(lambda claim: _unique(_known_model(claim), twins), lambda item: _unique(model(item), twins))
+    by_socket = match.by(
+        lambda claim: _place(claim.socket, _known_model(claim), twins),
+        lambda item: _place(item.socket, model(item), twins),
+    )
+    match.by(_old_place, lambda item: (item.port, *model(item)))
+    match.by(_old_identity, lambda item: _port_identity(item))
+    match.by(_old_identity, _socket_identity)
+    doubts = _doubts(match, by_socket, twins)
+    used = {claim.identity for claim in known}
+    return [
+        _device(item, match.found.get(index), doubts.get(index), model(item) in twins, follows(item), used)
+        for index, item in enumerate(plugged)
+    ]
+
+
+def model(item: Plugged) -> Model:
+    """What a device is by itself."""
+    return item.vendor_id, item.product_id, item.serial.strip()
+
+
+class _Match:
+    """Plugged devices and the known devices that they are, found by one rule after the other.
+
+    :ivar found: index of a plugged device -> known device.
+    :ivar rest: known devices that are not found.
+    """
+
+    def __init__(self, plugged: Collection[Plugged], known: Collection[Claim]) -> None:
+        self.plugged = list(plugged)
+        self.found: dict[int, Claim] = {}
+        # Where several known devices come into question, it is the one on which something depends.
+        order = sorted(known, key=lambda claim: (not _is_guarded(claim), claim.device_id))
+        self.rest = {claim.device_id: claim for claim in order}
+
+    def by(self, of_claim: Callable[[Claim], Hashable], of_item: Callable[[Plugged], Hashable]) -> list[int]:
+        """Match what has the same value; None matches nothing. Returns the indices that were found now."""
+        wanted = {of_claim(claim): claim for claim in reversed(self.rest.values())}
+        wanted.pop(None, None)
+        now = []
+        for index, item in enumerate(self.plugged):
+            claim = wanted.pop(of_item(item), None) if wanted and index not in self.found else None
+            if claim is not None:
+                self.found[index] = self.rest.pop(claim.device_id)
+                now.append(index)
+        return now
+
+
+def _plugging_of(claim: Claim) -> Hashable:
+    return claim.plug_id and (claim.plug_id, claim.socket, claim.vendor_id, claim.product_id)
+
+
+def _plugging(item: Plugged) -> Hashable:
+    return item.plug_id and (item.plug_id, item.socket, item.vendor_id, item.product_id)
+
+
+def _followed_socket(claim: Claim) -> Hashable:
+    is_claimed = claim.server_id is not None or claim.ending
+    return claim.socket if is_claimed and claim.follow == "socket" else None
+
+
+def _known_model(claim: Claim) -> Model | None:
+    """What a known device is by itself, None if that is not known (RPC 1.1 tells only the identity)."""
+    if claim.vendor_id is not None and claim.product_id is not None and claim.serial is not None:
+        return claim.vendor_id, claim.product_id, claim.serial.strip()
+    ids, serial = claim.identity[:_IDS_LENGTH], claim.identity[_IDS_LENGTH:]
+    vendor_id, _, product_id = ids.partition(":")
+    return (vendor_id, product_id, serial[1:]) if serial.startswith(":") else None
+
+
+def _was_seen_twice(claim: Claim) -> bool:
+    """Before RPC 1.2, a device with a serial number was known by its port only where it had a twin."""
+    if claim.serial_shared:
+        return True
+    return claim.socket is None and bool(claim.serial) and claim.identity[_IDS_LENGTH:].startswith("@")
+
+
+def _unique(found: Model | None, twins: Collection[Model]) -> Model | None:
+    return found if found is not None and found[2] and found not in twins else None
+
+
+def _place(socket: str | None, found: Model | None, twins: Collection[Model]) -> Hashable:
+    if socket is None or found is None or _unique(found, twins):
+        return None
+    return socket, *found
+
+
+def _old_place(claim: Claim) -> Hashable:
+    """Where a device was that nobody has seen since agents tell the socket."""
+    found = _known_model(claim)
+    return None if claim.socket is not None or found is None else (claim.port, *found)
+
+
+def _old_identity(claim: Claim) -> str | None:
+    """What a conductor of RPC 1.1 tells of a device that is known by its place."""
+    return claim.identity if claim.socket is None and _known_model(claim) is None else None
+
+
+def _port_identity(item: Plugged) -> str:
+    return f"{item.vendor_id}:{item.product_id}@{item.port}"
+
+
+def _socket_identity(item: Plugged) -> str:
+    serial = item.serial.strip()
+    place = f"{item.vendor_id}:{item.product_id}@{item.socket}"
+    return f"{place}:{serial}" if serial else place
+
+
+def _doubts(match: _Match, by_socket: Iterable[int], twins: Collection[Model]) -> dict[int, list[Claim]]:
+    """Index of a plugged device -> the missing ones that it may be as well."""
+    boots = {_boot(item.plug_id) for item in match.plugged} - {None}
+    missing: dict[Hashable, list[Claim]] = {}
+    for claim in match.rest.values():
+        found = _known_model(claim)
+        if _place(claim.socket, found, twins) is not None and _boot(claim.plug_id) in boots:
+            missing.setdefault(found, []).append(claim)
+    doubts = {}
+    for index in by_socket:
+        others = missing.get(model(match.plugged[index]), [])
+        if any(map(_is_guarded, [match.found[index], *others])) and others:
+            doubts[index] = others
+    return doubts
+
+
+def _boot(plug_id: str | None) -> str | None:
+    return plug_id and plug_id.partition("/")[0]
+
+
+def _is_guarded(claim: Claim) -> bool:
+    """Whether it matters which device this is: a server has it, or an administrator withholds it."""
+    return claim.server_id is not None or claim.ending or claim.enabled is False
+
+
+def _device(
+    item: Plugged,
+    claim: Claim | None,
+    others: Collection[Claim] | None,
+    shared: bool,
+    follow: bool,
+    used: Collection[str],
+) -> Device:
+    values = vars(item) | {
+        "identity": _new_identity(item, shared, used) if claim is None else claim.identity,
+        "device_id": claim and claim.device_id,
+        "serial_shared": shared or None,
+        "follow": "socket" if follow else None,
+    }
+    if others:
+        doubt = _doubt(item, others)
+        # Without the plugging nobody takes the guess for known the next time.
+        values |= {"plug_id": None, "blocked_code": doubt.code, "blocked_reason": doubt.text}
+    return Device(**values)
+
+
+def _new_identity(item: Plugged, shared: bool, used: Collection[str]) -> str:
+    """An identity for a conductor older than RPC 1.2."""
+    serial = item.serial.strip()
+    by_port = _port_identity(item)
+    if serial and not shared:
+        return f"{item.vendor_id}:{item.product_id}:{serial}"
+    return by_port if by_port not in used else _socket_identity(item)
+
+
+def _doubt(item: Plugged, others: Collection[Claim]) -> Reason:
+    named = ", ".join(f"{other.device_id} (socket {other.socket})" for other in list(others)[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    text = (
+        f"the device in port {item.port} (socket {item.socket}) cannot be told from others that are"
+        f" unplugged: {named}{more}; plug those into their own sockets again, or forget them"
+    )
+    return Reason(ReasonCode.IDENTITY_IN_DOUBT, text)
