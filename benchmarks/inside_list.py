@@ -62,7 +62,9 @@ class Crowd:
 
 def _sleeper(number: int, wake: int, answer: int) -> None:
     """What a process of the crowd does: a mix of what daemons have open, and sleep."""
+    # All that a process has from its parent, or each would have the pipes of those before it.
     os.closerange(answer + 1, wake)
+    os.closerange(wake + 1, os.sysconf("SC_OPEN_MAX"))
     kept: list[object] = []
     for index in range(OPEN_FILES // PROCESSES - 4):
         kept.append((_file, _socket, _event, _epoll)[(number + index) % 4]())

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from compute_shim import usbfs
-from compute_shim.agent import network_drivers, sockets
+from compute_shim.agent import files, network_drivers, sockets
 from compute_shim.objects import Plugged
 
 # USB 2.0 specification: standard descriptor fields in 9.6, descriptor types in table 9-5,
@@ -28,7 +28,6 @@ _CLASS_IN_INTERFACE = "00"
 _CLASS_HUB = "09"
 _CLASS_OF_VENDOR = "ff"
 
-_CHUNK = 1 << 16
 _FROM_DATABASE = (b"E:ID_VENDOR_FROM_DATABASE=", b"E:ID_MODEL_FROM_DATABASE=")
 
 _PORT_PATH = re.compile(r"[0-9]+-[0-9]+(\.[0-9]+)*")
@@ -70,7 +69,7 @@ def read(
     """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
     directory = f"{sys}/bus/usb/devices/{port}"
     try:
-        own, *interfaces = _classes(contents(f"{directory}/descriptors"))
+        own, *interfaces = _classes(files.contents(f"{directory}/descriptors"))
         numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
         bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
         vendor_id, product_id = (int(value, 16) for value in numbers["PRODUCT"].split("/")[:2])
@@ -155,7 +154,7 @@ def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:
     """The names that udev has found for a device; nothing while it has not seen the device yet."""
     try:
         # udev names its record of a device after its device number.
-        lines = contents(f"{udev}/data/c{usbfs.MAJOR}:{usbfs.minor(bus, device)}").split(b"\n")
+        lines = files.contents(f"{udev}/data/c{usbfs.MAJOR}:{usbfs.minor(bus, device)}").split(b"\n")
     except OSError:
         return {}
     pairs = (line.partition(b"=") for line in lines if line.startswith(_FROM_DATABASE))
@@ -165,19 +164,10 @@ def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:
 def _string(directory: str, attribute: str) -> str:
     """A string descriptor, empty where the device has none."""
     try:
-        return clean(contents(f"{directory}/{attribute}").removesuffix(b"\n"))
+        return clean(files.contents(f"{directory}/{attribute}").removesuffix(b"\n"))
     except OSError:
         return ""
 
 
 def _text(path: str) -> str:
-    return contents(path).decode("ascii", "replace").strip()
-
-
-def contents(path: str) -> bytes:
-    """A whole file. A pass opens hundreds, so none of the conveniences."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return b"".join(iter(lambda: os.read(descriptor, _CHUNK), b""))
-    finally:
-        os.close(descriptor)
+    return files.contents(path).decode("ascii", "replace").strip()

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+
+from compute_shim.agent import files
 
 _ROOT_HUB = re.compile(r"usb[0-9]+")
 _PCI_FUNCTION = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -38,7 +39,7 @@ def name(directory: str, port: str) -> str:
     :raises OSError: the device goes away
     :raises ValueError: that is no device below a root hub
     """
-    segments = os.path.realpath(directory).split("/")
+    segments = _real_path(directory).split("/")
     found = [index for index, segment in enumerate(segments) if _ROOT_HUB.fullmatch(segment)]
     if not found:
         raise ValueError(f"no root hub above {directory}")
@@ -49,6 +50,15 @@ def name(directory: str, port: str) -> str:
         path, revision = peer, 2
     devices = segments.index("devices")
     return f"{_controller(segments[devices + 1 : found[0]])}-usbv{revision}-0:{path}"
+
+
+def _real_path(directory: str) -> str:
+    """Where a directory is; the kernel's own links in ``/sys/bus`` lead there in one step."""
+    try:
+        target = os.readlink(directory)  # noqa: PTH115  a pass reads one of each device
+    except OSError:
+        return os.path.realpath(directory)
+    return os.path.normpath(os.path.join(os.path.dirname(directory), target))  # noqa: PTH118, PTH120
 
 
 def _controller(segments: list[str]) -> str:
@@ -66,7 +76,7 @@ def _controller(segments: list[str]) -> str:
 
 
 def _revision(root_hub: str) -> int:
-    return _REVISIONS.get(Path(root_hub, "speed").read_text().strip(), 3)
+    return _REVISIONS.get(files.contents(f"{root_hub}/speed").decode("ascii", "replace").strip(), 3)
 
 
 def _peer(directory: str, root_hub: str, path: str) -> str | None:
@@ -79,16 +89,17 @@ def _peer(directory: str, root_hub: str, path: str) -> str | None:
     if linked is not None:
         return linked
     first, dot, rest = path.partition(".")
-    bus = Path(root_hub).name.removeprefix("usb")
+    bus = root_hub.rpartition("/")[2].removeprefix("usb")
     linked = _port_path(f"{root_hub}/{bus}-0:1.0/usb{bus}-port{first}/peer")
     return None if linked is None else linked + dot + rest
 
 
 def _port_path(link: str) -> str | None:
     try:
-        found = _HUB_PORT.fullmatch(Path(link).readlink().name)
+        target = os.readlink(link)  # noqa: PTH115  a pass reads one of each device
     except OSError:
         return None
+    found = _HUB_PORT.fullmatch(target.rpartition("/")[2])
     if found is None:
         return None
     return f"{found['hub']}.{found['number']}" if found["hub"] else found["number"]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from compute_shim.agent import inventory
+from compute_shim.agent import files, inventory
 
 # Virtual consoles, their contents, and serial ports of the mainboard: never on USB, and there are many
 # (Documentation/admin-guide/devices.txt of Linux: char 4 and 7).
@@ -141,7 +141,7 @@ def link(path: str) -> str | None:
 def read(path: str) -> str:
     """The text of a small file; empty where there is none, or none any more."""
     try:
-        return inventory.contents(path).decode("ascii", "replace").strip()
+        return files.contents(path).decode("ascii", "replace").strip()
     except OSError:
         return ""
 
@@ -149,7 +149,7 @@ def read(path: str) -> str:
 def lines(path: str) -> Iterable[bytes]:
     """The lines of a file; none where there is none."""
     try:
-        return inventory.contents(path).splitlines()
+        return files.contents(path).splitlines()
     except OSError:
         return ()
 
