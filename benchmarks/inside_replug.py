@@ -84,7 +84,7 @@ def run_events() -> None:
 
 def bare_xml(port: str) -> str:
     """The device as it is now, not marked as ours, so that the agent leaves it alone."""
-    plugged = inventory.read(port)
+    plugged = inventory.Inventory().read(port)
     assert plugged is not None
     return hostdev_xml("bare", Device(identity="", **vars(plugged))).replace("ua-usb-", "ua-bench-")
 

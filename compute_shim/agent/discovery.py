@@ -23,6 +23,7 @@ class Discovery:
     ) -> None:
         self._rules = rules
         self._used = used
+        self._inventory = inventory.Inventory()
         self._identifier = Identifier()
         self._plugged: list[Plugged] = []
         # Port -> why the device there cannot be given away, None if it can; of those looked at in this scan.
@@ -41,7 +42,7 @@ class Discovery:
 
         :param claims: those on this host's known devices.
         """
-        self._plugged = inventory.scan()
+        self._plugged = self._inventory.scan()
         self._reasons = {}
         return self.identify(claims)
 
@@ -61,7 +62,7 @@ class Discovery:
 
     def refresh(self, device: Device) -> Device | None:
         """The same device as it is now; None if it is gone, whatever is in its port instead."""
-        now = inventory.read(device.port)
+        now = self._inventory.read(device.port)
         if now is None or now.socket != device.socket or device.plug_id not in (None, now.plug_id):
             return None
         if device.plug_id is None:

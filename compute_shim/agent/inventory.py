@@ -8,11 +8,12 @@ hostile input and is cleaned here, where it enters.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compute_shim import usbfs
@@ -51,57 +52,116 @@ def boot_id(proc: Path = Path("/proc")) -> str:
     return _text(f"{proc}/sys/kernel/random/boot_id")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """A port as it was read.
+
+    :param inode: of its directory. The kernel counts up the inodes of sysfs (Linux, fs/kernfs/dir.c:
+        __kernfs_new_node): a device that is plugged in again has another one, whatever its bus and device
+        number are.
+    :param record: udev's, of the device; its ``stamp`` is another one when udev has written it anew.
+    :param device: None if it is a hub.
+    :param lasting: nothing else can change.
+    :param unknown_driver: it may be a network adapter yet, of a driver that no module has.
+    """
+
+    inode: int
+    record: str
+    stamp: tuple[int, int] | None
+    device: Plugged | None
+    lasting: bool = True
+    unknown_driver: bool = False
+
+
+class Inventory:
+    """Looks at the plugged devices, and remembers what does not change while they are. For one thread."""
+
+    def __init__(
+        self, sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
+    ) -> None:
+        self._devices = f"{sys}/bus/usb/devices"
+        self._udev = str(udev)
+        self._proc = proc
+        self._seen: dict[str, _Seen] = {}
+
+    def scan(self) -> list[Plugged]:
+        """All plugged devices but hubs, by port."""
+        try:
+            names = os.listdir(self._devices)  # noqa: PTH208  names, without a Path for each
+        except FileNotFoundError:
+            return []  # a kernel without USB
+        ports = sorted(filter(_PORT_PATH.fullmatch, names))
+        self._seen = {port: seen for port in ports if (seen := self._seen.get(port)) is not None}
+        return [device for port in ports if (device := self.read(port)) is not None]
+
+    def read(self, port: str) -> Plugged | None:
+        """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
+        directory = f"{self._devices}/{port}"
+        seen = self._seen.pop(port, None)
+        try:
+            inode = os.stat(directory).st_ino  # noqa: PTH116  a pass looks at hundreds
+            is_known = seen is not None and seen.lasting and seen.inode == inode
+            if seen is None or not is_known or _stamp(seen.record) != seen.stamp:
+                seen = self._look(port, directory, inode)
+        except (OSError, KeyError, ValueError, IndexError):
+            return None
+        self._seen[port] = seen
+        if seen.device is not None and seen.unknown_driver and _has_network(directory):
+            return dataclasses.replace(seen.device, network=True)
+        return seen.device
+
+    def _look(self, port: str, directory: str, inode: int) -> _Seen:
+        own, *interfaces = _classes(files.contents(f"{directory}/descriptors"))
+        numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
+        bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
+        # udev names its record of a device after its device number.
+        record = f"{self._udev}/data/c{usbfs.MAJOR}:{usbfs.minor(bus, device)}"
+        stamp = _stamp(record)
+        if any(triple.startswith(_CLASS_HUB) for triple in (own, *interfaces)):
+            return _Seen(inode, record, stamp, None)
+        vendor_id, product_id = (f"{int(value, 16):04x}" for value in numbers["PRODUCT"].split("/")[:2])
+        socket = sockets.name(directory, port)
+        known = _udev_names(record)
+        vendor = known.get("E:ID_VENDOR_FROM_DATABASE") or _string(directory, "manufacturer")
+        product = known.get("E:ID_MODEL_FROM_DATABASE") or _string(directory, "product")
+        of_vendor = any(triple.startswith(_CLASS_OF_VENDOR) for triple in interfaces)
+        network = of_vendor and _drives_network(vendor_id, product_id, own, tuple(interfaces))
+        plugged = Plugged(
+            name=f"{vendor} {product}".strip(),
+            vendor_id=vendor_id,
+            product_id=product_id,
+            vendor=vendor,
+            product=product,
+            serial=_string(directory, "serial"),
+            device_class=_own_class(own, interfaces),
+            speed=_text(f"{directory}/speed"),
+            port=port,
+            bus=bus,
+            device=device,
+            socket=socket.name,
+            plug_id=f"{boot_id(self._proc)}/{bus}.{device}/{inode}",
+            classes=tuple(dict.fromkeys(interfaces if _in_interfaces(own) else (own, *interfaces))),
+            network=network,
+        )
+        # Of a device that was not authorized when it was plugged in, an old kernel reads the rest later.
+        lasting = socket.lasting and bool(interfaces)
+        return _Seen(inode, record, stamp, plugged, lasting, of_vendor and not network)
+
+
 def scan(
     sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
 ) -> list[Plugged]:
     """All plugged devices but hubs, by port."""
-    try:
-        names = os.listdir(sys / "bus/usb/devices")  # noqa: PTH208  names, without a Path for each
-    except FileNotFoundError:
-        return []  # a kernel without USB
-    ports = sorted(filter(_PORT_PATH.fullmatch, names))
-    return [device for port in ports if (device := read(port, sys, udev, proc)) is not None]
+    return Inventory(sys, udev, proc).scan()
 
 
-def read(
-    port: str, sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
-) -> Plugged | None:
-    """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
-    directory = f"{sys}/bus/usb/devices/{port}"
+def _stamp(record: str) -> tuple[int, int] | None:
+    """Another one when a record of udev, which replaces the file, is another one; None if there is none."""
     try:
-        own, *interfaces = _classes(files.contents(f"{directory}/descriptors"))
-        numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
-        bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
-        vendor_id, product_id = (int(value, 16) for value in numbers["PRODUCT"].split("/")[:2])
-        speed = _text(f"{directory}/speed")
-        socket = sockets.name(directory, port)
-        # The kernel counts up the inodes of sysfs (fs/kernfs/dir.c: __kernfs_new_node): a device that is
-        # plugged in again has another one, whatever its bus and device number are.
-        inode = os.stat(directory).st_ino  # noqa: PTH116  as above
-    except (OSError, KeyError, ValueError, IndexError):
+        found = os.stat(record)  # noqa: PTH116  a pass looks at hundreds
+    except OSError:
         return None
-    if any(triple.startswith(_CLASS_HUB) for triple in (own, *interfaces)):
-        return None
-    known = _udev_names(udev, bus, device)
-    vendor = known.get("E:ID_VENDOR_FROM_DATABASE") or _string(directory, "manufacturer")
-    product = known.get("E:ID_MODEL_FROM_DATABASE") or _string(directory, "product")
-    return Plugged(
-        name=f"{vendor} {product}".strip(),
-        vendor_id=f"{vendor_id:04x}",
-        product_id=f"{product_id:04x}",
-        vendor=vendor,
-        product=product,
-        serial=_string(directory, "serial"),
-        device_class=_own_class(own, interfaces),
-        speed=speed,
-        port=port,
-        bus=bus,
-        device=device,
-        socket=socket,
-        plug_id=f"{boot_id(proc)}/{bus}.{device}/{inode}",
-        classes=tuple(dict.fromkeys(interfaces if _in_interfaces(own) else (own, *interfaces))),
-        network=_is_network(directory, vendor_id, product_id, own, interfaces),
-    )
+    return found.st_ino, found.st_mtime_ns
 
 
 def _classes(descriptors: bytes) -> Iterator[str]:
@@ -136,25 +196,27 @@ def _own_class(own: str, interfaces: Sequence[str]) -> str:
     return (interfaces[0] if _in_interfaces(own) and interfaces else own)[:2]
 
 
-def _is_network(
-    directory: str, vendor_id: int, product_id: int, own: str, interfaces: Collection[str]
-) -> bool:
-    """Whether a device of a vendor-specific class is a network adapter; of others their classes say so."""
-    if not any(triple.startswith(_CLASS_OF_VENDOR) for triple in interfaces):
+def _drives_network(vendor_id: str, product_id: str, own: str, interfaces: tuple[str, ...]) -> bool:
+    """Whether a device of a vendor-specific class is a network adapter to a module of the kernel."""
+    return network_drivers.match(vendor_id, product_id, own, interfaces, network_drivers.modules())
+
+
+def _has_network(directory: str) -> bool:
+    """Whether a driver has made a network interface of a device.
+
+    It may be built into the kernel, or come from outside it. Names of interfaces have a colon.
+    """
+    try:
+        parts = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208  names, as above
+    except OSError:
         return False
-    vendor, product = f"{vendor_id:04x}", f"{product_id:04x}"
-    if network_drivers.match(vendor, product, own, tuple(interfaces), network_drivers.modules()):
-        return True
-    # A driver that is built into the kernel, or from outside it. Names of interfaces have a colon.
-    parts = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208  names, without a Path for each
     return any(os.path.isdir(f"{directory}/{part}/net") for part in parts)  # noqa: PTH112
 
 
-def _udev_names(udev: Path, bus: int, device: int) -> dict[str, str]:
+def _udev_names(record: str) -> dict[str, str]:
     """The names that udev has found for a device; nothing while it has not seen the device yet."""
     try:
-        # udev names its record of a device after its device number.
-        lines = files.contents(f"{udev}/data/c{usbfs.MAJOR}:{usbfs.minor(bus, device)}").split(b"\n")
+        lines = files.contents(record).split(b"\n")
     except OSError:
         return {}
     pairs = (line.partition(b"=") for line in lines if line.startswith(_FROM_DATABASE))

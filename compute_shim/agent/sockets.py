@@ -13,6 +13,7 @@ A connector of a USB 3 controller has two ports, on two buses; sysfs links each 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 
@@ -29,9 +30,21 @@ _HUB_PORT = re.compile(r"(?:usb[0-9]+|[0-9]+-(?P<hub>[0-9.]+))-port(?P<number>[0
 
 # Speed of a root hub in Mb/s -> the revision of USB by which udev calls it; faster ones are USB 3.
 _REVISIONS = {"12": 1, "480": 2}
+_USB_3 = 3
 
 
-def name(directory: str, port: str) -> str:
+@dataclasses.dataclass(frozen=True)
+class Socket:
+    """What a socket is called.
+
+    :param lasting: False: the kernel may still find the USB 2 half of the connector, and the name with it.
+    """
+
+    name: str
+    lasting: bool
+
+
+def name(directory: str, port: str) -> Socket:
     """The socket of a device.
 
     :param directory: of the device in sysfs; a link will do.
@@ -46,10 +59,14 @@ def name(directory: str, port: str) -> str:
     root_hub = "/".join(segments[: found[0] + 1])
     path = port.partition("-")[2]
     revision = _revision(root_hub)
-    if revision == 3 and (peer := _peer(directory, root_hub, path)) is not None:
+    lasting = revision != _USB_3
+    if revision == _USB_3 and (linked := _port_path(f"{directory}/port/peer")) is not None:
+        path, revision, lasting = linked, 2, True
+    elif revision == _USB_3 and (peer := _peer_of_hub(root_hub, path)) is not None:
         path, revision = peer, 2
     devices = segments.index("devices")
-    return f"{_controller(segments[devices + 1 : found[0]])}-usbv{revision}-0:{path}"
+    controller = _controller(segments[devices + 1 : found[0]])
+    return Socket(f"{controller}-usbv{revision}-0:{path}", lasting)
 
 
 def _real_path(directory: str) -> str:
@@ -76,18 +93,15 @@ def _controller(segments: list[str]) -> str:
 
 
 def _revision(root_hub: str) -> int:
-    return _REVISIONS.get(files.contents(f"{root_hub}/speed").decode("ascii", "replace").strip(), 3)
+    return _REVISIONS.get(files.contents(f"{root_hub}/speed").decode("ascii", "replace").strip(), _USB_3)
 
 
-def _peer(directory: str, root_hub: str, path: str) -> str | None:
-    """The port path of the USB 2 half, None if sysfs does not know it.
+def _peer_of_hub(root_hub: str, path: str) -> str | None:
+    """The port path of the USB 2 half by that of the hub's own port; None if sysfs does not know it.
 
     The halves of a hub are enumerated one after the other, so a port of a hub may have no peer yet. Then it
     has its number below the peer of the hub's own port.
     """
-    linked = _port_path(f"{directory}/port/peer")
-    if linked is not None:
-        return linked
     first, dot, rest = path.partition(".")
     bus = root_hub.rpartition("/")[2].removeprefix("usb")
     linked = _port_path(f"{root_hub}/{bus}-0:1.0/usb{bus}-port{first}/peer")

@@ -133,7 +133,7 @@ from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Device
 
 server, *number = sys.argv[1:]
-device = Device(identity="stick", **vars(inventory.read("2-1")))
+device = Device(identity="stick", **vars(inventory.Inventory().read("2-1")))
 if number:
     device = dataclasses.replace(device, device=int(number[0]))
 driver = Qemu("qemu:///system")

@@ -24,6 +24,9 @@ class Host:
         self.plugged = [STICK, READER]
         self.used: dict[str, Reason] = {}
 
+    def scan(self) -> list[Plugged]:
+        return self.plugged
+
     def read(self, port: str) -> Plugged | None:
         return next((item for item in self.plugged if item.port == port), None)
 
@@ -31,8 +34,7 @@ class Host:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     it = Host()
-    monkeypatch.setattr(inventory, "scan", lambda: it.plugged)
-    monkeypatch.setattr(inventory, "read", it.read)
+    monkeypatch.setattr(inventory, "Inventory", lambda: it)
     return it
 
 

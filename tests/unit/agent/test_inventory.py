@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.agent import network_drivers
-from compute_shim.agent.inventory import clean, read, scan
+from compute_shim.agent import files, network_drivers
+from compute_shim.agent.inventory import Inventory, boot_id, clean, scan
 from compute_shim.objects import Plugged
 from tests.unit.agent.tree import BOOT, Tree, descriptors
 
@@ -151,14 +153,82 @@ def test_a_network_driver_that_no_table_has_is_seen_by_its_interface(
 def test_a_device_that_goes_away_while_it_is_read_is_not_there(tree: Tree, file: str) -> None:
     directory = tree.plug("1-1", 1, 2)
     (directory / file).unlink()
-    assert read("1-1", tree.sys, tree.udev, tree.proc) is None
+    assert Inventory(tree.sys, tree.udev, tree.proc).read("1-1") is None
+
+
+class Looks:
+    """An inventory, and which files it reads."""
+
+    def __init__(self, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.inventory = Inventory(tree.sys, tree.udev, tree.proc)
+        self.read: list[str] = []
+        contents = files.contents
+
+        def record(path: str) -> bytes:
+            self.read.append(path)
+            return contents(path)
+
+        monkeypatch.setattr(files, "contents", record)
+
+
+@pytest.fixture
+def looks(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Looks:
+    boot_id(tree.proc)
+    return Looks(tree, monkeypatch)
+
+
+def test_what_stays_plugged_is_not_read_again(tree: Tree, looks: Looks) -> None:
+    tree.plug("1-1", 1, 2, udev={"ID_MODEL_FROM_DATABASE": "Key"}, serial=b"1")
+    tree.plug("1-2", 1, 3, descriptor=descriptors(9, 9))
+    before = looks.inventory.scan()
+    assert looks.read
+    looks.read.clear()
+    assert looks.inventory.scan() == before
+    assert looks.read == []
+
+
+def test_what_is_plugged_into_the_same_port_is_read(tree: Tree, looks: Looks) -> None:
+    directory = tree.plug("1-1", 1, 2, serial=b"1")
+    assert [found.serial for found in looks.inventory.scan()] == ["1"]
+    (directory.parent / "kept").mkdir()  # so that the file system does not give out the same inode again
+    shutil.move(directory, directory.parent / "kept")
+    (tree.sys / "bus/usb/devices/1-1").unlink()
+    assert looks.inventory.scan() == []
+    tree.plug("1-1", 1, 2, serial=b"2")
+    assert [found.serial for found in looks.inventory.scan()] == ["2"]
+
+
+def test_the_name_that_udev_finds_later_is_seen(tree: Tree, looks: Looks) -> None:
+    tree.plug("1-1", 1, 2)
+    assert [found.name for found in looks.inventory.scan()] == [""]
+    (tree.udev / "data/c189:1").write_text("E:ID_MODEL_FROM_DATABASE=Key\n")
+    assert [found.name for found in looks.inventory.scan()] == ["Key"]
+    os.utime(tree.udev / "data/c189:1", ns=(1, 1))
+    (tree.udev / "data/c189:1").write_text("E:ID_MODEL_FROM_DATABASE=Other key\n")
+    assert [found.name for found in looks.inventory.scan()] == ["Other key"]
+
+
+def test_a_device_without_a_configuration_is_read_again(tree: Tree, looks: Looks) -> None:
+    directory = tree.plug("1-1", 1, 2, descriptor=descriptors(0))
+    assert [found.classes for found in looks.inventory.scan()] == [()]
+    (directory / "descriptors").write_bytes(descriptors(0, 8))
+    assert [found.classes for found in looks.inventory.scan()] == [("080000",)]
+
+
+def test_a_network_interface_that_comes_later_is_seen(tree: Tree, looks: Looks, kernel_modules: Path) -> None:
+    directory = tree.plug("1-1", 1, 2, descriptor=descriptors(0, 0xFF0000))
+    (kernel_modules / "modules.alias").unlink()
+    network_drivers._aliases.cache_clear()
+    assert [found.network for found in looks.inventory.scan()] == [False]
+    (directory / "1-1:1.0/net/wwan0").mkdir(parents=True)
+    assert [found.network for found in looks.inventory.scan()] == [True]
 
 
 @given(st.binary(max_size=64))
 def test_no_descriptor_stops_the_reading(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     tree = Tree(tmp_path_factory.mktemp("tree"))
     tree.plug("1-1", 1, 2, descriptor=junk)
-    found = read("1-1", tree.sys, tree.udev, tree.proc)
+    found = Inventory(tree.sys, tree.udev, tree.proc).read("1-1")
     assert found is None or found.port == "1-1"
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import types
 import uuid
 from collections.abc import Collection, Iterator
 from unittest import mock
@@ -108,11 +109,11 @@ class Host(RuleBasedStateMachine):
         self.twins_met = False
         self.driver = FakeDriver([Domain(server, server[-2:], True) for server in SERVERS], [])
         ids = itertools.count(1)
+        looks = types.SimpleNamespace(scan=self._scan, read=self._read)
         self.patches = [
             # What is drawn depends on them.
             mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=next(ids))),
-            mock.patch.object(inventory, "scan", self._scan),
-            mock.patch.object(inventory, "read", self._read),
+            mock.patch.object(inventory, "Inventory", lambda: looks),
         ]
         for patch in self.patches:
             patch.start()

@@ -52,13 +52,18 @@ class Sysfs:
         (second / "peer").symlink_to(first)
 
 
+def name(directory: str, port: str) -> str:
+    """What the socket of a device is called."""
+    return sockets.name(directory, port).name
+
+
 @pytest.fixture
 def sysfs(tmp_path: Path) -> Sysfs:
     return Sysfs(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("controller", "name"),
+    ("controller", "called"),
     [
         (PCI, "pci-0000:00:14.0"),
         ("pci0000:00/0000:00:1c.4/0000:05:00.0/0000:06:02.0/0000:07:00.0", "pci-0000:07:00.0"),
@@ -76,9 +81,9 @@ def sysfs(tmp_path: Path) -> Sysfs:
         ("platform/vhci_hcd.0", "platform-vhci_hcd.0"),
     ],
 )
-def test_a_socket_has_the_name_of_its_controller(sysfs: Sysfs, controller: str, name: str) -> None:
+def test_a_socket_has_the_name_of_its_controller(sysfs: Sysfs, controller: str, called: str) -> None:
     sysfs.root_hub(controller, 3, "480")
-    assert sockets.name(sysfs.plug(controller, "3-2"), "3-2") == f"{name}-usbv2-0:2"
+    assert name(sysfs.plug(controller, "3-2"), "3-2") == f"{called}-usbv2-0:2"
 
 
 @pytest.mark.parametrize(
@@ -86,15 +91,15 @@ def test_a_socket_has_the_name_of_its_controller(sysfs: Sysfs, controller: str, 
 )
 def test_a_port_without_a_peer_is_named_by_its_own_bus(sysfs: Sysfs, speed: str, revision: int) -> None:
     sysfs.root_hub(PCI, 1, speed)
-    assert sockets.name(sysfs.plug(PCI, "1-4"), "1-4") == f"pci-0000:00:14.0-usbv{revision}-0:4"
+    assert name(sysfs.plug(PCI, "1-4"), "1-4") == f"pci-0000:00:14.0-usbv{revision}-0:4"
 
 
 def test_the_name_does_not_depend_on_the_number_of_the_bus(sysfs: Sysfs, tmp_path: Path) -> None:
     sysfs.root_hub(PCI, 1, "480")
     again = Sysfs(tmp_path / "after")
     again.root_hub(PCI, 7, "480")
-    before = sockets.name(sysfs.plug(PCI, "1-3", "1-3.2"), "1-3.2")
-    assert before == sockets.name(again.plug(PCI, "7-3", "7-3.2"), "7-3.2") == "pci-0000:00:14.0-usbv2-0:3.2"
+    before = name(sysfs.plug(PCI, "1-3", "1-3.2"), "1-3.2")
+    assert before == name(again.plug(PCI, "7-3", "7-3.2"), "7-3.2") == "pci-0000:00:14.0-usbv2-0:3.2"
 
 
 @pytest.fixture
@@ -110,8 +115,8 @@ def connector(sysfs: Sysfs) -> Sysfs:
 
 def test_both_halves_of_a_connector_are_one_socket(connector: Sysfs) -> None:
     assert (
-        sockets.name(connector.plug(PCI, "1-5"), "1-5")
-        == sockets.name(connector.plug(PCI, "2-1"), "2-1")
+        name(connector.plug(PCI, "1-5"), "1-5")
+        == name(connector.plug(PCI, "2-1"), "2-1")
         == "pci-0000:00:14.0-usbv2-0:5"
     )
 
@@ -121,8 +126,8 @@ def test_so_are_those_behind_a_hub_whether_they_are_linked_yet_or_not(connector:
     if linked:
         connector.peers(PCI, "1-5-port2", "2-1-port2")
     assert (
-        sockets.name(connector.plug(PCI, "1-5", "1-5.2"), "1-5.2")
-        == sockets.name(connector.plug(PCI, "2-1", "2-1.2"), "2-1.2")
+        name(connector.plug(PCI, "1-5", "1-5.2"), "1-5.2")
+        == name(connector.plug(PCI, "2-1", "2-1.2"), "2-1.2")
         == "pci-0000:00:14.0-usbv2-0:5.2"
     )
 
@@ -131,12 +136,20 @@ def test_a_link_says_more_than_the_numbers_of_the_ports(connector: Sysfs) -> Non
     """Firmware may tell which ports of a hub on the mainboard are one connector."""
     connector.plug(PCI, "1-5", "1-5.4")
     connector.peers(PCI, "1-5-port4", "2-1-port2")
-    assert sockets.name(connector.plug(PCI, "2-1", "2-1.2"), "2-1.2") == "pci-0000:00:14.0-usbv2-0:5.4"
+    assert name(connector.plug(PCI, "2-1", "2-1.2"), "2-1.2") == "pci-0000:00:14.0-usbv2-0:5.4"
+
+
+def test_a_name_is_lasting_once_the_port_itself_has_its_peer(connector: Sysfs) -> None:
+    directory = connector.plug(PCI, "2-1", "2-1.2")
+    assert sockets.name(directory, "2-1.2").lasting is False
+    connector.peers(PCI, "1-5-port2", "2-1-port2")
+    assert sockets.name(directory, "2-1.2").lasting is True
+    assert sockets.name(connector.plug(PCI, "1-5", "1-5.2"), "1-5.2").lasting is True
 
 
 def test_what_goes_away_has_no_socket(sysfs: Sysfs) -> None:
     with pytest.raises((OSError, ValueError)):
-        sockets.name(str(sysfs.devices / "gone"), "1-1")
+        name(str(sysfs.devices / "gone"), "1-1")
     directory = sysfs.plug(PCI, "1-1")
     with pytest.raises(OSError, match="speed"):
-        sockets.name(directory, "1-1")
+        name(directory, "1-1")
