@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import itertools
 import os
 import re
@@ -36,28 +35,80 @@ _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_INFO_SIZE = 232
 _LOOP_RDEVICE = 16
 
-_bounded = Bounded(_MOST_CALLS)
 
+class BlockUse:
+    """Remembers which disks do not answer. For one thread.
 
-def reason(nodes: Collection[str], sys: Path, proc: Path, dev: Path) -> Reason | None:
-    """What the host does with the block devices of a USB device; None if nothing has claimed one.
-
-    :param nodes: as ``/sys/dev`` names them. Who has a partition is in the way of who wants the whole.
     :param dev: a directory where device nodes work.
     """
-    for node in nodes:
-        if os.path.exists(f"{sys}/dev/{node}/partition"):  # noqa: PTH110
-            continue
-        try:
-            _bounded.run(functools.partial(claim, node, dev), _OPEN_SECONDS)
-        except TimeoutError:
-            return _unknown(node, sys, "it does not answer")
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                return _holder(nodes, sys, proc)
-            if error.errno not in _ABSENT:
-                return _unknown(node, sys, os.strerror(error.errno or 0))
-    return None
+
+    def __init__(self, sys: Path, proc: Path, dev: Path) -> None:
+        self._sys, self._proc, self._dev = sys, proc, dev
+        self._bounded = Bounded(_MOST_CALLS)
+        self._hanging: dict[str, _Look] = {}
+        self._answers: dict[str, OSError | None] = {}
+        self._loops: set[str] = set()
+
+    def look(self, nodes: Collection[str]) -> None:
+        """Ask for all disks of a pass, one after the other.
+
+        :param nodes: as ``/sys/dev`` names them. Who has a partition is in the way of who wants the whole, so
+            partitions are not asked for.
+        """
+        self._loops = loops(self._sys, self._dev) if nodes else set()
+        self._hanging = {node: look for node, look in self._hanging.items() if look.at == node}
+        self._answers = dict.fromkeys(self._hanging, TimeoutError())
+        disks = [node for node in nodes if not _is_partition(node, self._sys)]
+        while rest := [disk for disk in disks if disk not in self._answers]:
+            one_look = _Look(rest, self._dev)
+            try:
+                self._bounded.run(one_look.run, _OPEN_SECONDS)
+            except TimeoutError:
+                at = one_look.at or rest[0]
+                self._hanging[at] = one_look
+                self._answers[at] = TimeoutError()
+            self._answers |= one_look.found
+
+    def reasons(self, nodes: Collection[str]) -> Iterator[Reason]:
+        """What the host does with the block devices of a USB device, which were all looked at."""
+        for node in nodes:
+            error = self._answers.get(node)
+            if isinstance(error, TimeoutError):
+                yield _unknown(node, self._sys, "it does not answer")
+            elif error is not None and error.errno == errno.EBUSY:
+                yield _holder(nodes, self._sys, self._proc)
+            elif error is not None and error.errno not in _ABSENT:
+                yield _unknown(node, self._sys, os.strerror(error.errno or 0))
+        if self._loops.intersection(nodes):
+            yield Reason(ReasonCode.HOST_VOLUME, "used by the host: behind a loop device")
+
+
+class _Look:
+    """One look at some disks, which may be left to itself.
+
+    :ivar at: the disk that is asked for; None before and after.
+    """
+
+    def __init__(self, disks: Collection[str], dev: Path) -> None:
+        self._disks = disks
+        self._dev = dev
+        self.found: dict[str, OSError | None] = {}
+        self.at: str | None = None
+
+    def run(self) -> None:
+        for disk in self._disks:
+            self.at = disk
+            try:
+                claim(disk, self._dev)
+            except OSError as error:
+                self.found[disk] = error
+            else:
+                self.found[disk] = None
+        self.at = None
+
+
+def _is_partition(node: str, sys: Path) -> bool:
+    return os.path.exists(f"{sys}/dev/{node}/partition")  # noqa: PTH110
 
 
 def claim(node: str, dev: Path) -> None:

@@ -24,6 +24,7 @@ _MOMENT_SECONDS = 0.2
 _LONG_MOMENT_SECONDS = 2.0
 # Binds an interface that a process has claimed (Linux, drivers/usb/core/devio.c: usbfs_driver).
 _CLAIMED = "usbfs"
+_DISK = "block/"
 _WHOLE_DEVICE = f"char/{usbfs.MAJOR}:"
 # Nodes of single mice, and the one for all (Documentation/admin-guide/devices.txt of Linux, "13 char").
 _INPUT = "char/13:"
@@ -52,7 +53,8 @@ class HostUse:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._is_server = is_server
-        self._sys, self._proc, self._dev = sys, proc, dev
+        self._sys, self._proc = sys, proc
+        self._disks = block_use.BlockUse(sys, proc, dev)
         self._files = files or OpenFiles(proc)
         self._tree = UsbTree(sys)
         self._pause = pause
@@ -80,6 +82,7 @@ class HostUse:
         interfaces = self._tree.interfaces(ports)
         held = self._held({node for some in nodes.values() for node in some})
         self._served = {port for port, some in nodes.items() if held and self._is_served(some, held)}
+        self._disks.look([node for some in nodes.values() for node in some if node.startswith(_DISK)])
         consoles = self._consoles()
         looks = {port: self._uses(port, interfaces[port], nodes[port], held, consoles) for port in ports}
         firsts = {port: next(uses, None) for port, uses in looks.items()}
@@ -95,7 +98,7 @@ class HostUse:
     ) -> Iterator[Reason]:
         """All that the host does with a device, what is most worth knowing first."""
         yield from self._withheld(port, interfaces)
-        yield from self._blocks([node for node in nodes if node.startswith("block/")])
+        yield from self._disks.reasons([node for node in nodes if node.startswith(_DISK)])
         if held:
             yield from self._processes(nodes, held)
         if any(interface.driver == _CLAIMED for interface in interfaces) and not any(map(held.get, nodes)):
@@ -118,15 +121,6 @@ class HostUse:
             if driver not in _GENERIC:
                 yield Reason(ReasonCode.HOST_USE, f"used by the host: driver {driver}")
             yield Reason(ReasonCode.NOT_CONFIGURED)
-
-    def _blocks(self, nodes: Collection[str]) -> Iterator[Reason]:
-        if not nodes:
-            return
-        reason = block_use.reason(nodes, self._sys, self._proc, self._dev)
-        if reason is not None:
-            yield reason
-        if block_use.loops(self._sys, self._dev).intersection(nodes):
-            yield Reason(ReasonCode.HOST_VOLUME, "used by the host: behind a loop device")
 
     def _processes(self, nodes: Collection[str], held: dict[str, list[int]]) -> Iterator[Reason]:
         for node in nodes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -198,13 +200,29 @@ def test_a_disk_that_cannot_be_asked_is_not_given_away(
 
 
 def test_a_disk_that_does_not_answer(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked once, until it answers; the others are not held up."""
     disk(host)
+    answer, asked = threading.Event(), []
 
     def claim(node: str, dev: Path) -> None:
-        raise TimeoutError
+        asked.append(node)
+        if node == "block/8:0":
+            answer.wait()
 
     monkeypatch.setattr(block_use, "claim", claim)
-    assert host.reasons()[PORT].details == "cannot tell whether the host uses /dev/sda: it does not answer"
+    monkeypatch.setattr(block_use, "_OPEN_SECONDS", 2)
+    disks = block_use.BlockUse(host.sys, host.proc, host.sys)
+    for _ in range(20):
+        disks.look(["block/8:0", "block/8:16"])
+        [reason] = disks.reasons(["block/8:0"])
+        assert reason.details == "cannot tell whether the host uses /dev/sda: it does not answer"
+        assert list(disks.reasons(["block/8:16"])) == []
+    assert asked.count("block/8:0") == 1
+    answer.set()
+    end = time.monotonic() + 60
+    while list(disks.reasons(["block/8:0"])) and time.monotonic() < end:
+        disks.look(["block/8:0", "block/8:16"])
+    assert list(disks.reasons(["block/8:0", "block/8:16"])) == []
 
 
 def test_a_disk_behind_a_loop_device(
