@@ -113,6 +113,11 @@ class Stack:
         agent = Agent(self, host)
         agent.configure(EVERYTHING)
         agent.start()
+        # It is up before it tells its devices, when it has asked which are known.
+        self.wait(
+            lambda: bool(self.admin().devices.list(host=SECOND_HOST)),
+            f"the agent of {SECOND_HOST} does not tell its devices",
+        )
         return agent
 
     def down(self) -> None:

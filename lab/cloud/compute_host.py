@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 from compute_shim.hypervisor.libvirt import hook
 from lab import nova_compute
@@ -142,9 +143,12 @@ def map_to_cell(nova_manage: Forks) -> None:
 
 
 def wait_agent(admin: Rest, name: str = COMPUTE_HOST) -> None:
-    """Until our agent has reported its devices."""
+    """Until our agent has reported its devices; it is up before that, when it has asked which are known."""
     wait_until(
-        lambda: (name, "up") in [(host["host"], host["state"]) for host in _agents(admin)],
+        lambda: any(
+            host["host"] == name and host["state"] == "up" and any(host["devices"].values())
+            for host in _agents(admin)
+        ),
         f"usb-shim-agent does not report the devices of {name}",
         _START_SECONDS,
         Host(name).running,
@@ -165,6 +169,6 @@ def console(server_id: str) -> str:
     return done.stdout
 
 
-def _agents(admin: Rest) -> list[dict[str, str]]:
-    hosts: list[dict[str, str]] = admin.usb.get("/v1/hosts").json()["hosts"]
+def _agents(admin: Rest) -> list[dict[str, Any]]:
+    hosts: list[dict[str, Any]] = admin.usb.get("/v1/hosts").json()["hosts"]
     return hosts
