@@ -38,7 +38,9 @@ class Listener:
         self._outcome: ClaimStatus | None = None
         self._changed = threading.Condition()
 
-    def devices(self, hypervisor: str, devices: list[Device], problems: list[str]) -> None:
+    def devices(
+        self, hypervisor: str, devices: list[Device], problems: list[str], *, identified: bool
+    ) -> None:
         with self._changed:
             self.plugged = devices
             self._changed.notify_all()

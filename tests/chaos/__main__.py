@@ -141,7 +141,7 @@ def main() -> int:
         install_hook(stack.host)
         for name, port in TWINS.items():
             stack.host.plug(name, port)
-        stack.agent.start()
+        stack.start_agent()
         run = Run(stack, random.Random(settings.SEED))
         try:
             while not run.over:

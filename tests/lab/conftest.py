@@ -41,7 +41,7 @@ def stack() -> Iterator[Stack]:
     stack = Stack(quick=True)
     try:
         stack.up()
-        stack.agent.start()
+        stack.start_agent()
         yield stack
     finally:
         stack.down()
