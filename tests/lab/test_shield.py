@@ -83,6 +83,8 @@ def test_without_a_shield_the_host_takes_a_tenant_s_volume(shielded: Shielded, v
 
 def test_a_server_with_a_volume_gets_its_stick_back(shielded: Shielded, volume: str) -> None:
     shielded.restart()
+    # The agent that did not shield has said that the host uses it; this one is up before it says more.
+    shielded.world.wait_state("LABSTICK02", "available")
     shielded.world.attach("LABSTICK02")
     shielded.world.virsh("destroy", "one")
     shielded.world.wait_state("LABSTICK02", "waiting", ReasonCode.SERVER_OFF)
