@@ -18,3 +18,8 @@ def contents(path: str) -> bytes:
         return b"".join(iter(lambda: os.read(descriptor, _CHUNK), b""))
     finally:
         os.close(descriptor)
+
+
+def text(path: str) -> str:
+    """The text of a whole file, without blanks around it; raises as `contents`."""
+    return contents(path).decode("ascii", "replace").strip()

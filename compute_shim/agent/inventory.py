@@ -49,7 +49,7 @@ def clean(raw: bytes) -> str:
 @functools.cache
 def boot_id(proc: Path = Path("/proc")) -> str:
     """Of the kernel: another one after each boot (Linux, Documentation/admin-guide/sysctl/kernel.rst)."""
-    return _text(f"{proc}/sys/kernel/random/boot_id")
+    return files.text(f"{proc}/sys/kernel/random/boot_id")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +100,7 @@ class Inventory:
         seen = self._seen.pop(port, None)
         try:
             inode = os.stat(directory).st_ino  # noqa: PTH116  a pass looks at hundreds
-            is_known = seen is not None and seen.lasting and seen.inode == inode
-            if seen is None or not is_known or _stamp(seen.record) != seen.stamp:
+            if seen is None or not seen.lasting or seen.inode != inode or _stamp(seen.record) != seen.stamp:
                 seen = self._look(port, directory, inode)
         except (OSError, KeyError, ValueError, IndexError):
             return None
@@ -112,7 +111,7 @@ class Inventory:
 
     def _look(self, port: str, directory: str, inode: int) -> _Seen:
         own, *interfaces = _classes(files.contents(f"{directory}/descriptors"))
-        numbers = dict(line.split("=", 1) for line in _text(f"{directory}/uevent").splitlines())
+        numbers = dict(line.split("=", 1) for line in files.text(f"{directory}/uevent").splitlines())
         bus, device = int(numbers["BUSNUM"]), int(numbers["DEVNUM"])
         # udev names its record of a device after its device number.
         record = f"{self._udev}/data/c{usbfs.MAJOR}:{usbfs.minor(bus, device)}"
@@ -134,7 +133,7 @@ class Inventory:
             product=product,
             serial=_string(directory, "serial"),
             device_class=_own_class(own, interfaces),
-            speed=_text(f"{directory}/speed"),
+            speed=files.text(f"{directory}/speed"),
             port=port,
             bus=bus,
             device=device,
@@ -229,7 +228,3 @@ def _string(directory: str, attribute: str) -> str:
         return clean(files.contents(f"{directory}/{attribute}").removesuffix(b"\n"))
     except OSError:
         return ""
-
-
-def _text(path: str) -> str:
-    return files.contents(path).decode("ascii", "replace").strip()

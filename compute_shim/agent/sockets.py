@@ -93,7 +93,7 @@ def _controller(segments: list[str]) -> str:
 
 
 def _revision(root_hub: str) -> int:
-    return _REVISIONS.get(files.contents(f"{root_hub}/speed").decode("ascii", "replace").strip(), _USB_3)
+    return _REVISIONS.get(files.text(f"{root_hub}/speed"), _USB_3)
 
 
 def _peer_of_hub(root_hub: str, path: str) -> str | None:

@@ -141,7 +141,7 @@ def link(path: str) -> str | None:
 def read(path: str) -> str:
     """The text of a small file; empty where there is none, or none any more."""
     try:
-        return files.contents(path).decode("ascii", "replace").strip()
+        return files.text(path)
     except OSError:
         return ""
 
