@@ -27,7 +27,7 @@ from compute_shim.objects import Claim, ClaimStatus, Device, State
 
 DEVICE_ID = "benchmark"
 NEVER = 3600.0
-SETTLE = 1.0  # seconds in which the host's driver takes the device back
+SETTLE = 3.0  # seconds in which the driver and udev of the host have the device again
 
 
 class Listener:
