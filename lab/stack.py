@@ -112,23 +112,8 @@ class Stack:
         host.wait_ready()
         agent = Agent(self, host)
         agent.configure(EVERYTHING)
-        self.start_agent(agent)
-        return agent
-
-    def start_agent(self, agent: Agent | None = None) -> None:
-        """Start an agent for the first time, and wait until its devices are known.
-
-        It is up before that, when it has asked which are known.
-
-        :param agent: None: that of the first host.
-        """
-        agent = agent or self.agent
         agent.start()
-        name = agent.host.name
-        self.wait(
-            lambda: bool(self.admin().devices.list(host=name)),
-            f"the agent of {name} does not tell its devices",
-        )
+        return agent
 
     def down(self) -> None:
         """Stop all of it."""

@@ -25,6 +25,8 @@ _QUICK_SYNC_SECONDS = 2
 _LAUNCH_SECONDS = 300
 _PID = "/run/lab/usb-shim-agent.pid"
 _LOG = str(agent_forks.LOG)
+# What it logs when the conductor has its devices (compute_shim/agent/reporter.py).
+_TOLD = "The conductor knows the devices of this host"
 
 
 class Service(Protocol):
@@ -75,11 +77,12 @@ class Agent:
         )
 
     def start(self) -> None:
-        """Start it, and wait until it has reported itself."""
-        before = self._last_seen()
+        """Start it, and wait until it has told its devices. It is up before that: it asks which are known."""
+        lines = self.host.run(f"touch {_LOG}; wc -l < {_LOG}").stdout.strip()
         self.launch()
         self._service.wait(
-            lambda: self._last_seen() != before, f"the agent of {self.host.name} does not report itself"
+            lambda: _TOLD in self.host.run(f"tail -n +$(({lines} + 1)) {_LOG}").stdout,
+            f"the agent of {self.host.name} does not tell its devices",
         )
 
     def launch(self) -> None:
@@ -122,7 +125,3 @@ class Agent:
             lambda: self._service.hosts()[self.host.name]["state"] == "down",
             f"the agent of {self.host.name} is gone, and still counts",
         )
-
-    def _last_seen(self) -> str | None:
-        host = self._service.hosts().get(self.host.name)
-        return host["last_seen"] if host else None

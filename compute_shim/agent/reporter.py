@@ -48,6 +48,8 @@ class Reporter:
         self._claims: dict[str, Claim] = {}
         self._sync_wanted = False
         self._stopping = False
+        # Whether an operator who reads the log has been told that this host can be used.
+        self._announced = False
 
     def devices(
         self, hypervisor: str, devices: list[Device], problems: list[str], *, identified: bool
@@ -145,6 +147,9 @@ class Reporter:
                 self._outcomes, self._next_outcomes = self._next_outcomes, None
         claims = self._conductor.sync(hypervisor, devices or [], problems, servers, identified=identified)
         metrics.syncs.labels("done").inc()
+        if identified and not self._announced:
+            self._announced = True
+            LOG.info("The conductor knows the devices of this host: %s", len(devices or []))
         self._learn(claims)
         deliver(claims)
 

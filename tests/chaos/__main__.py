@@ -141,7 +141,7 @@ def main() -> int:
         install_hook(stack.host)
         for name, port in TWINS.items():
             stack.host.plug(name, port)
-        stack.start_agent()
+        stack.agent.start()
         run = Run(stack, random.Random(settings.SEED))
         try:
             while not run.over:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-_RUN = Path(__file__).resolve().parents[2] / "lab/run/tests"
+# With another name in LAB_TESTS a second run of other tests goes on beside the first.
+_RUN = Path(__file__).resolve().parents[2] / "lab/run" / os.environ.get("LAB_TESTS", "tests")
 os.environ["LAB_RUN"] = str(_RUN)
 
 from lab.host import HostError, domains  # noqa: E402  what follows reads LAB_RUN
@@ -41,7 +42,7 @@ def stack() -> Iterator[Stack]:
     stack = Stack(quick=True)
     try:
         stack.up()
-        stack.start_agent()
+        stack.agent.start()
         yield stack
     finally:
         stack.down()

@@ -267,3 +267,21 @@ def test_a_device_is_told_before_it_is_told_to_be_attached(quick: None) -> None:
             reporter.outcomes([ClaimStatus(row.id, 1, State.ATTACHED)], {})
         until(lambda: bus.row().state == State.ATTACHED)
     assert bus.reported_of == [[True]]
+
+
+def test_the_log_says_once_that_the_devices_are_known(quick: None, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", reporter_module.__name__)
+    bus = Bus([])
+    reporter = Reporter(bus, 0.01)  # type: ignore[arg-type]
+    thread = threading.Thread(target=reporter.run, args=(lambda claims: None,))
+    thread.start()
+    try:
+        reporter.devices("QEMU", [STICK], [], identified=False)
+        until_synced(bus)
+        assert caplog.messages == []
+        reporter.devices("QEMU", [STICK], [], identified=True)
+        until_synced(bus)
+        assert caplog.messages == ["The conductor knows the devices of this host: 1"]
+    finally:
+        reporter.stop()
+        thread.join(20)
