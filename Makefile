@@ -11,7 +11,11 @@ DJANGO_42 = lab/cache/Django-4.2.30
 # What the browser tests need.
 CHROMIUM = chromium chromium-driver fonts-liberation
 
-.PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab test-cloud chaos storm lint
+# The lab's tests in parts that take about as long as each other, by the names of their files.
+LAB_PARTS = test-lab-a-l test-lab-m-se test-lab-sh-z
+
+.PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
+  $(LAB_PARTS) test-cloud chaos storm lint
 
 demo:
 	lab/bootstrap
@@ -20,11 +24,11 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
-# Two at a time, the two longest first: each waits often enough for both to be quicker.
+# Two at a time, the longest first: each waits often enough for both to be quicker.
 test:
 	lab/bootstrap postgresql $(CHROMIUM)
 	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync LIVE='>&3 2>&3' \
-	  test-cloud lint test-unit test-dashboard test-functional test-lab 3>&1
+	  test-cloud lint test-unit test-dashboard test-functional $(LAB_PARTS) 3>&1
 
 test-unit:
 	lab/bootstrap postgresql
@@ -52,6 +56,13 @@ lab/cache/Django-%:
 test-lab:
 	lab/bootstrap
 	$(PYTEST) tests/lab
+
+test-lab-a-l: LAB_FILES = tests/lab/test_[a-l]*.py
+test-lab-m-se: LAB_FILES = tests/lab/test_[m-r]*.py tests/lab/test_s[a-g]*.py
+test-lab-sh-z: LAB_FILES = tests/lab/test_s[h-z]*.py tests/lab/test_[t-z]*.py
+$(LAB_PARTS): test-lab-%:
+	lab/bootstrap
+	LAB_TESTS=tests-$* $(PYTEST) $(LAB_FILES)
 
 # --output-sync would hold its lines back to the end, many minutes later: LIVE lets this one show that `make test`
 # gets on. Lines of two would be mixed up.

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[3]
+# Without what a `make test` that runs this one says to its own makes.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
 
 @pytest.mark.parametrize(
@@ -18,8 +21,15 @@ _ROOT = Path(__file__).resolve().parents[3]
 def test_a_dry_run_runs_nothing(tmp_path: Path, target: str) -> None:
     marker = tmp_path / "ran"
     command = ["make", "--dry-run", f"PYTHON=touch {marker};", target]
-    # Without what a `make test` that runs this one says to its own makes.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=_ROOT, env=_ENVIRONMENT, capture_output=True, text=True, check=True)
     assert f"touch {marker}" in done.stdout
     assert not marker.exists()
+
+
+def test_the_parts_of_the_lab_s_tests_are_all_of_them_once() -> None:
+    command = ["make", "--dry-run", "--no-print-directory", "test"]
+    done = subprocess.run(command, cwd=_ROOT, env=_ENVIRONMENT, capture_output=True, text=True, check=True)
+    patterns = re.findall(r"tests/lab/\S+\.py", done.stdout)
+    files = [path for pattern in patterns for path in _ROOT.glob(pattern)]
+    assert sorted(files) == sorted(_ROOT.glob("tests/lab/test_*.py"))
+    assert len(patterns) > 1
