@@ -41,6 +41,7 @@ def appear(world: World, port: str, controller: str = usb.CONTROLLER) -> str:
 
 def attach(world: World, device_id: str, server: str) -> None:
     client = world.their_usb if server == "theirs" else world.usb
+    world.wait_free(device_id)
     client.attachments.create(world.servers[server].uuid, device_id)
     client.attachments.wait_attached(world.servers[server].uuid, device_id, PATIENCE)
 

@@ -61,6 +61,7 @@ class World:
     def attach(self, serial: str, server: str = "one") -> dict[str, Any]:
         """Attach a stick and wait until it is."""
         device = self.device(serial)
+        self.wait_free(device["id"])
         self.usb.attachments.create(self.servers[server].uuid, device["id"])
         return self.usb.attachments.wait_attached(self.servers[server].uuid, device["id"], PATIENCE)
 
@@ -69,6 +70,18 @@ class World:
         device = self.device(serial)
         self.usb.attachments.delete(self.servers[server].uuid, device["id"])
         self.usb.attachments.wait_detached(self.servers[server].uuid, device["id"], PATIENCE)
+
+    def wait_free(self, device_id: str) -> None:
+        """Until the host is done with a device that was plugged in a moment ago, unless a server has it.
+
+        udev has it then, and a driver that makes a disk of it.
+        """
+
+        def is_free() -> bool:
+            device = self.admin.devices.get(device_id)
+            return device["state"] == "available" or device["server_id"] is not None
+
+        until(is_free, f"{device_id} is not free")
 
     def virsh(self, *arguments: str) -> str:
         """Run virsh against the host's libvirt."""
