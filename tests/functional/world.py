@@ -78,6 +78,7 @@ STICKS = {
         port=f"2-{number}",
         bus=2,
         device=number + 1,
+        shared=True,
     )
     for number, name in enumerate(["STICK1", "STICK2", "STICK3", "STICK4"], start=1)
 }
