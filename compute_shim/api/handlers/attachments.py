@@ -141,12 +141,8 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
     if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
         return
     row = devices.find(call, row.id)
-    if row.instance_uuid is None and device_list.find(call.service.db, row.id, server.project_id) is None:
-        raise exception.Conflict(
-            f"USB device {row.id} is not shared with the project of server {server.id}.",
-            ReasonCode.DEVICE_NOT_SHARED,
-        )
     if row.instance_uuid is None:
+        _refuse_unshared(call, server, row)
         why = states.reason(row)
         text = describe(why.code) if why else "it was not free a moment ago, try again"
         raise exception.Conflict(
@@ -159,6 +155,16 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             ReasonCode.DEVICE_TAKEN,
         )
     _again(call, server, row)
+
+
+def _refuse_unshared(call: Call, server: nova.Server, row: models.Device) -> None:
+    """Say so if a free device is not shared with the project of the server, which the caller's need not be."""
+    seen = device_list.find(call.service.db, row.id, server.project_id) is not None
+    if row.state == State.AVAILABLE and not seen:
+        raise exception.Conflict(
+            f"USB device {row.id} is not shared with the project of server {server.id}.",
+            ReasonCode.DEVICE_NOT_SHARED,
+        )
 
 
 def _again(call: Call, server: nova.Server, row: models.Device) -> None:
