@@ -158,7 +158,7 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
 
 
 def _refuse_unshared(call: Call, server: nova.Server, row: models.Device) -> None:
-    """Say so if a free device is not shared with the project of the server, which the caller's need not be."""
+    """Say so if a free device is not shared with the server's project, which need not be the caller's."""
     seen = device_list.find(call.service.db, row.id, server.project_id) is not None
     if row.state == State.AVAILABLE and not seen:
         raise exception.Conflict(
