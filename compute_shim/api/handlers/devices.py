@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
 
 import webob
 
@@ -17,8 +16,6 @@ from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
 from compute_shim.db import device_list, models, queries, removal, sharing
-from compute_shim.db.api import Database
-from compute_shim.db.events import Actor
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -84,27 +81,30 @@ def update(call: Call, device_id: str) -> webob.Response:
 
 def share(call: Call, device_id: str, project_id: str) -> webob.Response:
     """Share a device with a project."""
-    return _change_sharing(call, device_id, project_id, sharing.add_project)
+    row = _of_sharing(call, device_id, project_id)
+    if call.service.keystone.lacks_project(call.token, project_id):
+        raise exception.Invalid(f"Invalid input: project {project_id} could not be found.")
+    return _after_sharing(row, sharing.add_project(call.service.db, row.id, project_id, call.actor))
 
 
 def unshare(call: Call, device_id: str, project_id: str) -> webob.Response:
     """Stop sharing a device with a project. A server that has it keeps it."""
-    return _change_sharing(call, device_id, project_id, sharing.remove_project)
+    row = _of_sharing(call, device_id, project_id)
+    return _after_sharing(row, sharing.remove_project(call.service.db, row.id, project_id, call.actor))
 
 
-def _change_sharing(
-    call: Call,
-    device_id: str,
-    project_id: str,
-    change: Callable[[Database, str, str, Actor], models.Device | None],
-) -> webob.Response:
+def _of_sharing(call: Call, device_id: str, project_id: str) -> models.Device:
+    """The device that somebody wants to share, or no longer."""
     call.authorize(policies.SHARE)
     call.query(base.NOTHING)
     if not re.fullmatch(schemas.PROJECT_ID, project_id):
         raise exception.Invalid(f"Invalid input: {project_id!r} is not the id of a project.")
-    row = devices.find(call, device_id)
-    if change(call.service.db, row.id, project_id, call.actor) is None:
-        raise devices.no_device(device_id)
+    return devices.find(call, device_id)
+
+
+def _after_sharing(row: models.Device, after: models.Device | None) -> webob.Response:
+    if after is None:
+        raise devices.no_device(row.id)
     return webob.Response(status=204, content_type=None)
 
 
