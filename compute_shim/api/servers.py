@@ -28,6 +28,14 @@ def find(call: Call, server_id: str) -> nova.Server:
     return server
 
 
+def own(call: Call) -> list[nova.Server]:
+    """The servers of the caller's project.
+
+    :raises compute_shim.exception.Unavailable: Nova cannot be asked
+    """
+    return call.service.nova.servers(call.token)
+
+
 def target(owned: nova.Server | models.Device) -> dict[str, str | None]:
     """What a policy is asked about: whose server, or whose claim on a device, it is."""
     return {"project_id": owned.project_id, "user_id": owned.user_id}

@@ -14,7 +14,7 @@ from oslo_log import log
 from oslo_utils import timeutils
 
 from compute_shim import objects
-from compute_shim.db import events, instances, models, sharing, states, syncs
+from compute_shim.db import events, instances, kinds, models, sharing, states, syncs
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -113,10 +113,12 @@ def claim(
     actor: Actor | None = None,
     *,
     unshared: bool = False,
+    kind: str | None = None,
 ) -> bool:
     """Take a free device for a server of a project; False if it is not free, or not shared with the project.
 
     :param unshared: take it whomever it is shared with.
+    :param kind: take it as one of this kind, so that another may take its place.
     """
     return _change(
         db,
@@ -128,9 +130,11 @@ def claim(
         models.Device.present.is_(True),
         models.Device.enabled.is_(True),
         sa.true() if unshared else sharing.visible_to(project_id),
+        sa.true() if kind is None else models.Device.kind == kind,
         instance_uuid=server_id,
         project_id=project_id,
         user_id=actor and actor.user_id,
+        claimed_kind=kind,
         state=State.ATTACHING,
     )
 
@@ -258,7 +262,7 @@ def set_device(
     check: Callable[[models.Device], None] = lambda row: None,
     **values: Any,
 ) -> models.Device | None:
-    """Change what an operator may change of a device: ``description``, ``enabled`` and ``shared``.
+    """Change what an operator may change of a device: ``description``, ``enabled``, ``shared``, ``kind``.
 
     :param check: raises what keeps the device, which is locked, from being changed.
     :returns: the device after that, None if there is none of that id
@@ -270,6 +274,8 @@ def set_device(
             description, enabled = row.description, row.enabled
             if "shared" in values:
                 sharing.set_shared(session, row, values.pop("shared"), actor)
+            if "kind" in values:
+                kinds.set_kind(session, row, values.pop("kind"), actor)
             for name, value in values.items():
                 setattr(row, name, value)
             states.derive_state(row)
