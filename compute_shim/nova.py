@@ -105,7 +105,7 @@ class Nova:
         """
         return {server.id: server for server in self._all(auth, {"all_tenants": "1", "host": host})}
 
-    def servers(self, auth: ks_plugin.BaseAuthPlugin) -> list[Server]:
+    def own_servers(self, auth: ks_plugin.BaseAuthPlugin) -> list[Server]:
         """The servers of the credentials' project, one call for each 1000."""
         return list(self._all(auth, {}))
 

@@ -33,7 +33,7 @@ def own(call: Call) -> list[nova.Server]:
 
     :raises compute_shim.exception.Unavailable: Nova cannot be asked
     """
-    return call.service.nova.servers(call.token)
+    return call.service.nova.own_servers(call.token)
 
 
 def target(owned: nova.Server | models.Device) -> dict[str, str | None]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds: which devices are interchangeable.
 
-As with sharing (`compute_shim.db.sharing`), the rule of ``[usb] device_spec`` that offers a device says so, or
-an operator by the API, whose word stands until it is reset.
+As with sharing (`compute_shim.db.sharing`), the rule of ``[usb] device_spec`` that offers a device says so,
+or an operator by the API, whose word stands until it is reset.
 """
 
 from __future__ import annotations

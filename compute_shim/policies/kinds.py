@@ -4,7 +4,11 @@
 from compute_shim.policies import base
 
 LIST = base.rule(
-    "kinds", "list", base.READER, "List the kinds of USB devices that the project may use.", ("GET", "/v1/kinds")
+    "kinds",
+    "list",
+    base.READER,
+    "List the kinds of USB devices that the project may use.",
+    ("GET", "/v1/kinds"),
 )
 
 RULES = [LIST]

@@ -97,6 +97,9 @@ auth_type = none
 """
 
 
+_AWAY = exception.Unavailable("The Compute service (Nova) is unavailable.", ReasonCode.COMPUTE_UNAVAILABLE)
+
+
 class Nova:
     """Stands in for `compute_shim.nova.Nova`, and shows servers to whom Nova would."""
 
@@ -106,14 +109,17 @@ class Nova:
         self.open = False
         self.hidden: set[str] = set()
 
+    def own_servers(self, auth: Any) -> list[nova.Server]:
+        if self.away:
+            raise _AWAY
+        return [server for server in self.servers.values() if server.project_id == auth.user.project_id]
+
     def sees_all_projects(self, auth: Any) -> bool:
         return self.open or "admin" in auth.user.role_names
 
     def server(self, auth: Any, server_id: str) -> nova.Server:
         if self.away:
-            raise exception.Unavailable(
-                "The Compute service (Nova) is unavailable.", ReasonCode.COMPUTE_UNAVAILABLE
-            )
+            raise _AWAY
         if server_id in self.hidden:
             raise nova.Hidden(str(nova.no_server(server_id)), ReasonCode.SERVER_NOT_FOUND)
         server = self.servers.get(server_id)

@@ -44,10 +44,16 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.authorize(policies.CREATE)
     call.query(base.NOTHING)
     wanted = call.body(schemas.CREATE)["attachment"]
+    if len(wanted) != 1:
+        raise exception.Invalid("Invalid input: attachment: it must have either device_id or kind.")
     server = servers.find(call, server_id)
     servers.authorize(call, policies.CREATE, server)
     servers.refuse_locked(call, server)
-    row = _one_of(call, server, wanted["kind"]) if "kind" in wanted else _this(call, server, wanted["device_id"])
+    row = (
+        _one_of(call, server, wanted["kind"])
+        if "kind" in wanted
+        else _this(call, server, wanted["device_id"])
+    )
     call.nudge(row.id)
     row = queries.device(call.service.db, row.id) or row
     if row.instance_uuid != server.id:

@@ -40,7 +40,7 @@ UPDATE = base.wrapped(
             "shared": {"type": ["boolean", "null"], "description": "true, false, or null: as the rule says"},
             "kind": {
                 "anyOf": [base.KIND, {"enum": ["", None]}],
-                "description": f"{base.KIND['description']}; or nothing, for no kind; or null: as the rule says",
+                "description": "the name of a kind; or nothing, for none; or null: as the rule says",
             },
         },
         least=1,
