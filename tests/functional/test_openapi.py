@@ -115,9 +115,8 @@ def test_reason_codes() -> None:
 @pytest.fixture
 def busy_world(world: World) -> World:
     """A cloud with devices in several states."""
-    world.sync(
-        "compute1", STICK1={"kind": "dongle"}, STICK2={}, STICK3={"blocked_reason": "mounted", "blocked_code": "host_mount"}
-    )
+    mounted = {"blocked_reason": "mounted", "blocked_code": "host_mount"}
+    world.sync("compute1", STICK1={"kind": "dongle"}, STICK2={}, STICK3=mounted)
     world.sync("compute2", STICK4={})
     world.sync("compute2")
     for token, server, stick in (("demo", "DEMO", "STICK1"), ("other", "OTHER", "STICK2")):

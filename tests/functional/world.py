@@ -25,7 +25,7 @@ from compute_shim import exception, nova, rpc
 from compute_shim.api import deploy
 from compute_shim.conductor.manager import Manager
 from compute_shim.conf import database
-from compute_shim.db import migrations, models, queries
+from compute_shim.db import intent, migrations, models, queries
 from compute_shim.db.api import Database
 from compute_shim.objects import Claim, Device, ReasonCode
 
@@ -146,7 +146,7 @@ class Nudger:
         self.contexts: list[Mapping[str, Any]] = []
 
     def nudge(self, device_id: str, context: Mapping[str, Any]) -> None:
-        found = queries.claim_for_agent(self._db, device_id)
+        found = intent.claim_for_agent(self._db, device_id)
         assert found is not None
         host, _, claim = found
         self.nudges.append((host, claim))

@@ -16,7 +16,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries, states
+from compute_shim.db import device_list, intent, models, queries, states
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
@@ -69,7 +69,7 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     call.query(base.NOTHING)
     row = _claim_on(call, server_id, device_id, _claims(call, policies.DELETE, server_id))
     # What was given up already, by this or by another request, is no error.
-    queries.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
+    intent.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
     call.nudge(row.id)
     return webob.Response(status=202, content_type=None)
 
@@ -150,7 +150,7 @@ def _one_of(call: Call, server: nova.Server, kind: str) -> models.Device:
     there = device_list.Filter(project_id=viewer.scope, up=up, kind=kind)
     free = dataclasses.replace(there, host=host, state=State.AVAILABLE)
     for row in device_list.page(call.service.db, free, device_list.Order()):
-        if queries.claim(
+        if intent.claim(
             call.service.db,
             row.id,
             server.id,
@@ -179,7 +179,7 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
     sees_all = Viewer.of(call).sees_all
-    if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
+    if intent.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -215,7 +215,7 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
             f"USB device {row.id} is being detached from server {server.id}. Wait until it is free.",
             ReasonCode.DEVICE_DETACHING,
         )
-    queries.retry(call.service.db, row.id, server.id, call.actor)
+    intent.retry(call.service.db, row.id, server.id, call.actor)
 
 
 def _views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:

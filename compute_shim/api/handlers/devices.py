@@ -15,7 +15,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries, removal, sharing
+from compute_shim.db import device_list, instances, models, queries, removal, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -43,7 +43,7 @@ def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
         kind=query.get("kind"),
         owner=query.get("project_id"),
         server_id=server.id if server else None,
-        server_host=servers.host(call, server) if server else None,
+        server_host=instances.host_of(call.service.db, server) if server else None,
     )
 
 
