@@ -48,7 +48,7 @@ def claim(
     :raises compute_shim.db.usage.OverLimit: the project, or the server, would have too many
     """
     with db.writer() as session:
-        return take(
+        taken = take(
             session,
             device_id,
             server_id,
@@ -60,6 +60,9 @@ def claim(
             caps=caps,
             lease=lease,
         )
+        if taken:
+            lines.leave(session, server_id, device_id, kind)
+        return taken
 
 
 def take(

@@ -10,6 +10,7 @@ each other project for each of its own entries before.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
@@ -49,7 +50,7 @@ def join(
     :param lease: seconds for which it then has the device.
     :raises LineFull: the project has too many entries
     """
-    target = target_of(device_id, kind)
+    target = lines.target(device_id, kind)
     with db.writer() as session:
         # So that two entries of a project are not of the same round.
         usage.lock(session, project_id)
@@ -74,11 +75,6 @@ def join(
         session.add(entry)
         session.flush()
         return entry
-
-
-def target_of(device_id: str | None, kind: str | None) -> str:
-    """What a line is for, as one text."""
-    return f"kind:{kind}" if device_id is None else device_id
 
 
 def _round(session: orm.Session, target: str, project_id: str) -> int:
@@ -109,40 +105,53 @@ def forget_server(db: Database, server_id: str) -> int:
         return session.connection().execute(sa.delete(_Q).where(_Q.server_id == server_id)).rowcount
 
 
-def entries(
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """An entry, and its place in line, from 1 on."""
+
+    entry: models.QueueEntry
+    place: int
+
+
+def waiting(
     db: Database,
     *,
+    entry_id: int | None = None,
     server_id: str | None = None,
     project_id: str | None = None,
     marker: int | None = None,
     limit: int | None = None,
-) -> Sequence[models.QueueEntry]:
-    """Places in line, those of the longest standing first.
+) -> list[Waiting]:
+    """Who is in line, those first who came first.
 
-    :param server_id: of this server only; ``project_id`` likewise.
+    :param entry_id: this one only; ``server_id`` and ``project_id`` likewise.
     :param marker: only those after the entry of this id.
     """
-    statement = sa.select(_Q).order_by(_Q.id).limit(limit)
-    for column, value in ((_Q.server_id, server_id), (_Q.project_id, project_id)):
+    statement = sa.select(_Q, lines.ahead()).order_by(_Q.id).limit(limit)
+    for column, value in ((_Q.id, entry_id), (_Q.server_id, server_id), (_Q.project_id, project_id)):
         if value is not None:
             statement = statement.where(column == value)
     if marker is not None:
         statement = statement.where(_Q.id > marker)
     with db.reader() as session:
-        return session.scalars(statement).all()
+        return [Waiting(entry, ahead + 1) for entry, ahead in session.execute(statement)]
 
 
-def place(db: Database, entry: models.QueueEntry) -> int:
-    """Which in line an entry is, from 1 on: of those for the device, or for the kind on the same host."""
-    ahead = sa.or_(_Q.round < entry.round, sa.and_(_Q.round == entry.round, _Q.id < entry.id))
-    statement = sa.select(sa.func.count()).select_from(_Q).where(_Q.target == entry.target, ahead)
-    if entry.kind is not None:
-        here = sa.select(_I.host).where(_I.instance_uuid == entry.server_id)
-        statement = statement.where(
-            sa.exists().where(_I.instance_uuid == _Q.server_id, _I.host.in_(here)).correlate(_Q)
-        )
+def servers_without_domain(db: Database) -> Sequence[str]:
+    """Servers in line of which no host has a domain: they are shelved, or deleted."""
+    anywhere = sa.exists().where(_I.instance_uuid == _Q.server_id)
     with db.reader() as session:
-        return (session.scalar(statement) or 0) + 1
+        return session.scalars(sa.select(_Q.server_id).where(~anywhere).distinct()).all()
+
+
+def is_awaited(db: Database, device_id: str, besides: str) -> bool:
+    """Whether servers are in line for a device.
+
+    :param besides: others than this one.
+    """
+    statement = sa.select(_D.id).where(_D.id == device_id, lines.wanted(besides))
+    with db.reader() as session:
+        return session.scalar(statement) is not None
 
 
 def idle(db: Database, host: str | None = None) -> Sequence[str]:
@@ -165,10 +174,10 @@ def serve(db: Database, device_id: str, caps: Callable[[str], usage.Caps]) -> mo
     :param caps: the limits of a project.
     :returns: whose place in line that was; None if nobody can have it
     """
-    line = sa.select(_Q).join(_D, lines.fits()).where(_D.id == device_id)
+    fitting = sa.select(_Q).join(_D, lines.fits()).where(_D.id == device_id)
     with db.reader() as session:
-        waiting = session.scalars(line.order_by(_Q.round, _Q.id)).all()
-    for entry in waiting:
+        line = session.scalars(fitting.order_by(_Q.round, _Q.id)).all()
+    for entry in line:
         try:
             if _grant(db, device_id, entry, caps(entry.project_id)):
                 return entry

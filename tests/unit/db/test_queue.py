@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from compute_shim.db import history, intent, models, queries, queue, usage
+from compute_shim.db import history, intent, models, queries, queue, sharing, usage
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.objects import ClaimStatus, ReasonCode, State
@@ -54,6 +54,11 @@ class Line:
         return row
 
 
+def places(line: Line) -> list[tuple[str, int]]:
+    """Who is in line, and at which place."""
+    return [(it.entry.server_id, it.place) for it in queue.waiting(line.db)]
+
+
 @pytest.fixture
 def line() -> Line:
     return Line()
@@ -97,7 +102,7 @@ def test_who_asks_again_stays_in_place(line: Line) -> None:
     first = line.join("a1")
     line.join("b1")
     assert line.join("a1") == first
-    assert [queue.place(line.db, entry) for entry in queue.entries(line.db)] == [1, 2]
+    assert places(line) == [("a1", 1), ("b1", 2)]
 
 
 def test_nobody_jumps_the_line(line: Line) -> None:
@@ -109,7 +114,14 @@ def test_nobody_jumps_the_line(line: Line) -> None:
 
 def test_who_is_alone_in_line_may_as_well_ask(line: Line) -> None:
     line.join("b1")
+    line.join("b1", line.ids[0])
+    line.join("b2")
+    queue.leave(line.db, "b2", queue.waiting(line.db, server_id="b2")[0].entry.id)
     assert line.claim("b1")
+    assert places(line) == [("b1", 1)], "the kind was not what it asked for"
+    line.free()
+    assert intent.claim(line.db, line.ids[0], "b1", "b", kind=KIND)
+    assert places(line) == []
 
 
 def test_one_device_and_its_kind_are_one_line(line: Line) -> None:
@@ -127,7 +139,7 @@ def test_who_is_over_quota_keeps_the_place(line: Line) -> None:
     entry = queue.serve(line.db, line.ids[0], lambda project_id: limits[project_id])
     assert entry is not None
     assert entry.server_id == "b1"
-    assert [entry.server_id for entry in queue.entries(line.db)] == ["a1"]
+    assert [server for server, _ in places(line)] == ["a1"]
 
 
 def test_a_server_elsewhere_is_not_served(line: Line) -> None:
@@ -150,7 +162,7 @@ def test_what_is_taken_is_not_served(line: Line) -> None:
     assert line.claim("a1")
     line.join("b1")
     assert line.serve() is None
-    assert [entry.server_id for entry in queue.entries(line.db)] == ["b1"]
+    assert [server for server, _ in places(line)] == ["b1"]
 
 
 def test_idle_devices_with_a_line() -> None:
@@ -170,7 +182,7 @@ def test_leaving(line: Line) -> None:
     assert not queue.leave(line.db, "a1", entry)
     line.join("a1")
     assert queue.forget_server(line.db, "a1") == 1
-    assert queue.entries(line.db) == []
+    assert places(line) == []
 
 
 def test_the_history_says_that_it_was_served(line: Line) -> None:
@@ -186,3 +198,30 @@ def test_a_line_is_not_endless(line: Line, monkeypatch: pytest.MonkeyPatch) -> N
     line.join("b1")
     with pytest.raises(queue.LineFull):
         line.join("a2")
+
+
+def test_those_who_wait_for_something_else_are_not_ahead() -> None:
+    line = Line(2)
+    mine, theirs = line.ids
+    for device_id, project_id in ((mine, "a"), (theirs, "b")):
+        queries.set_device(line.db, device_id, shared=False)
+        sharing.add_project(line.db, device_id, project_id, None)
+    line.join("b1")
+    line.join("b2")
+    line.join("a1")
+    assert places(line) == [("b1", 1), ("b2", 2), ("a1", 1)]
+    sharing.add_project(line.db, mine, "b", None)
+    # The second of b is of the next round, after the first of a.
+    assert places(line) == [("b1", 1), ("b2", 3), ("a1", 2)]
+
+
+def test_servers_without_a_domain(line: Line) -> None:
+    line.join("a1")
+    line.join("shelved")
+    assert queue.servers_without_domain(line.db) == ["shelved"]
+
+
+def test_who_is_awaited(line: Line) -> None:
+    line.join("a1")
+    assert queue.is_awaited(line.db, line.ids[0], besides="b1")
+    assert not queue.is_awaited(line.db, line.ids[0], besides="a1")
