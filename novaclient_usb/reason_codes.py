@@ -205,6 +205,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.DEVICE_NOT_SHARED: "the device is not shared with the project",
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",
     _C.TOO_MANY_DEVICES: "the server has as many USB devices as it may have",
+    _C.QUEUED_FOR_OTHERS: "other servers are in line for the device",
     _C.FLAPPING: "changes too often; what nobody requested is not recorded for up to an hour",
 }
 
