@@ -29,7 +29,7 @@ from compute_shim.db import (
 )
 from compute_shim.objects import Reason, State
 from compute_shim.policies import attachments as policies
-from novaclient_usb.reason_codes import USE_XHCI, ReasonCode, describe
+from novaclient_usb.reason_codes import USE_XHCI, XHCI_PORTS, ReasonCode, describe
 
 
 def index(call: Call, server_id: str) -> webob.Response:
@@ -261,9 +261,9 @@ def _take(
 
 def _over_limit(server: nova.Server, over: usage.OverLimit) -> exception.ApiError:
     if over.resource == usage.PORTS:
+        more = f", or give it a controller with more ports: {USE_XHCI}" if over.limit < XHCI_PORTS else ""
         return exception.Conflict(
-            f"Server {server.id} has no free USB port. Detach one of its USB devices, or give it a controller"
-            f" with more ports: {USE_XHCI}.",
+            f"Server {server.id} has no free USB port. Detach one of its USB devices{more}.",
             ReasonCode.NO_FREE_USB_PORT,
         )
     amount = f"{over.used} of {over.limit} USB devices"
