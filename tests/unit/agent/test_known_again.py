@@ -67,7 +67,8 @@ CASTS = [
     ["unique1", "unique2", "phone"],
     [it.name for it in SELVES],
 ]
-_RULES = device_spec.parse(['{"vendor_id": "18d1", "follow": "socket"}', "{}"])
+_OFFERED = '"shared": true, "handover": "none"'
+_RULES = device_spec.parse([f'{{"vendor_id": "18d1", "follow": "socket", {_OFFERED}}}', f"{{{_OFFERED}}}"])
 
 
 class Told:
@@ -167,9 +168,9 @@ class Host(RuleBasedStateMachine):
         self.agent.reconcile()
 
     def _sync(self) -> list[Claim]:
-        plugged = [wire.encode(device, (1, 2)) for device in self.told.plugged]
+        plugged = [wire.encode(device, (1, 3)) for device in self.told.plugged]
         answer = Manager(self.db).sync(
-            {}, HOST, "QEMU", "1.2", plugged, [], [], identified=self.told.identified
+            {}, HOST, "QEMU", "1.3", plugged, [], [], identified=self.told.identified
         )
         return [Claim(**claim) for claim in answer]
 
