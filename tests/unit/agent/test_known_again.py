@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import types
 import uuid
 from collections.abc import Collection, Iterator
@@ -168,7 +169,8 @@ class Host(RuleBasedStateMachine):
         self.agent.reconcile()
 
     def _sync(self) -> list[Claim]:
-        plugged = [wire.encode(device, (1, 3)) for device in self.told.plugged]
+        # As the message bus has it.
+        plugged = json.loads(json.dumps([wire.encode(device, (1, 3)) for device in self.told.plugged]))
         answer = Manager(self.db).sync(
             {}, HOST, "QEMU", "1.3", plugged, [], [], identified=self.told.identified
         )
