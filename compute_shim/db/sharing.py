@@ -65,7 +65,8 @@ def told(session: orm.Session, pairs: Iterable[tuple[models.Device, objects.Devi
     :param pairs: rows, which have their ids, and what the agent tells of them.
     """
     news = [(row, by_rule) for row, device in pairs if (by_rule := _news(row, device)) is not None]
-    known = _projects(session, [row.id for row, _ in news if row.rule_sharing is not None])
+    told_before = [row.id for row, _ in news if row.rule_sharing is not None]
+    known = _projects(session, told_before) if told_before else {}
     for row, by_rule in news:
         row.rule_sharing = _text(by_rule)
         if row.sharing_by != OPERATOR:
