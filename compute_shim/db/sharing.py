@@ -114,8 +114,11 @@ def set_shared(session: orm.Session, row: models.Device, shared: bool | None, ac
 
 
 def forget(session: orm.Session, rows: Iterable[models.Device]) -> None:
-    """Devices are forgotten, and so is with whom they were shared."""
-    session.execute(sa.delete(_P).where(_P.device_id.in_([row.id for row in rows])))
+    """Devices are forgotten, and so is with whom they were shared, and who was in line for them."""
+    ids = [row.id for row in rows]
+    if ids:
+        session.execute(sa.delete(_P).where(_P.device_id.in_(ids)))
+        session.execute(sa.delete(models.QueueEntry).where(models.QueueEntry.device_id.in_(ids)))
 
 
 def _change(

@@ -225,3 +225,11 @@ def test_who_is_awaited(line: Line) -> None:
     line.join("a1")
     assert queue.is_awaited(line.db, line.ids[0], besides="b1")
     assert not queue.is_awaited(line.db, line.ids[0], besides="a1")
+
+
+def test_nobody_is_in_line_for_a_device_that_is_forgotten(line: Line) -> None:
+    line.join("a1", line.ids[0])
+    line.join("b1")
+    queries.sync_host(line.db, HOST, "QEMU", "1.3", [])
+    assert queries.forget(line.db, line.ids[0])
+    assert places(line) == [("b1", 1)]
