@@ -50,6 +50,7 @@ _CLAIMS = sa.select(
     models.Device.follow,
     models.Device.handover,
     models.Device.last_project_id,
+    models.Device.last_plug_id,
     models.Device.wiped,
     models.Device.wipe_error,
 )

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("claimed_kind", sa.String(64)),
         sa.Column("handover", sa.String(16)),
         sa.Column("last_project_id", sa.String(255)),
+        sa.Column("last_plug_id", sa.String(80)),
         sa.Column("wiped", sa.Integer),
         sa.Column("wipe_error", sa.String(1000)),
     ):
