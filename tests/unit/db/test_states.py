@@ -280,7 +280,7 @@ def test_a_stick_that_may_be_another_is_not_wiped() -> None:
     """Nothing but its socket says that it is the same."""
     db, row = used(serial="", socket="s", identity="46f4:0001@s")
     assert states.claim_of(row).wiped == 0
-    row = replugged(db, serial="", socket="s", identity="46f4:0001@s")
+    row = replugged(db, serial="", socket="s", identity="46f4:0001@s", device_id=row.id)
     assert (row.state, row.reason_code) == (State.UNAVAILABLE, ReasonCode.WIPE_FAILED)
     assert states.claim_of(row).wiped is None
     assert handover.release(db, row.id) is not None
