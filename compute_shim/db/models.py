@@ -105,8 +105,8 @@ class Device(Base):
     kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
     kind_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     rule_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
-    # As in `compute_shim.db.handover`: what the rule asks for, the project that had the device last, `plug_id`
-    # as it was then, and how many per cent of what is stored on it are wiped, or why that failed.
+    # As in `compute_shim.db.handover`: what the rule asks for; the project that had the device last, and
+    # `plug_id` as it was then; how many per cent of what is stored on it are wiped, or why that failed.
     handover: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     last_project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
     last_plug_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(PLUG_ID_LENGTH))
