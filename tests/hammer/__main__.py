@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make hammer`: sharing, kinds, leases and lines under constant use, on each database.
 
-HAMMER_SECONDS says for how long on each (300), HAMMER_DATABASES on which, HAMMER_SEED what is tried; what
-comes of it depends on the clock too. It needs no lab host: databases, RabbitMQ, APIs, conductors and the agent
-are real, the domains are in memory, and Keystone and Nova are left out. Exits with 1 if something is not as it
-has to be.
+HAMMER_SECONDS says for how long on each (300), HAMMER_DATABASES on which, HAMMER_SEED what is tried;
+what comes of it depends on the clock too. It needs no lab host: databases, RabbitMQ, APIs, conductors and
+the agent are real, the domains are in memory, and Keystone and Nova are left out. Exits with 1 if something
+is not as it has to be.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Stick:
 class Moment:
     """What the database says.
 
-    :param events: number, cause, device and server of all events.
+    :param events: number, cause, device and server of all events in which somebody got a device.
     """
 
     at: float
@@ -103,7 +103,7 @@ def look(connection: sa.Connection, since: int, projects: Collection[str]) -> Mo
         for row in connection.execute(
             sa.text(
                 "SELECT id, cause_code, device_id, instance_uuid FROM usb_device_events"
-                " WHERE id > :since ORDER BY id"
+                " WHERE id > :since AND state = 'attaching' ORDER BY id"
             ),
             {"since": since},
         )

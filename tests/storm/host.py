@@ -70,7 +70,9 @@ class StormDiscovery:
 
     def __init__(self, count: int = DEVICES, kind: str = "") -> None:
         offer = {"shared": True, "projects": (), "kind": kind, "handover": "none"}
-        self.devices = [device(number, **offer) for number in range(count)]
+        self.devices = [
+            device(number, plug_id=f"b007/2.{number}/{number}", **offer) for number in range(count)
+        ]
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
         # One has the id that its claim has: by which the conductor knows it.
