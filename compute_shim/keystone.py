@@ -103,8 +103,8 @@ class Keystone:
         if DEVICES in registered:
             return None
         return (
-            f"Keystone has no registered limit {DEVICES}, so no project may have a device. Register it: openstack"
-            f" registered limit create --service usb-passthrough --default-limit 10 {DEVICES}"
+            f"Keystone has no registered limit {DEVICES}, so no project may have a device. Register it:"
+            f" openstack registered limit create --service usb-passthrough --default-limit 10 {DEVICES}"
         )
 
 
