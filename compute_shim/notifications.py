@@ -31,6 +31,7 @@ _OF_OPERATORS: dict[str, str] = {
     ReasonCode.DESCRIBED: "usb_device.updated",
     ReasonCode.ENABLED: "usb_device.updated",
     ReasonCode.DISABLED: "usb_device.updated",
+    ReasonCode.SHARING_CHANGED: "usb_device.updated",
     ReasonCode.RELEASED: "usb_device.released",
     ReasonCode.FORGOTTEN: "usb_device.forgotten",
     ReasonCode.HOST_DELETED: "usb_device.forgotten",

@@ -124,6 +124,8 @@ class Device(Plugged):
         (`compute_shim.agent.identity`).
     :param serial_shared: its serial number was seen on two devices of the host at once.
     :param follow: ``socket``: by the rule that decides on it, a claim on it is one on its socket.
+    :param shared: by the rule that offers it, all projects may have it; None: no rule does, or nobody knows.
+    :param projects: ids of the projects that may, by that rule.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
     """
@@ -134,6 +136,8 @@ class Device(Plugged):
     device_id: str | None = since("1.2")
     serial_shared: bool | None = since("1.2")
     follow: str | None = since("1.2")
+    shared: bool | None = since("1.3")
+    projects: tuple[str, ...] | None = since("1.3")
 
     @property
     def blocked(self) -> Reason | None:

@@ -216,8 +216,18 @@ class Devices:
         return self._http("GET", "devices", device_id)["device"]
 
     def update(self, device_id: str, **changes: Any) -> dict[str, Any]:
-        """Change ``shared``, ``description`` or ``enabled`` (for admins); the device after that."""
+        """Change ``shared`` (True, False; None: as its host's rule says), ``description`` or ``enabled``.
+
+        For administrators; returns the device after that."""
         return self._http("PATCH", "devices", device_id, json={"device": changes})["device"]
+
+    def share(self, device_id: str, project_id: str) -> None:
+        """Share a device with a project (for those who manage sharing)."""
+        self._http("PUT", "devices", device_id, "projects", project_id)
+
+    def unshare(self, device_id: str, project_id: str) -> None:
+        """Stop sharing a device with a project; a server that has the device keeps it."""
+        self._http("DELETE", "devices", device_id, "projects", project_id)
 
     def delete(self, device_id: str) -> None:
         """Forget a device that is not plugged in (for admins)."""

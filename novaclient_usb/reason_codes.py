@@ -70,6 +70,7 @@ class ReasonCode(enum.StrEnum):
     HOST_USE_CHANGED = "host_use_changed"
     DESCRIBED = "described"
     ENABLED = "enabled"
+    SHARING_CHANGED = "sharing_changed"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
@@ -96,6 +97,7 @@ class ReasonCode(enum.StrEnum):
     DEVICE_ON_OTHER_HOST = "device_on_other_host"
     DEVICE_TAKEN = "device_taken"
     DEVICE_UNAVAILABLE = "device_unavailable"
+    DEVICE_NOT_SHARED = "device_not_shared"
     DEVICE_DETACHING = "device_detaching"
     DEVICE_RELEASED = "device_released"
     DEVICE_PLUGGED_IN = "device_plugged_in"
@@ -172,6 +174,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.HOST_USE_CHANGED: "host use changed",
     _C.DESCRIBED: "described",
     _C.ENABLED: "enabled",
+    _C.SHARING_CHANGED: "sharing changed",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",

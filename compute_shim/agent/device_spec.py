@@ -88,7 +88,9 @@ _KEYS = {
     ),
 }
 _FOLLOW = ("device", "socket")
-_KNOWN = (*_KEYS, "allow", "follow")
+_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects")
+# Keystone, keystone/api/validation/parameter_types.py: ID_STRING.
+_PROJECT = re.compile(r"[a-zA-Z0-9-]{1,64}")
 _MODEL = {"vendor_id", "product_id"}
 
 
@@ -100,6 +102,8 @@ class Rule:
     :param text: as JSON, on one line.
     :param wanted: what a device must have, by key.
     :param follow: what a claim is on: the device, or whatever is in its socket.
+    :param shared: whether all projects may have what it offers.
+    :param projects: ids of those that may.
     """
 
     number: int
@@ -107,6 +111,8 @@ class Rule:
     wanted: tuple[tuple[str, str], ...] = ()
     allow: bool = True
     follow: str = "device"
+    shared: bool = False
+    projects: tuple[str, ...] = ()
 
     def matches(self, device: Plugged) -> bool:
         """Whether this rule is about the device."""
@@ -182,13 +188,36 @@ def _rule(number: int, item: Any, value: str) -> Rule:
     unknown = next((key for key in item if key not in _KNOWN), None)
     if unknown is not None:
         raise _refuse(value, f"unknown key {unknown!r}; known: {', '.join(_KNOWN)}")
-    allow, follow = item.get("allow", True), item.get("follow", "device")
-    if not isinstance(allow, bool):
-        raise _refuse(value, f"{allow!r} is no allow; allow must be true or false, without quotes")
-    if follow not in _FOLLOW:
-        raise _refuse(value, f'{follow!r} is no follow; follow must be "device" or "socket"')
     wanted = tuple((key, _wish(key, item[key], value)) for key in item if key in _KEYS)
-    return Rule(number, json.dumps(item, ensure_ascii=False), wanted, allow, follow)
+    return Rule(
+        number,
+        json.dumps(item, ensure_ascii=False),
+        wanted,
+        allow=_flag("allow", item.get("allow", True), value),
+        follow=_follow(item.get("follow", "device"), value),
+        shared=_flag("shared", item.get("shared", False), value),
+        projects=_projects(item.get("projects", []), value),
+    )
+
+
+def _flag(key: str, said: Any, value: str) -> bool:
+    if not isinstance(said, bool):
+        raise _refuse(value, f"{said!r} is no {key}; {key} must be true or false, without quotes")
+    return said
+
+
+def _follow(said: Any, value: str) -> str:
+    if said not in _FOLLOW:
+        raise _refuse(value, f'{said!r} is no follow; follow must be "device" or "socket"')
+    return said
+
+
+def _projects(said: Any, value: str) -> tuple[str, ...]:
+    items = said if isinstance(said, list) else [said]
+    wrong = next((item for item in items if not isinstance(item, str) or not _PROJECT.fullmatch(item)), None)
+    if wrong is not None or not isinstance(said, list):
+        raise _refuse(value, f"{said!r} is no projects; right is a list of project ids, each in quotes")
+    return tuple(sorted(set(items)))
 
 
 def _wish(key: str, wish: Any, value: str) -> str:

@@ -71,7 +71,12 @@ class Discovery:
         return self._judged(found, self._used([device.port]).get(device.port))
 
     def _judged(self, device: Device, used: Reason | None) -> Device:
-        reason = used if self.offers(device) else Reason(ReasonCode.NOT_OFFERED)
-        if reason is None:
-            return device
-        return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)
+        rule = device_spec.decide(self._rules, device)
+        if rule is None or not rule.allow:
+            return _blocked(device, Reason(ReasonCode.NOT_OFFERED))
+        device = dataclasses.replace(device, shared=rule.shared, projects=rule.projects)
+        return device if used is None else _blocked(device, used)
+
+
+def _blocked(device: Device, reason: Reason) -> Device:
+    return dataclasses.replace(device, blocked_code=reason.code, blocked_reason=reason.text)

@@ -30,6 +30,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/devices": {"GET": devices.index},
     "/v1/devices/{device_id}": {"GET": devices.show, "PATCH": devices.update, "DELETE": devices.delete},
     "/v1/devices/{device_id}/release": {"POST": devices.release},
+    "/v1/devices/{device_id}/projects/{project_id}": {"PUT": devices.share, "DELETE": devices.unshare},
     "/v1/devices/{device_id}/events": {"GET": events.of_device},
     "/v1/events": {"GET": events.index},
     "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},

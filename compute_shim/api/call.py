@@ -29,6 +29,12 @@ class Compute(Protocol):
     def sees_all_projects(self, auth: ks_plugin.BaseAuthPlugin) -> bool: ...
 
 
+class Identity(Protocol):
+    """What is asked of Keystone (`compute_shim.keystone.Keystone`)."""
+
+    def lacks_project(self, auth: ks_plugin.BaseAuthPlugin, project_id: str) -> bool: ...
+
+
 class Nudger(Protocol):
     """Tells agents of changes (`compute_shim.nudger.Nudger`)."""
 
@@ -42,6 +48,7 @@ class Service:
     conf: cfg.ConfigOpts
     db: Database
     nova: Compute
+    keystone: Identity
     nudger: Nudger
     policy: policy.Enforcer
 

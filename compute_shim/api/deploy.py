@@ -13,7 +13,7 @@ from oslo_policy import policy
 from compute_shim import audit_log, policies
 from compute_shim.api import auth, errors, health, manners, microversion
 from compute_shim.api.application import Application
-from compute_shim.api.call import Compute, Nudger, Service
+from compute_shim.api.call import Compute, Identity, Nudger, Service
 from compute_shim.db.api import Database
 
 
@@ -27,12 +27,12 @@ def negotiation(application: Any, conf: cfg.ConfigOpts) -> Any:
     )
 
 
-def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, nudger: Nudger) -> Any:
+def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, keystone: Identity, nudger: Nudger) -> Any:
     """The WSGI application."""
     enforcer = policy.Enforcer(conf)
     enforcer.register_defaults(policies.list_rules())
     db.on_commit(audit_log.write)
-    application: Any = Application(Service(conf, db, nova, nudger, enforcer))
+    application: Any = Application(Service(conf, db, nova, keystone, nudger, enforcer))
     # A request goes through this list from its end to its beginning.
     for middleware in (
         negotiation,

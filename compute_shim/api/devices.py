@@ -11,7 +11,7 @@ from compute_shim.api import paging, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas.devices import FOR_ADMINS
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries
+from compute_shim.db import device_list, models, queries, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -22,8 +22,8 @@ def find(call: Call, device_id: str) -> models.Device:
     :raises compute_shim.exception.NotFound: there is none of that id, or it is not for the caller to see
     """
     known_id = validation.uuid(device_id)
-    row = queries.device(call.service.db, known_id) if known_id else None
-    if row is None or not Viewer.of(call).sees(row):
+    row = device_list.find(call.service.db, known_id, Viewer.of(call).scope) if known_id else None
+    if row is None:
         raise no_device(device_id)
     return row
 
@@ -60,8 +60,8 @@ def page(
 def _marker(call: Call, query: Mapping[str, str], order: device_list.Order) -> device_list.Marker | None:
     if "marker" not in query:
         return None
-    row = queries.device(call.service.db, query["marker"].lower())
-    if row is None or not Viewer.of(call).sees(row):
+    row = device_list.find(call.service.db, query["marker"].lower(), Viewer.of(call).scope)
+    if row is None:
         raise exception.Invalid(f"Invalid input: marker: there is no device {query['marker']}.")
     value = views(call, [row])[0]["state"] if order.key == "state" else getattr(row, order.key)
     return device_list.Marker(value, row.id)
@@ -72,4 +72,5 @@ def views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
     viewer = Viewer.of(call)
     up = liveness.Window.now(call.service.conf)
     live = queries.hosts_up(call.service.db, up, {row.host for row in rows}) if rows else set()
-    return [viewer.view(row, row.host in live) for row in rows]
+    projects = sharing.projects(call.service.db, {row.id for row in rows}) if viewer.sees_all else {}
+    return [viewer.view(row, row.host in live, projects.get(row.id, ())) for row in rows]

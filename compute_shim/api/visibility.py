@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who sees what of a device.
 
-A device that a server of another project has is shown as in use; one that its host's rules do not offer is
-not there. Whoever may see all (policy ``usb-passthrough:devices:see_all``) sees it as it is.
+A device that a server of another project has is shown as in use, without what tells devices of one model
+apart and what changes while it is used; one that its host's rules do not offer, or that is not shared with
+the viewer's project, is not there (`compute_shim.db.device_list.find`). Whoever may see all (policy
+``usb-passthrough:devices:see_all``) sees it as it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from compute_shim import nova
 from compute_shim.api.call import Call
-from compute_shim.db import device_list, models, states
+from compute_shim.db import models, states
 from compute_shim.objects import Reason, ReasonCode, State
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import describe
@@ -25,7 +28,6 @@ _SHOWN = (
     "product_id",
     "vendor",
     "product",
-    "serial",
     "device_class",
     "speed",
     "port",
@@ -59,25 +61,22 @@ class Viewer:
         """The project whose devices the viewer sees, None for all."""
         return None if self.sees_all else self.project_id
 
-    def sees(self, row: models.Device) -> bool:
-        """May the viewer know of a device?"""
-        return device_list.sees(self.scope, row)
-
     def owns(self, row: models.Device) -> bool:
         """May the viewer know what the server is that has a device?"""
         return self.sees_all or row.instance_uuid is None or row.project_id == self.project_id
 
-    def view(self, row: models.Device, host_up: bool) -> dict[str, Any]:
+    def view(self, row: models.Device, host_up: bool, projects: Sequence[str]) -> dict[str, Any]:
         """A device in JSON.
 
         :param host_up: whether its host's agent is.
+        :param projects: with which it is shared by name.
         """
         state, why = self.state(row, host_up)
         shown: dict[str, Any] = {
             **{name: getattr(row, name) for name in _SHOWN},
-            # The numbers of a device that is unplugged may be those of another by now.
-            "bus": row.bus if row.present else None,
-            "device": row.device if row.present else None,
+            "serial": "",
+            "bus": None,
+            "device": None,
             "state": state,
             **self.explained(why),
             "state_since": None,
@@ -89,12 +88,23 @@ class Viewer:
         }
         if self.owns(row):
             shown |= {
+                "serial": row.serial,
+                # The numbers of a device that is unplugged may be those of another by now.
+                "bus": row.bus if row.present else None,
+                "device": row.device if row.present else None,
                 "server_id": row.instance_uuid,
                 "state_since": utc(row.state_since or row.updated_at),
                 "updated_at": utc(row.updated_at),
             }
         if self.sees_all:
-            shown |= {"host": row.host, "project_id": row.project_id, "generation": row.generation}
+            shown |= {
+                "host": row.host,
+                "project_id": row.project_id,
+                "generation": row.generation,
+                "shared": bool(row.shared),
+                "projects": list(projects),
+                "sharing": row.sharing_by or "rule",
+            }
         return shown
 
     def state(self, row: models.Device, host_up: bool) -> tuple[str, Reason | None]:

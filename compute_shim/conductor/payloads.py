@@ -88,6 +88,8 @@ _DEVICE = _schema(
         "device_id": {"type": ["string", "null"]},
         "serial_shared": {"type": ["boolean", "null"]},
         "follow": {"type": ["string", "null"], "maxLength": 16},
+        "shared": {"type": ["boolean", "null"]},
+        "projects": {"type": ["array", "null"], "items": _matching("[a-zA-Z0-9-]{1,64}"), "maxItems": 1000},
     },
 )
 

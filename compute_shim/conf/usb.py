@@ -29,9 +29,11 @@ A rule matches a device that has all the values it names:
 * ``device_class``: two hexadecimal digits, the class of the device, or of its first interface only
 * ``speed``: in Mb/s: ``1.5``, ``12``, ``480``, ``5000``, ``10000`` or ``20000``
 * ``allow``: ``false`` to refuse what matches; default ``true``
+* ``shared``: ``true`` to let all projects have what matches; default ``false``: administrators alone
+* ``projects``: a list of the ids of projects that may have it
 
-All values but that of ``allow`` are in quotes; ``$`` in them is ``$``, or may be written ``$$``. A rule
-without keys, ``{}``, matches every device.
+All values but those of ``allow`` and ``shared`` are in quotes; ``$`` in them is ``$``, or may be written
+``$$``. A rule without keys, ``{}``, matches every device.
 
 Hubs, and what the host itself uses, are never offered. Keyboards and mice that a BIOS can use (boot
 protocol), and network adapters (Bluetooth and mobile broadband included), are offered only by a rule with

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from compute_shim.db import host_list, models
+from compute_shim.db import host_list, models, sharing
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import ReasonCode, State
@@ -88,25 +88,26 @@ def page(
         return session.scalars(statement).all()
 
 
-def sees(project_id: str | None, row: models.Device) -> bool:
-    """May somebody know of a device?
+def find(db: Database, device_id: str, project_id: str | None) -> models.Device | None:
+    """One device; None if there is none of that id, or a project may not know of it.
 
     :param project_id: None for somebody who sees all.
     """
-    if project_id is None or row.project_id == project_id:
-        return True
-    # One that is blocked without a code may not be offered: a program of RPC 1.0 stored it.
-    offered = row.blocked_code != ReasonCode.NOT_OFFERED
-    return offered and (row.blocked_reason is None or row.blocked_code is not None)
+    statement = sa.select(_D).where(_D.id == device_id)
+    if project_id is not None:
+        statement = statement.where(_seen(project_id))
+    with db.reader() as session:
+        return session.scalars(statement).one_or_none()
 
 
 def _seen(project_id: str) -> sa.ColumnElement[bool]:
-    """`sees`, of rows in the database."""
+    """Rows of which a project may know: those that it has, and those that are offered and shared with it."""
+    # One that is blocked without a code may not be offered: a program of RPC 1.0 stored it.
     offered = sa.and_(
         _D.blocked_code.is_distinct_from(ReasonCode.NOT_OFFERED),
         sa.or_(_D.blocked_reason.is_(None), _D.blocked_code.is_not(None)),
     )
-    return sa.or_(_D.project_id == project_id, offered)
+    return sa.or_(_D.project_id == project_id, sa.and_(offered, sharing.visible_to(project_id)))
 
 
 def _conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
@@ -115,6 +116,8 @@ def _conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
         for name in ("host", "vendor_id", "product_id", "serial", "port")
         if (value := getattr(wanted, name)) is not None
     ]
+    if wanted.serial is not None and wanted.project_id is not None:
+        conditions.append(sa.not_(_foreign(wanted)))
     if wanted.ids is not None:
         conditions.append(_D.id.in_(wanted.ids))
     if wanted.owner is not None:

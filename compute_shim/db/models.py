@@ -16,6 +16,8 @@ TEXT_LENGTH = 255
 REASON_LENGTH = 1000
 CODE_LENGTH = 64
 PLUG_ID_LENGTH = 80
+# Of ids of projects in Keystone (keystone/resource/backends/sql.py).
+PROJECT_LENGTH = 64
 
 # SQLite counts up only what is exactly INTEGER (https://www.sqlite.org/autoinc.html).
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -86,6 +88,23 @@ class Device(Base):
     plug_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(PLUG_ID_LENGTH))
     serial_shared: orm.Mapped[bool | None]
     follow: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    # As in `compute_shim.db.sharing`. Empty is False: a program of RPC 1.2 has recorded the device.
+    shared: orm.Mapped[bool | None]
+    sharing_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    rule_sharing: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+
+
+class DeviceProject(Base):
+    """A device, and a project with which it is shared."""
+
+    __tablename__ = "usb_device_projects"
+    __table_args__ = (
+        sa.Index("usb_device_projects_project_id_device_id_idx", "project_id", "device_id"),
+        _MYSQL,
+    )
+
+    device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
+    project_id: orm.Mapped[str] = orm.mapped_column(sa.String(PROJECT_LENGTH), primary_key=True)
 
 
 class SharedSerial(Base):

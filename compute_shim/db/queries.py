@@ -14,7 +14,7 @@ from oslo_log import log
 from oslo_utils import timeutils
 
 from compute_shim import objects
-from compute_shim.db import events, instances, models, states, syncs
+from compute_shim.db import events, instances, models, sharing, states, syncs
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -62,7 +62,9 @@ def sync_host(
             events.record_many(session, [(row, before.get(row.id)) for row in rows])
         if servers is not None:
             instances.store(session, host, servers)
-        for row in syncs.surplus(rows):
+        surplus = syncs.surplus(rows)
+        sharing.forget(session, surplus)
+        for row in surplus:
             LOG.warning("Host %s has shown too many devices: forgetting %s", host, row.id)
             rows.remove(row)
             events.add(session, row, ReasonCode.FORGOTTEN, note=Reason(ReasonCode.SURPLUS))
@@ -103,8 +105,19 @@ def _note(outcome: objects.ClaimStatus) -> Reason | None:
 
 
 @retried
-def claim(db: Database, device_id: str, server_id: str, project_id: str, actor: Actor | None = None) -> bool:
-    """Take a free device for a server; False if it is not free."""
+def claim(
+    db: Database,
+    device_id: str,
+    server_id: str,
+    project_id: str,
+    actor: Actor | None = None,
+    *,
+    unshared: bool = False,
+) -> bool:
+    """Take a free device for a server of a project; False if it is not free, or not shared with the project.
+
+    :param unshared: take it whomever it is shared with.
+    """
     return _change(
         db,
         device_id,
@@ -114,6 +127,7 @@ def claim(db: Database, device_id: str, server_id: str, project_id: str, actor: 
         models.Device.state == State.AVAILABLE,
         models.Device.present.is_(True),
         models.Device.enabled.is_(True),
+        sa.true() if unshared else sharing.visible_to(project_id),
         instance_uuid=server_id,
         project_id=project_id,
         user_id=actor and actor.user_id,
@@ -244,7 +258,7 @@ def set_device(
     check: Callable[[models.Device], None] = lambda row: None,
     **values: Any,
 ) -> models.Device | None:
-    """Change what an operator may change of a device: ``description`` and ``enabled``.
+    """Change what an operator may change of a device: ``description``, ``enabled`` and ``shared``.
 
     :param check: raises what keeps the device, which is locked, from being changed.
     :returns: the device after that, None if there is none of that id
@@ -254,6 +268,8 @@ def set_device(
         if row is not None:
             check(row)
             description, enabled = row.description, row.enabled
+            if "shared" in values:
+                sharing.set_shared(session, row, values.pop("shared"), actor)
             for name, value in values.items():
                 setattr(row, name, value)
             states.derive_state(row)
@@ -272,6 +288,7 @@ def forget(db: Database, device_id: str, actor: Actor | None = None) -> bool:
         if row is None or row.present or row.instance_uuid is not None:
             return False
         events.add(session, row, ReasonCode.FORGOTTEN, actor)
+        sharing.forget(session, [row])
         session.delete(row)
         return True
 

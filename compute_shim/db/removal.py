@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import events, models, states
+from compute_shim.db import events, models, sharing, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -35,6 +35,7 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
     with db.writer() as session:
         host = _host_that_is_down(session, name, up)
         rows = _devices(session, models.Device.host == name)
+        sharing.forget(session, rows)
         for row in rows:
             before = events.Moment.of(row) if row.instance_uuid else None
             _end(row)

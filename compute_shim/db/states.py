@@ -20,6 +20,8 @@ CLAIMED = (State.ATTACHING, State.ATTACHED, State.WAITING, State.FAILED)
 
 # States that need a reason.
 _REASONED = (State.WAITING, State.DETACHING, State.FAILED, State.UNAVAILABLE)
+# Of devices as they are told: the row itself, and what `compute_shim.db.sharing` records.
+_NO_COLUMNS = ("device_id", "shared", "projects")
 # What an agent can say about a claim with a server.
 _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
@@ -29,7 +31,7 @@ def plug(row: models.Device, device: objects.Device) -> None:
     for field in wire.sent_fields(device):
         value = getattr(device, field.name)
         # In doubt, which device it is was not known; when it last was stays true.
-        if field.name != "device_id" and (field.name, value) != ("plug_id", None):
+        if field.name not in _NO_COLUMNS and (field.name, value) != ("plug_id", None):
             setattr(row, field.name, value)
     row.present = True
     derive_state(row)

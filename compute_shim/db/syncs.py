@@ -17,7 +17,7 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import models, recognition, states
+from compute_shim.db import models, recognition, sharing, states
 from compute_shim.db.api import Database, retried
 
 # More rows than a host can have devices plugged in (127 on a bus: USB 2.0 specification, 9.4.6). A device
@@ -113,18 +113,20 @@ def record_devices(
     found = recognition.recognize(rows, told)
     used = {row.identity for row in rows}
     absent = {row.id: row for row in rows if row.id not in found.open}
-    new = []
+    new, pairs = [], []
     for device, known in found.pairs:
         row = models.Device(host=host, enabled=True) if known is None else known
         absent.pop(row.id, None)
         states.plug(row, dataclasses.replace(device, identity=_identity(device, known, used)))
         used.add(row.identity)
+        pairs.append((row, device))
         if known is None:
             new.append(row)
     for row in absent.values():
         states.unplug(row)
     session.add_all(new)
     session.flush()
+    sharing.told(session, pairs)
     return [*rows, *new]
 
 

@@ -8,6 +8,7 @@ _PREFIX = "usb-passthrough"
 ADMIN = "rule:admin_api"
 READER = "rule:project_reader"
 MEMBER = "rule:project_member"
+MANAGE_SHARING = "rule:manage_sharing"
 
 RULES = [
     policy.RuleDefault("admin_api", "role:admin", "An administrator of the cloud."),
@@ -20,6 +21,9 @@ RULES = [
         "project_member",
         "rule:admin_api or (role:member and project_id:%(project_id)s)",
         "Somebody who may do things, in a project.",
+    ),
+    policy.RuleDefault(
+        "manage_sharing", "rule:admin_api", "Somebody who decides which projects may have a device."
     ),
 ]
 

@@ -17,6 +17,15 @@ SEE_ALL = base.rule(
     ("GET", _ONE),
 )
 UPDATE = base.rule("devices", "update", base.ADMIN, "Describe, enable or disable a device.", ("PATCH", _ONE))
+SHARE = base.rule(
+    "devices",
+    "share",
+    base.MANAGE_SHARING,
+    "Share a device with all projects or with one, or stop that.",
+    ("PATCH", _ONE),
+    ("PUT", f"{_ONE}/projects/{{project_id}}"),
+    ("DELETE", f"{_ONE}/projects/{{project_id}}"),
+)
 DELETE = base.rule("devices", "delete", base.ADMIN, "Forget a device that is absent.", ("DELETE", _ONE))
 RELEASE = base.rule(
     "devices",
@@ -26,4 +35,4 @@ RELEASE = base.rule(
     ("POST", f"{_ONE}/release"),
 )
 
-RULES = [LIST, SHOW, SEE_ALL, UPDATE, DELETE, RELEASE]
+RULES = [LIST, SHOW, SEE_ALL, UPDATE, SHARE, DELETE, RELEASE]

@@ -23,6 +23,7 @@ from compute_shim.cmd import program
 from compute_shim.conf import database, nova
 from compute_shim.daemon import CannotServe, start_line
 from compute_shim.db import readiness
+from compute_shim.keystone import Keystone
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
 
@@ -47,7 +48,7 @@ def init_application() -> Any:
         db = readiness.database(conf, patience=conf.api.request_timeout / 3)
         agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
         notifications.start(conf, db)
-        application = deploy.deploy(conf, db, Nova(conf), Nudger(db, agents))
+        application = deploy.deploy(conf, db, Nova(conf), Keystone(conf), Nudger(db, agents))
     except (cfg.Error, CannotServe, readiness.Refused) as error:
         print(f"{_NAME}: {program.one_line(error)}", file=sys.stderr, flush=True)
         raise SystemExit(_CANNOT_START) from None

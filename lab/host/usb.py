@@ -20,7 +20,7 @@ HUBS_PER_CONTROLLER = 6  # qemu-xhci has 64 slots: 6 hubs and the 48 devices beh
 
 
 #: [usb] device_spec for all of them: keyboards and mice must be named.
-EVERYTHING = '[{"vendor_id": "0627", "product_id": "0001"}, {}]'
+EVERYTHING = '[{"vendor_id": "0627", "product_id": "0001", "shared": true}, {"shared": true}]'
 
 
 @dataclass(frozen=True)

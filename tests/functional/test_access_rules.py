@@ -50,5 +50,5 @@ def test_a_keystone_that_hangs_is_not_waited_for_long(limited: World) -> None:
 
 def test_the_operator_may_call_the_service_something_else(limited: World) -> None:
     limited.conf.set_override("service_type", "something-else", group="keystone_authtoken")
-    limited.api = deploy.deploy(limited.conf, limited.db, limited.nova, limited.nudger)
+    limited.api = deploy.deploy(limited.conf, limited.db, limited.nova, limited.keystone, limited.nudger)
     assert limited.request("limited", "GET", "/v1/devices").status_int == 401

@@ -17,9 +17,9 @@ _SITE = "https://horizon.example"
 @pytest.fixture
 def world(world: World) -> World:
     """A cloud that lets one site in."""
-    world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+    world.api = deploy.deploy(world.conf, world.db, world.nova, world.keystone, world.nudger)
     world.conf.set_override("allowed_origin", [_SITE], group="cors")
-    world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+    world.api = deploy.deploy(world.conf, world.db, world.nova, world.keystone, world.nudger)
     return world
 
 

@@ -18,7 +18,7 @@ from compute_shim.api import deploy
 from compute_shim.conf import database
 from compute_shim.db.api import Database
 from tests.functional.programs import connection
-from tests.functional.world import Nova, Nudger, World
+from tests.functional.world import Keystone, Nova, Nudger, World
 
 _DEEP = "/healthcheck/deep"
 
@@ -38,7 +38,7 @@ def api(tmp_path: Path) -> Callable[[str], object]:
         database.register(conf)
         conf.set_override("max_retries", 0, group="database")
         db = Database(conf)
-        return deploy.deploy(conf, db, Nova(), Nudger(db))
+        return deploy.deploy(conf, db, Nova(), Keystone(), Nudger(db))
 
     return make
 

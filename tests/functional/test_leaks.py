@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -80,6 +80,38 @@ def test_nothing_that_a_server_does_shows_elsewhere(world: World, clock: None) -
     _later()
     assert world.detach("demo", DEMO, device_id).status_int == 202
     assert _all_that_another_gets(world, device_id) == before
+
+
+def test_nothing_of_a_device_that_is_not_shared_shows(world: World, clock: None) -> None:
+    """Whatever becomes of it, from its first plug-in until it is forgotten."""
+    world.sync(STICK2={})
+    other_device = world.device_id("STICK2")
+    world.sync(STICK1={"shared": False}, STICK2={})
+    device_id = world.device_id("STICK1")
+    path = f"/v1/devices/{device_id}"
+    before = _all_that_another_gets(world, device_id)
+    assert {status for status, _, _ in before[:1]} == {404}
+
+    def admin(method: str, path: str, body: Any = None) -> None:
+        assert world.request("admin", method, path, body).status_int in (200, 204)
+
+    acts: list[Callable[[], Any]] = [
+        lambda: admin("PUT", f"{path}/projects/{DEMO_PROJECT}"),
+        lambda: world.attach("demo", DEMO, device_id),
+        lambda: world.report(device_id, "attached"),
+        lambda: admin("PATCH", path, {"device": {"description": "x", "enabled": False}}),
+        lambda: world.report(device_id, "waiting", None, "unplugged"),
+        lambda: admin("DELETE", f"{path}/projects/{DEMO_PROJECT}"),
+        lambda: world.detach("demo", DEMO, device_id),
+        lambda: world.report(device_id, "available"),
+        lambda: world.sync(STICK2={}),
+        lambda: admin("DELETE", path),
+    ]
+    for act in acts:
+        _later()
+        act()
+        assert _all_that_another_gets(world, device_id) == before
+    assert world.request("other", "GET", f"/v1/devices/{other_device}").status_int == 200
 
 
 def test_the_owner_sees_times(world: World, clock: None) -> None:

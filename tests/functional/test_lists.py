@@ -15,7 +15,7 @@ from compute_shim import wire
 from compute_shim.api.application import ROUTES, methods
 from compute_shim.api.schemas.devices import FOR_ADMINS, SORT_KEYS
 from compute_shim.db import models
-from tests.functional.world import SERVERS, STICKS, World
+from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World
 
 # Of most values there are two, and one that sorts oddly.
 _NAMES = ["b", "a", "B", "a", "é", "Z z", "b", "", "a ", "漢"]
@@ -46,6 +46,7 @@ def full_world(every_world: World) -> World:
                     device=number + 1,
                     state="available",
                     enabled=True,
+                    shared=True,
                 )
             )
         session.flush()
@@ -61,7 +62,7 @@ def full_world(every_world: World) -> World:
 
 
 def _plugged(world: World, host: str) -> list[dict[str, Any]]:
-    names = {field.name for field in wire.sent_fields(STICKS["STICK1"])} - {"device_id"}
+    names = {field.name for field in wire.sent_fields(STICKS["STICK1"])} - {"device_id", "projects"}
     with world.db.reader() as session:
         rows = session.scalars(sa.select(models.Device).where(models.Device.host == host)).all()
         return [{name: getattr(row, name) for name in names} | {"device_id": row.id} for row in rows]
@@ -137,7 +138,12 @@ CALLS = [
 
 
 def _filled(world: World, path: str) -> str:
-    return path.format(server_id=SERVERS["DEMO"].id, device_id=world.device_id("STICK1"), host="compute1")
+    return path.format(
+        server_id=SERVERS["DEMO"].id,
+        device_id=world.device_id("STICK1"),
+        project_id=DEMO_PROJECT,
+        host="compute1",
+    )
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)

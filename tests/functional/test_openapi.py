@@ -17,7 +17,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from compute_shim.api.application import ROUTES
 from compute_shim.api.schemas import attachments, base, devices, events, hosts
 from novaclient_usb.reason_codes import ReasonCode
-from tests.functional.world import SERVERS, STICKS, World
+from tests.functional.world import DEMO_PROJECT, OTHER_PROJECT, SERVERS, STICKS, World
 
 _FILE = Path(__file__).parents[2] / "doc" / "openapi.yaml"
 SPEC = yaml.safe_load(_FILE.read_text())
@@ -132,6 +132,7 @@ def test_requests_made_of_the_description(name: str, busy_world: World) -> None:
         "device_id": [busy_world.device_id(stick) for stick in STICKS],
         "server_id": [server.id for server in SERVERS.values()],
         "host": ["compute1", "compute2"],
+        "project_id": [DEMO_PROJECT, OTHER_PROJECT],
     }
     choices = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in known.items()})
 

@@ -33,7 +33,7 @@ class Cloud:
         self._file.write_text(text)
         world = self.world
         world.conf.set_override("policy_file", str(self._file), group="oslo_policy")
-        world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+        world.api = deploy.deploy(world.conf, world.db, world.nova, world.keystone, world.nudger)
 
     def list(self, token: str, server: str) -> int:
         return self.world.request(token, "GET", f"/v1/servers/{server}/attachments").status_int

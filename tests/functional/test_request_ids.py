@@ -97,7 +97,7 @@ def api(world: World, bus: oslo_messaging.Transport, http: requests_mock.Mocker)
     world.conf.set_override("endpoint_override", "http://nova.example", group="nova")
     world.sync(STICK1={})
     db = Database(world.conf)
-    return deploy.deploy(world.conf, db, Nova(world.conf), Nudger(db, rpc.AgentClient(bus)))
+    return deploy.deploy(world.conf, db, Nova(world.conf), world.keystone, Nudger(db, rpc.AgentClient(bus)))
 
 
 def _attach(world: World, api: Any, **headers: str) -> webob.Response:

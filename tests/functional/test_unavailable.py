@@ -31,7 +31,7 @@ def _serve(world: World, connection: str | None = None) -> None:
         world.conf.set_override("connection", connection, group="database")
     world.conf.set_override("request_timeout", 3, group="api")
     world.db = Database(world.conf, patience=1)
-    world.api = deploy.deploy(world.conf, world.db, world.nova, world.nudger)
+    world.api = deploy.deploy(world.conf, world.db, world.nova, world.keystone, world.nudger)
 
 
 def _ask(world: World, method: str = "GET", path: str = "/v1/devices", body: Any = None) -> webob.Response:

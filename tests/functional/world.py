@@ -78,6 +78,7 @@ STICKS = {
         port=f"2-{number}",
         bus=2,
         device=number + 1,
+        shared=True,
     )
     for number, name in enumerate(["STICK1", "STICK2", "STICK3", "STICK4"], start=1)
 }
@@ -123,6 +124,13 @@ class Nova:
         return server
 
 
+class Keystone:
+    """Stands in for `compute_shim.keystone.Keystone`."""
+
+    def lacks_project(self, auth: Any, project_id: str) -> bool:
+        return project_id not in (DEMO_PROJECT, OTHER_PROJECT, ADMIN_PROJECT)
+
+
 class Nudger:
     """Stands in for `compute_shim.nudger.Nudger`: what an agent would be told, and on whose request."""
 
@@ -154,9 +162,10 @@ class World:
         self.db = Database(self.conf)
         migrations.upgrade(self.db)
         self.nova = Nova()
+        self.keystone = Keystone()
         self.nudger = Nudger(self.db)
         self.conductor = Manager(self.db)
-        self.api = deploy.deploy(self.conf, self.db, self.nova, self.nudger)
+        self.api = deploy.deploy(self.conf, self.db, self.nova, self.keystone, self.nudger)
 
     def sync(self, host: str = "compute1", **changes: Any) -> list[dict[str, Any]]:
         """The agent of a host tells what is plugged.

@@ -15,6 +15,7 @@ from compute_shim.api import devices, paging, servers, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
+from compute_shim.api.visibility import Viewer
 from compute_shim.db import device_list, models, queries, states
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
@@ -136,10 +137,12 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             f"USB device {row.id} is on a different host than server {server.id}.",
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
-    if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor):
+    sees_all = Viewer.of(call).sees_all
+    if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
+        _refuse_unshared(call, server, row)
         why = states.reason(row)
         text = describe(why.code) if why else "it was not free a moment ago, try again"
         raise exception.Conflict(
@@ -152,6 +155,16 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             ReasonCode.DEVICE_TAKEN,
         )
     _again(call, server, row)
+
+
+def _refuse_unshared(call: Call, server: nova.Server, row: models.Device) -> None:
+    """Say so if a free device is not shared with the server's project, which need not be the caller's."""
+    seen = device_list.find(call.service.db, row.id, server.project_id) is not None
+    if row.state == State.AVAILABLE and not seen:
+        raise exception.Conflict(
+            f"USB device {row.id} is not shared with the project of server {server.id}.",
+            ReasonCode.DEVICE_NOT_SHARED,
+        )
 
 
 def _again(call: Call, server: nova.Server, row: models.Device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import webob
 
@@ -14,7 +15,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries, removal
+from compute_shim.db import device_list, models, queries, removal, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -53,10 +54,16 @@ def show(call: Call, device_id: str) -> webob.Response:
 
 
 def update(call: Call, device_id: str) -> webob.Response:
-    """Describe a device, or keep it from being attached anew."""
-    call.authorize(policies.UPDATE)
+    """Describe a device, keep it from being attached anew, or share it with all projects."""
+    # Who may do neither learns nothing of the body.
+    if not call.may(policies.SHARE):
+        call.authorize(policies.UPDATE)
     call.query(base.NOTHING)
     changes = call.body(schemas.UPDATE)["device"]
+    if "shared" in changes:
+        call.authorize(policies.SHARE)
+    if changes.keys() - {"shared"}:
+        call.authorize(policies.UPDATE)
 
     def check(row: models.Device) -> None:
         if _tag(row) not in call.request.if_match:
@@ -70,6 +77,35 @@ def update(call: Call, device_id: str) -> webob.Response:
     if row is None:
         raise devices.no_device(device_id)
     return _answer(call, row)
+
+
+def share(call: Call, device_id: str, project_id: str) -> webob.Response:
+    """Share a device with a project."""
+    row = _of_sharing(call, device_id, project_id)
+    if call.service.keystone.lacks_project(call.token, project_id):
+        raise exception.Invalid(f"Invalid input: project {project_id} could not be found.")
+    return _after_sharing(row, sharing.add_project(call.service.db, row.id, project_id, call.actor))
+
+
+def unshare(call: Call, device_id: str, project_id: str) -> webob.Response:
+    """Stop sharing a device with a project. A server that has it keeps it."""
+    row = _of_sharing(call, device_id, project_id)
+    return _after_sharing(row, sharing.remove_project(call.service.db, row.id, project_id, call.actor))
+
+
+def _of_sharing(call: Call, device_id: str, project_id: str) -> models.Device:
+    """The device that somebody wants to share, or no longer."""
+    call.authorize(policies.SHARE)
+    call.query(base.NOTHING)
+    if not re.fullmatch(schemas.PROJECT_ID, project_id):
+        raise exception.Invalid(f"Invalid input: {project_id!r} is not the id of a project.")
+    return devices.find(call, device_id)
+
+
+def _after_sharing(row: models.Device, after: models.Device | None) -> webob.Response:
+    if after is None:
+        raise devices.no_device(row.id)
+    return webob.Response(status=204, content_type=None)
 
 
 def delete(call: Call, device_id: str) -> webob.Response:
@@ -118,5 +154,5 @@ def _answer(call: Call, row: models.Device) -> webob.Response:
 
 def _tag(row: models.Device) -> str:
     """The entity tag of a device: it changes with who has it and with all that `update` changes."""
-    content = json.dumps([row.generation, row.description, row.enabled])
+    content = json.dumps([row.generation, row.description, row.enabled, row.shared, row.sharing_by])
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -32,5 +32,15 @@ LIST = base.listing(
 
 UPDATE = base.wrapped(
     "device",
-    base.strict({"description": base.TEXT, "enabled": {"type": "boolean"}}, least=1),
+    base.strict(
+        {
+            "description": base.TEXT,
+            "enabled": {"type": "boolean"},
+            "shared": {"type": ["boolean", "null"], "description": "true, false, or null: as the rule says"},
+        },
+        least=1,
+    ),
 )
+
+#: Keystone, keystone/api/validation/parameter_types.py: ID_STRING.
+PROJECT_ID = r"[a-zA-Z0-9-]{1,64}"

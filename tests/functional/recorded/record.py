@@ -109,7 +109,9 @@ def _messages() -> tuple[dict[str, Any], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name, _same_at_every_run():
         world = World(f"sqlite:///{name}/usb.sqlite", Path(name))
         bus = Bus(Path(name))
-        world.api = deploy.deploy(world.conf, world.db, world.nova, rpc.AgentClient(bus.transport))
+        world.api = deploy.deploy(
+            world.conf, world.db, world.nova, world.keystone, rpc.AgentClient(bus.transport)
+        )
         server = rpc.server(bus.transport, rpc.CONDUCTOR_TOPIC, "controller", world.conductor)
         server.start()
         agent = record_messages.agent(world, bus, Path(name))

@@ -209,6 +209,11 @@ def test_a_rule_says_that_it_is_too_wide() -> None:
         ('{"allow": 1}', "1 is no allow"),
         ('{"follow": "port"}', 'follow must be "device" or "socket"'),
         ('{"follow": ["socket"]}', 'follow must be "device" or "socket"'),
+        ('{"shared": "true"}', "shared must be true or false"),
+        ('{"projects": "p1"}', "right is a list of project ids"),
+        ('{"projects": ["p 1"]}', "right is a list of project ids"),
+        ('{"projects": [1]}', "right is a list of project ids"),
+        ('{"projects": [""]}', "right is a list of project ids"),
     ],
 )
 def test_a_rule_that_cannot_be_read_is_refused_and_named(rule: str, complaint: str) -> None:

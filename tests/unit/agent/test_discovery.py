@@ -57,6 +57,30 @@ def test_only_what_a_rule_allows_is_seen(host: Host) -> None:
     assert blocked(discovery(host, '{"vendor_id": "46f4"}').scan([])) == {"2-1": None}
 
 
+def test_the_rule_that_offers_a_device_says_with_whom_it_is_shared(host: Host) -> None:
+    rules = ('{"vendor_id": "46f4", "projects": ["p2", "p1", "p2"]}', '{"shared": true}')
+    stick, reader = discovery(host, *rules).scan([])
+    assert (stick.shared, stick.projects) == (False, ("p1", "p2"))
+    assert (reader.shared, reader.projects) == (True, ())
+
+
+def test_a_used_device_is_shared_all_the_same(host: Host) -> None:
+    host.used["2-1"] = Reason(ReasonCode.HOST_MOUNT)
+    [stick] = discovery(host, '{"vendor_id": "46f4", "shared": true}').scan([])
+    assert (stick.blocked_code, stick.shared) == (ReasonCode.HOST_MOUNT, True)
+
+
+def test_nobody_says_with_whom_a_device_is_shared_that_is_offered_no_longer(host: Host) -> None:
+    one = discovery(host, '{"shared": true}')
+    [stick, _] = one.scan([])
+    one.use(device_spec.parse([]))
+    known = claim(
+        1, None, identity=stick.identity, socket=stick.socket, plug_id=stick.plug_id, serial=stick.serial
+    )
+    [told] = [item for item in one.scan([known]) if item.port == stick.port]
+    assert (told.blocked_code, told.shared) == (ReasonCode.NOT_OFFERED, None)
+
+
 def test_other_rules_count_from_the_next_scan_on(host: Host) -> None:
     one = discovery(host)
     assert one.scan([]) == []

@@ -39,6 +39,7 @@ def stick(number: int, serial: str = "", plug: int = 1, **changes: object) -> De
         ),
         socket=f"s{number}",
         plug_id=f"b/1.{plug}/{plug}",
+        shared=True,
     )
     return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
 

@@ -33,6 +33,7 @@ STICK = Device(
     port="2-1",
     bus=2,
     device=2,
+    shared=True,
 )
 
 BECAUSE = ReasonCode.HYPERVISOR_ERROR

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom devices are shared with.
+
+Programs of the version before go on working on this schema: what is new is nullable, or a table of its own.
+To their API all devices are everybody's, as they were.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    for column in (
+        sa.Column("shared", sa.Boolean),
+        sa.Column("sharing_by", sa.String(16)),
+        sa.Column("rule_sharing", sa.Text),
+    ):
+        op.add_column("host_usb_devices", column)
+    op.create_table(
+        "usb_device_projects",
+        sa.Column("device_id", sa.String(36), primary_key=True),
+        sa.Column("project_id", sa.String(64), primary_key=True),
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
+    op.create_index(
+        "usb_device_projects_project_id_device_id_idx", "usb_device_projects", ["project_id", "device_id"]
+    )
