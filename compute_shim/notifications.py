@@ -32,6 +32,7 @@ _OF_OPERATORS: dict[str, str] = {
     ReasonCode.ENABLED: "usb_device.updated",
     ReasonCode.DISABLED: "usb_device.updated",
     ReasonCode.SHARING_CHANGED: "usb_device.updated",
+    ReasonCode.KIND_CHANGED: "usb_device.updated",
     ReasonCode.RELEASED: "usb_device.released",
     ReasonCode.FORGOTTEN: "usb_device.forgotten",
     ReasonCode.HOST_DELETED: "usb_device.forgotten",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib import parse
 
@@ -103,15 +103,21 @@ class Nova:
 
         :raises compute_shim.exception.Forbidden: the credentials may not list the servers of all projects
         """
-        query = {"all_tenants": "1", "host": host}
-        found: dict[str, Server] = {}
+        return {server.id: server for server in self._all(auth, {"all_tenants": "1", "host": host})}
+
+    def own_servers(self, auth: ks_plugin.BaseAuthPlugin) -> list[Server]:
+        """The servers of the credentials' project, one call for each 1000."""
+        return list(self._all(auth, {}))
+
+    def _all(self, auth: ks_plugin.BaseAuthPlugin, query: Mapping[str, str]) -> Iterator[Server]:
+        """The servers that fit a query, from as many pages as Nova makes of them."""
         while True:
             page = self._list(auth, query)
             servers = [_server({"server": value}) for value in page["servers"]]
-            found |= {server.id: server for server in servers}
+            yield from servers
             if not servers or not page.get("servers_links"):
-                return found
-            query["marker"] = servers[-1].id
+                return
+            query = {**query, "marker": servers[-1].id}
 
     def is_deleted(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> bool | None:
         """Is a server deleted that Nova does not show?

@@ -12,7 +12,7 @@ from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import request_ids, rpc
 from compute_shim.background import Background
-from compute_shim.db import queries
+from compute_shim.db import intent
 from compute_shim.db.api import Database
 
 LOG = log.getLogger(__name__)
@@ -44,7 +44,7 @@ class Nudger:
 
 def send(db: Database, agents: rpc.AgentClient, device_id: str, context: Mapping[str, Any]) -> None:
     """Tell the agent of a device's host what is wanted of the device now."""
-    found = queries.claim_for_agent(db, device_id)
+    found = intent.claim_for_agent(db, device_id)
     if found is not None:
         host, version, claim = found
         agents.claim_changed(host, version, claim, context)

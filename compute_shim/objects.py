@@ -126,6 +126,7 @@ class Device(Plugged):
     :param follow: ``socket``: by the rule that decides on it, a claim on it is one on its socket.
     :param shared: by the rule that offers it, all projects may have it; None: no rule does, or nobody knows.
     :param projects: ids of the projects that may, by that rule.
+    :param kind: what it is interchangeable with, by that rule; empty: nothing; None: as for ``shared``.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
     """
@@ -138,6 +139,7 @@ class Device(Plugged):
     follow: str | None = since("1.2")
     shared: bool | None = since("1.3")
     projects: tuple[str, ...] | None = since("1.3")
+    kind: str | None = since("1.3")
 
     @property
     def blocked(self) -> Reason | None:

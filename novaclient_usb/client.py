@@ -47,12 +47,13 @@ class WaitFailed(exceptions.ClientException):
 
 
 class Client:
-    """The whole API: ``devices``, ``attachments``, ``events`` and ``hosts``."""
+    """The whole API: ``devices``, ``attachments``, ``kinds``, ``events`` and ``hosts``."""
 
     def __init__(self, adapter: ks_adapter.Adapter):
         http = _Http(adapter)
         self.devices = Devices(http)
         self.attachments = Attachments(http, self.devices)
+        self.kinds = Kinds(http)
         self.events = Events(http)
         self.hosts = Hosts(http)
 
@@ -216,9 +217,10 @@ class Devices:
         return self._http("GET", "devices", device_id)["device"]
 
     def update(self, device_id: str, **changes: Any) -> dict[str, Any]:
-        """Change ``shared`` (True, False; None: as its host's rule says), ``description`` or ``enabled``.
+        """Change ``shared``, ``kind``, ``description`` or ``enabled``; the device after that (for admins).
 
-        For administrators; returns the device after that."""
+        ``shared`` and ``kind`` may be None: as the device's rule says.
+        """
         return self._http("PATCH", "devices", device_id, json={"device": changes})["device"]
 
     def share(self, device_id: str, project_id: str) -> None:
@@ -263,9 +265,14 @@ class Attachments:
         """One attachment of a server."""
         return self._http("GET", "servers", server_id, "attachments", device_id)["attachment"]
 
-    def create(self, server_id: str, device_id: str) -> dict[str, Any]:
-        """Ask for a device. It is granted when this returns; it is in the server some time later."""
-        body = {"attachment": {"device_id": device_id}}
+    def create(self, server_id: str, device_id: str | None = None, kind: str | None = None) -> dict[str, Any]:
+        """Ask for a device. It is granted when this returns; it is in the server some time later.
+
+        :param device_id: this one; or
+        :param kind: one of this kind that is free on the server's host
+        """
+        wanted = {"device_id": device_id, "kind": kind}
+        body = {"attachment": {key: value for key, value in wanted.items() if value is not None}}
         return self._http("POST", "servers", server_id, "attachments", json=body)["attachment"]
 
     def delete(self, server_id: str, device_id: str) -> None:
@@ -349,6 +356,20 @@ class Attachments:
 
 def _reason(device: dict[str, Any]) -> str:
     return (device["state_reason"] or "no reason is known").rstrip(".")
+
+
+class Kinds:
+    """What devices are interchangeable."""
+
+    def __init__(self, http: _Http):
+        self._http = http
+
+    def list(self, server_id: str | None = None) -> list[dict[str, Any]]:
+        """All kinds of which the project may have a device: ``name``, ``free`` and ``servers``.
+
+        :param server_id: in ``servers`` tell only of this one
+        """
+        return self._http.pages("kinds", "kinds", query={"server_id": server_id})
 
 
 class Events:

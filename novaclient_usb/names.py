@@ -15,6 +15,8 @@ from typing import Any
 
 from keystoneauth1 import exceptions
 
+from novaclient_usb import kinds
+
 # Unicode general categories (Unicode standard, table 4-4) that steer a terminal or cannot be seen:
 # controls, invisible formatting (all bidi controls are there), lone surrogates, line and paragraph ends.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -43,6 +45,11 @@ def lsusb_line(device: dict[str, Any]) -> str:
     bus, number = ("---" if device[key] is None else f"{device[key]:03}" for key in ("bus", "device"))
     line = f"Bus {bus} Device {number}: ID {device['vendor_id']}:{device['product_id']} {device['name']}"
     return printable(line).rstrip()
+
+
+def may_be_kind(wanted: str) -> bool:
+    """Whether a kind may be called so; what has the form of an id is only ever an id."""
+    return re.fullmatch(kinds.PATTERN, wanted) is not None and not _is_uuid(wanted)
 
 
 def find_device(devices: Iterable[dict[str, Any]], wanted: str, how_to_list: str) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class ReasonCode(enum.StrEnum):
     DESCRIBED = "described"
     ENABLED = "enabled"
     SHARING_CHANGED = "sharing_changed"
+    KIND_CHANGED = "kind_changed"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
@@ -98,6 +99,8 @@ class ReasonCode(enum.StrEnum):
     DEVICE_TAKEN = "device_taken"
     DEVICE_UNAVAILABLE = "device_unavailable"
     DEVICE_NOT_SHARED = "device_not_shared"
+    KIND_NOT_FOUND = "kind_not_found"
+    KIND_NOT_FREE = "kind_not_free"
     DEVICE_DETACHING = "device_detaching"
     DEVICE_RELEASED = "device_released"
     DEVICE_PLUGGED_IN = "device_plugged_in"
@@ -175,6 +178,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.DESCRIBED: "described",
     _C.ENABLED: "enabled",
     _C.SHARING_CHANGED: "sharing changed",
+    _C.KIND_CHANGED: "kind changed",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",

@@ -93,17 +93,17 @@ def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
     help="Report the progress until the server has the device.",
 )
 @_server
-@_device
+@utils.arg(
+    "device",
+    metavar="<device>",
+    help="ID, name, vendor:product, serial number or BUS:DEV (as lsusb prints it) of a USB device, or the"
+    " kind of which to take one that is free.",
+)
 def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """Attach a USB device of the compute host to a server."""
     usb = _client(cs)
     server = utils.find_resource(cs.servers, args.server)
-    device = names.find_device(
-        usb.devices.list(server_id=server.id),
-        args.device,
-        f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host.",
-    )
-    device = usb.attachments.create(server.id, device["id"])["device"]
+    device = usb.attachments.create(server.id, **_wanted(usb, server.id, args))["device"]
     if args.wait:
         device = _watch("attaching", usb.attachments.wait_attached, server.id, device["id"])
     _print_properties(
@@ -137,6 +137,22 @@ def do_usb_detach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     usb.attachments.delete(server.id, device["id"])
     if args.wait:
         _watch("detaching", usb.attachments.wait_detached, server.id, device["id"])
+
+
+def _wanted(usb: client.Client, server_id: str, args: argparse.Namespace) -> dict[str, str]:
+    """The device, or the kind, that is to be attached.
+
+    A kind goes before devices, whose strings may be made to deceive.
+    """
+    kinds = usb.kinds.list(server_id=server_id) if names.may_be_kind(args.device) else []
+    if args.device in [kind["name"] for kind in kinds]:
+        return {"kind": args.device}
+    device = names.find_device(
+        usb.devices.list(server_id=server_id),
+        args.device,
+        f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host.",
+    )
+    return {"device_id": device["id"]}
 
 
 def _client(cs: nova_client.Client) -> client.Client:

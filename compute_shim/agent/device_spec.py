@@ -12,6 +12,7 @@ from typing import Any
 
 from compute_shim.agent import guarded
 from compute_shim.objects import Plugged
+from novaclient_usb import kinds
 
 
 class InvalidDeviceSpec(ValueError):
@@ -88,9 +89,10 @@ _KEYS = {
     ),
 }
 _FOLLOW = ("device", "socket")
-_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects")
+_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects", "kind")
 # Keystone, keystone/api/validation/parameter_types.py: ID_STRING.
 _PROJECT = re.compile(r"[a-zA-Z0-9-]{1,64}")
+_KIND = re.compile(kinds.PATTERN)
 _MODEL = {"vendor_id", "product_id"}
 
 
@@ -104,6 +106,7 @@ class Rule:
     :param follow: what a claim is on: the device, or whatever is in its socket.
     :param shared: whether all projects may have what it offers.
     :param projects: ids of those that may.
+    :param kind: of what it offers; empty: none.
     """
 
     number: int
@@ -113,6 +116,7 @@ class Rule:
     follow: str = "device"
     shared: bool = False
     projects: tuple[str, ...] = ()
+    kind: str = ""
 
     def matches(self, device: Plugged) -> bool:
         """Whether this rule is about the device."""
@@ -197,6 +201,7 @@ def _rule(number: int, item: Any, value: str) -> Rule:
         follow=_follow(item.get("follow", "device"), value),
         shared=_flag("shared", item.get("shared", False), value),
         projects=_projects(item.get("projects", []), value),
+        kind=_kind(item.get("kind", ""), value),
     )
 
 
@@ -218,6 +223,12 @@ def _projects(said: Any, value: str) -> tuple[str, ...]:
     if wrong is not None or not isinstance(said, list):
         raise _refuse(value, f"{said!r} is no projects; right is a list of project ids, each in quotes")
     return tuple(sorted(set(items)))
+
+
+def _kind(said: Any, value: str) -> str:
+    if not isinstance(said, str) or (said and not _KIND.fullmatch(said)):
+        raise _refuse(value, f"{said!r} is no kind; right is {kinds.WHAT}, in quotes")
+    return said
 
 
 def _wish(key: str, wish: Any, value: str) -> str:

@@ -74,7 +74,7 @@ class Discovery:
         rule = device_spec.decide(self._rules, device)
         if rule is None or not rule.allow:
             return _blocked(device, Reason(ReasonCode.NOT_OFFERED))
-        device = dataclasses.replace(device, shared=rule.shared, projects=rule.projects)
+        device = dataclasses.replace(device, shared=rule.shared, projects=rule.projects, kind=rule.kind)
         return device if used is None else _blocked(device, used)
 
 

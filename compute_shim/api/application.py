@@ -14,7 +14,7 @@ from oslo_log import log
 from compute_shim import exception
 from compute_shim.api import errors
 from compute_shim.api.call import Call, Service
-from compute_shim.api.handlers import attachments, devices, events, hosts, root
+from compute_shim.api.handlers import attachments, devices, events, hosts, kinds, root
 from compute_shim.db import failures
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -33,6 +33,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/devices/{device_id}/projects/{project_id}": {"PUT": devices.share, "DELETE": devices.unshare},
     "/v1/devices/{device_id}/events": {"GET": events.of_device},
     "/v1/events": {"GET": events.index},
+    "/v1/kinds": {"GET": kinds.index},
     "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},
     "/v1/servers/{server_id}/attachments/{device_id}": {
         "GET": attachments.show,

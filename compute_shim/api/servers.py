@@ -8,7 +8,7 @@ from oslo_policy import policy
 from compute_shim import exception, liveness, nova
 from compute_shim.api import validation
 from compute_shim.api.call import Call
-from compute_shim.db import host_list, instances, models, queries
+from compute_shim.db import instances, models, queries
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -26,6 +26,14 @@ def find(call: Call, server_id: str) -> nova.Server:
     if server.project_id != call.project_id and not call.may(policies.ANY_SERVER, target(server)):
         raise nova.no_server(server_id)
     return server
+
+
+def own(call: Call) -> list[nova.Server]:
+    """The servers of the caller's project.
+
+    :raises compute_shim.exception.Unavailable: Nova cannot be asked
+    """
+    return call.service.nova.own_servers(call.token)
 
 
 def target(owned: nova.Server | models.Device) -> dict[str, str | None]:
@@ -53,32 +61,10 @@ def refuse_locked(call: Call, server: nova.Server) -> None:
         raise exception.Conflict(f"Server {server.id} is locked. Unlock it first.", ReasonCode.SERVER_LOCKED)
 
 
-def host(call: Call, server: nova.Server, *likely: str) -> str | None:
-    """The host that a server is on, None if it is on none that has ever had an agent.
-
-    Most callers may not know the host's name, so it is found by the ``hostId`` that they may see. Names are
-    tried until one fits; all of them only where nothing tells which it may be.
-
-    :param likely: names to try first.
-    """
-    if not server.host_id:
-        return None
-    db = call.service.db
-    for names in (
-        lambda: likely,
-        lambda: instances.likely_hosts(db, server.id),
-        lambda: host_list.names(db),
-    ):
-        for name in names():
-            if nova.host_id(server.project_id, name) == server.host_id:
-                return name
-    return None
-
-
 def live_host(call: Call, server: nova.Server, *likely: str) -> str:
     """The host that a server is on, and on which an agent is alive.
 
-    :param likely: as for `host`.
+    :param likely: names to try first.
     :raises compute_shim.exception.Conflict: the server is not on a host
     :raises compute_shim.exception.Unavailable: there is no agent, or it is down
     """
@@ -86,7 +72,7 @@ def live_host(call: Call, server: nova.Server, *likely: str) -> str:
         raise exception.Conflict(
             f"Server {server.id} is not on a host. Start it first.", ReasonCode.SERVER_NOT_ON_HOST
         )
-    found = host(call, server, *likely)
+    found = instances.host_of(call.service.db, server, *likely)
     up = liveness.Window.now(call.service.conf)
     if found is None or not queries.hosts_up(call.service.db, up, [found]):
         raise exception.Unavailable(

@@ -81,6 +81,7 @@ class Viewer:
             **self.explained(why),
             "state_since": None,
             "available": state == State.AVAILABLE,
+            "kind": row.kind,
             "server_id": None,
             "host_id": nova.host_id(self.project_id, row.host),
             "created_at": utc(row.created_at),

@@ -27,10 +27,12 @@ class Claim:
 
     :param host: of the device.
     :param reason_code: why it is not fulfilled, None if it is or nothing is known.
+    :param kind: of which any device would do; None: this one is claimed.
     """
 
     host: str
     reason_code: str | None
+    kind: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +69,21 @@ class Locate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Replace:
+    """The server is on another host, where another device of the kind may be free.
+
+    :param server: says on which.
+    """
+
+    server: nova.Server
+
+
+@dataclasses.dataclass(frozen=True)
 class Nothing:
     """The claim stays as it is."""
 
 
-Decision = Release | Locate | Nothing
+Decision = Release | Locate | Replace | Nothing
 
 # Of an agent of RPC 1.0, these say that there is no domain: it told "server_off" of one that it saw.
 _NO_DOMAIN = tuple(code for code in SERVER_ABSENT if code != ReasonCode.SERVER_OFF)
@@ -102,7 +114,11 @@ def _locate(claim: Claim, evidence: Evidence, server: nova.Server) -> Decision:
     """An agent sees its own host only, where a server that moved may have a domain."""
     in_doubt = claim.reason_code in SERVER_ABSENT or not evidence.host_up
     code = _whereabouts(claim, server)
-    if server.busy or not in_doubt or code is None or code == claim.reason_code:
+    if server.busy or not in_doubt or code is None:
+        return Nothing()
+    if claim.kind is not None and code == claim.reason_code == ReasonCode.SERVER_ON_OTHER_HOST:
+        return Replace(server)
+    if code == claim.reason_code:
         return Nothing()
     return Locate(code)
 

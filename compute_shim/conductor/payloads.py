@@ -22,6 +22,7 @@ from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
 from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, State
 from compute_shim.text import UNPRINTABLE
+from novaclient_usb import kinds
 from novaclient_usb.reason_codes import describe
 
 LOG = log.getLogger(__name__)
@@ -90,6 +91,7 @@ _DEVICE = _schema(
         "follow": {"type": ["string", "null"], "maxLength": 16},
         "shared": {"type": ["boolean", "null"]},
         "projects": {"type": ["array", "null"], "items": _matching("[a-zA-Z0-9-]{1,64}"), "maxItems": 1000},
+        "kind": {"type": ["string", "null"], "pattern": rf"^({kinds.PATTERN})?\Z"},
     },
 )
 

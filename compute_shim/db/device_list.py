@@ -40,6 +40,7 @@ class Filter:
     product_id: str | None = None
     serial: str | None = None
     port: str | None = None
+    kind: str | None = None
     owner: str | None = None
     server_id: str | None = None
     server_host: str | None = None
@@ -75,9 +76,9 @@ def page(
     limit: int | None = None,
 ) -> Sequence[models.Device]:
     """The devices that fit the filter, at most ``limit`` of them."""
-    key = _seen_state(db, wanted) if order.key == "state" else getattr(_D, order.key)
+    key = seen_state(db, wanted) if order.key == "state" else getattr(_D, order.key)
     keys = (key.desc(), _D.id.desc()) if order.descending else (key, _D.id)
-    statement = sa.select(_D).where(*_conditions(db, wanted)).order_by(*keys).limit(limit)
+    statement = sa.select(_D).where(*conditions(db, wanted)).order_by(*keys).limit(limit)
     if marker is not None:
         after = operator.lt if order.descending else operator.gt
         same = sa.and_(key == marker.value, after(_D.id, marker.id))
@@ -110,10 +111,11 @@ def _seen(project_id: str) -> sa.ColumnElement[bool]:
     return sa.or_(_D.project_id == project_id, sa.and_(offered, sharing.visible_to(project_id)))
 
 
-def _conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
+def conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    """What rows that fit the filter fulfil."""
     conditions = [
         getattr(_D, name) == value
-        for name in ("host", "vendor_id", "product_id", "serial", "port")
+        for name in ("host", "vendor_id", "product_id", "serial", "port", "kind")
         if (value := getattr(wanted, name)) is not None
     ]
     if wanted.serial is not None and wanted.project_id is not None:
@@ -136,7 +138,7 @@ def _conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
 def _in_state(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:
     """Rows that whoever looks sees in a state (`compute_shim.api.visibility.Viewer.view`).
 
-    The same as a comparison with `_seen_state`, in words that an index helps with.
+    The same as a comparison with `seen_state`, in words that an index helps with.
     """
     really = _D.state == wanted.state
     if wanted.state == State.UNAVAILABLE:
@@ -146,7 +148,7 @@ def _in_state(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:
     return sa.and_(really, sa.not_(_foreign(wanted)))
 
 
-def _seen_state(db: Database, wanted: Filter) -> sa.ColumnElement[str]:
+def seen_state(db: Database, wanted: Filter) -> sa.ColumnElement[str]:
     """The state that whoever looks sees a row in: the order must not tell more than that."""
     down = sa.and_(_D.state == State.AVAILABLE, _host_down(db, wanted))
     return sa.case((sa.or_(_foreign(wanted), down), sa.literal(State.UNAVAILABLE.value)), else_=_D.state)

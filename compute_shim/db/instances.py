@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers have a domain on which host, as the agents tell."""
+"""Which servers are on which host, as far as the agents tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import models
+from compute_shim import nova
+from compute_shim.db import host_list, models
 from compute_shim.db.api import Database
 
 _I = models.Instance
@@ -39,3 +40,20 @@ def likely_hosts(db: Database, server_id: str) -> list[str]:
     devices = sa.select(models.Device.host).where(models.Device.instance_uuid == server_id)
     with db.reader() as session:
         return list(session.scalars(domains.union(devices)))
+
+
+def host_of(db: Database, server: nova.Server, *likely: str) -> str | None:
+    """The host that a server is on, None if it is on none that has ever had an agent.
+
+    Most callers may not know the host's name, so it is found by the ``hostId`` that they may see. Names are
+    tried until one fits; all of them only where nothing tells which it may be.
+
+    :param likely: names to try first.
+    """
+    if not server.host_id:
+        return None
+    for names in (lambda: likely, lambda: likely_hosts(db, server.id), lambda: host_list.names(db)):
+        for name in names():
+            if nova.host_id(server.project_id, name) == server.host_id:
+                return name
+    return None

@@ -16,6 +16,7 @@ TEXT_LENGTH = 255
 REASON_LENGTH = 1000
 CODE_LENGTH = 64
 PLUG_ID_LENGTH = 80
+KIND_LENGTH = 64
 # Of ids of projects in Keystone (keystone/resource/backends/sql.py).
 PROJECT_LENGTH = 64
 
@@ -42,6 +43,7 @@ class Device(Base):
         sa.Index("host_usb_devices_instance_uuid_idx", "instance_uuid"),
         sa.Index("host_usb_devices_created_at_id_idx", "created_at", "id"),
         sa.Index("host_usb_devices_host_state_idx", "host", "state"),
+        sa.Index("host_usb_devices_kind_idx", "kind"),
         sa.Index("host_usb_devices_state_created_at_id_idx", "state", "created_at", "id"),
         _MYSQL,
     )
@@ -92,6 +94,12 @@ class Device(Base):
     shared: orm.Mapped[bool | None]
     sharing_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     rule_sharing: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    # As in `compute_shim.db.kinds`; empty: the device is of none.
+    kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
+    kind_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    rule_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
+    # That for which whoever has the device asked, None: for the device itself.
+    claimed_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
 
 
 class DeviceProject(Base):

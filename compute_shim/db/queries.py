@@ -11,10 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from oslo_log import log
-from oslo_utils import timeutils
 
 from compute_shim import objects
-from compute_shim.db import events, instances, models, sharing, states, syncs
+from compute_shim.db import events, instances, kinds, models, sharing, states, syncs
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -101,134 +100,6 @@ def _note(outcome: objects.ClaimStatus) -> Reason | None:
     return Reason(outcome.reason_code, outcome.reason)
 
 
-# Claims. Each is decided by one UPDATE that names what must be true before it.
-
-
-@retried
-def claim(
-    db: Database,
-    device_id: str,
-    server_id: str,
-    project_id: str,
-    actor: Actor | None = None,
-    *,
-    unshared: bool = False,
-) -> bool:
-    """Take a free device for a server of a project; False if it is not free, or not shared with the project.
-
-    :param unshared: take it whomever it is shared with.
-    """
-    return _change(
-        db,
-        device_id,
-        ReasonCode.REQUESTED,
-        actor,
-        models.Device.instance_uuid.is_(None),
-        models.Device.state == State.AVAILABLE,
-        models.Device.present.is_(True),
-        models.Device.enabled.is_(True),
-        sa.true() if unshared else sharing.visible_to(project_id),
-        instance_uuid=server_id,
-        project_id=project_id,
-        user_id=actor and actor.user_id,
-        state=State.ATTACHING,
-    )
-
-
-@retried
-def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = None) -> bool:
-    """Try a claim once more that failed; False if the server has no failed claim on the device."""
-    return _change(
-        db,
-        device_id,
-        ReasonCode.REQUESTED,
-        actor,
-        models.Device.instance_uuid == server_id,
-        models.Device.state == State.FAILED,
-        state=State.ATTACHING,
-    )
-
-
-@retried
-def give_up(
-    db: Database,
-    device_id: str,
-    server_id: str,
-    cause: ReasonCode = ReasonCode.REQUESTED,
-    actor: Actor | None = None,
-) -> bool:
-    """Give a device back; False if the server has no claim on it that is not given up already."""
-    return _change(
-        db,
-        device_id,
-        cause,
-        actor,
-        models.Device.instance_uuid == server_id,
-        models.Device.state.in_(states.CLAIMED),
-        state=State.DETACHING,
-    )
-
-
-@retried
-def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> None:
-    """Record where the server of a claim is instead, unless the claim has changed meanwhile.
-
-    :param claim: as it was when that was found out.
-    """
-    with db.writer() as session:
-        row = session.get(models.Device, claim.id, with_for_update=True)
-        if row is None:
-            return
-        before = events.Moment.of(row)
-        if (row.generation, before) != (claim.generation, events.Moment.of(claim)):
-            return
-        states.put(row, State.WAITING, Reason(code))
-        events.record(session, row, before)
-
-
-def _change(
-    db: Database,
-    device_id: str,
-    cause: ReasonCode,
-    actor: Actor | None,
-    *conditions: sa.ColumnElement[bool],
-    **values: Any,
-) -> bool:
-    """Change the intent for a device if all the conditions hold."""
-    statement = (
-        sa.update(models.Device)
-        .where(models.Device.id == device_id, *conditions)
-        .values(
-            generation=models.Device.generation + 1,
-            reason_code=None,
-            state_reason=None,
-            state_since=timeutils.utcnow(),
-            **values,
-        )
-        .execution_options(synchronize_session=False)
-    )
-    with db.writer() as session:
-        changed = session.connection().execute(statement).rowcount == 1
-        if changed:
-            events.record(session, session.get_one(models.Device, device_id), None, cause, actor)
-        return changed
-
-
-def claim_for_agent(db: Database, device_id: str) -> tuple[str, str, objects.Claim] | None:
-    """The host of a device, the RPC version of its agent, and what is wanted of the device.
-
-    :returns: None if there is no such device
-    """
-    statement = (
-        sa.select(models.Device, models.Host.version)
-        .outerjoin(models.Host, models.Host.host == models.Device.host)
-        .where(models.Device.id == device_id)
-    )
-    with db.reader() as session:
-        found = session.execute(statement).one_or_none()
-        return found and (found[0].host, found[1] or "", states.claim_of(found[0]))
-
-
 # What the API reads and writes.
 
 
@@ -258,7 +129,7 @@ def set_device(
     check: Callable[[models.Device], None] = lambda row: None,
     **values: Any,
 ) -> models.Device | None:
-    """Change what an operator may change of a device: ``description``, ``enabled`` and ``shared``.
+    """Change what an operator may change of a device: ``description``, ``enabled``, ``shared``, ``kind``.
 
     :param check: raises what keeps the device, which is locked, from being changed.
     :returns: the device after that, None if there is none of that id
@@ -270,6 +141,8 @@ def set_device(
             description, enabled = row.description, row.enabled
             if "shared" in values:
                 sharing.set_shared(session, row, values.pop("shared"), actor)
+            if "kind" in values:
+                kinds.set_kind(session, row, values.pop("kind"), actor)
             for name, value in values.items():
                 setattr(row, name, value)
             states.derive_state(row)

@@ -93,5 +93,5 @@ def _devices(session: orm.Session, condition: sa.ColumnElement[bool]) -> list[mo
 
 
 def _end(row: models.Device) -> None:
-    row.instance_uuid = row.project_id = row.user_id = None
+    states.end_claim(row)
     row.generation += 1

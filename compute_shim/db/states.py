@@ -20,8 +20,8 @@ CLAIMED = (State.ATTACHING, State.ATTACHED, State.WAITING, State.FAILED)
 
 # States that need a reason.
 _REASONED = (State.WAITING, State.DETACHING, State.FAILED, State.UNAVAILABLE)
-# Of devices as they are told: the row itself, and what `compute_shim.db.sharing` records.
-_NO_COLUMNS = ("device_id", "shared", "projects")
+# Of devices as they are told: the row itself, and what `compute_shim.db.sharing` and `kinds` record.
+_NO_COLUMNS = ("device_id", "shared", "projects", "kind")
 # What an agent can say about a claim with a server.
 _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
@@ -41,6 +41,11 @@ def unplug(row: models.Device) -> None:
     """The agent does not see the device any more."""
     row.present = False
     derive_state(row)
+
+
+def end_claim(row: models.Device) -> None:
+    """No server has the device any more; its state is still to be worked out."""
+    row.instance_uuid = row.project_id = row.user_id = row.claimed_kind = None
 
 
 def derive_state(row: models.Device) -> None:
@@ -112,7 +117,7 @@ def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
         put(row, outcome.state, _told(outcome))
         return True
     if row.state == State.DETACHING and outcome.state == State.AVAILABLE:
-        row.instance_uuid = row.project_id = row.user_id = None
+        end_claim(row)
         derive_state(row)
         return True
     if row.state == State.DETACHING and outcome.state == State.DETACHING:

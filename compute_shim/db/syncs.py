@@ -17,7 +17,7 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import models, recognition, sharing, states
+from compute_shim.db import kinds, models, recognition, sharing, states
 from compute_shim.db.api import Database, retried
 
 # More rows than a host can have devices plugged in (127 on a bus: USB 2.0 specification, 9.4.6). A device
@@ -118,6 +118,7 @@ def record_devices(
         row = models.Device(host=host, enabled=True) if known is None else known
         absent.pop(row.id, None)
         states.plug(row, dataclasses.replace(device, identity=_identity(device, known, used)))
+        kinds.told(row, device)
         used.add(row.identity)
         pairs.append((row, device))
         if known is None:

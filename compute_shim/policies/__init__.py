@@ -3,9 +3,9 @@
 
 from oslo_policy import policy
 
-from compute_shim.policies import attachments, base, devices, events, hosts
+from compute_shim.policies import attachments, base, devices, events, hosts, kinds
 
 
 def list_rules() -> list[policy.RuleDefault]:
     """All rules (entry point ``oslo.policy.policies``)."""
-    return [*base.RULES, *devices.RULES, *events.RULES, *attachments.RULES, *hosts.RULES]
+    return [*base.RULES, *devices.RULES, *events.RULES, *attachments.RULES, *kinds.RULES, *hosts.RULES]

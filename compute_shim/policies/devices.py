@@ -16,7 +16,13 @@ SEE_ALL = base.rule(
     ("GET", _ALL),
     ("GET", _ONE),
 )
-UPDATE = base.rule("devices", "update", base.ADMIN, "Describe, enable or disable a device.", ("PATCH", _ONE))
+UPDATE = base.rule(
+    "devices",
+    "update",
+    base.ADMIN,
+    "Describe a device, enable or disable it, or give it a kind.",
+    ("PATCH", _ONE),
+)
 SHARE = base.rule(
     "devices",
     "share",

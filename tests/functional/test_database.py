@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import autogenerate, migration
 
-from compute_shim.db import history, migrations, models, queries
+from compute_shim.db import history, intent, migrations, models, queries
 from compute_shim.objects import ReasonCode, State
 from tests.functional.databases import MariaDB, PostgreSQL
 from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World, tokens
@@ -155,7 +155,7 @@ def test_what_a_lost_connection_cut_off_is_done_again(
             server.cut(cursor.connection)
 
     sa.event.listen(world.db.engine(), "before_cursor_execute", cut)
-    assert queries.claim(world.db, device_id, SERVERS["DEMO"].id, DEMO_PROJECT)
+    assert intent.claim(world.db, device_id, SERVERS["DEMO"].id, DEMO_PROJECT)
     assert len(cuts) == 1
     row = queries.device(world.db, device_id)
     assert row is not None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from compute_shim.db import models, queries
+from compute_shim.db import intent, models, queries
 from compute_shim.objects import ClaimStatus, ReasonCode, State
 from tests.functional.databases import MariaDB, PostgreSQL
 from tests.functional.interleaving import Met, meet
@@ -52,10 +52,10 @@ class Contest:
         return row
 
     def claim(self, server_id: str = SERVER) -> bool:
-        return queries.claim(self.db, self.id, server_id, DEMO_PROJECT)
+        return intent.claim(self.db, self.id, server_id, DEMO_PROJECT)
 
     def give_up(self) -> bool:
-        return queries.give_up(self.db, self.id, SERVER)
+        return intent.give_up(self.db, self.id, SERVER)
 
     def report(self, state: State, generation: int = 1) -> None:
         why = ReasonCode.HYPERVISOR_ERROR if state == State.FAILED else None
@@ -146,7 +146,7 @@ def test_where_a_server_is_does_not_overwrite_a_report(contest: Contest) -> None
     contest.claim()
     claim = contest.row
     contest.meet(
-        lambda: queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED),
+        lambda: intent.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED),
         WRITE_DEVICE,
         lambda: contest.report(State.ATTACHED),
     )
@@ -159,7 +159,7 @@ def test_a_report_is_not_overwritten_by_where_the_server_was(contest: Contest) -
     met = contest.meet(
         lambda: contest.report(State.ATTACHED),
         WRITE_DEVICE,
-        lambda: queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED),
+        lambda: intent.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED),
     )
     assert met.waited
     assert contest.row.state == State.ATTACHED
@@ -173,7 +173,7 @@ def test_where_a_server_was_says_nothing_of_a_later_claim(world: World) -> None:
     contest.give_up()
     contest.report(State.AVAILABLE, generation=2)
     contest.claim()
-    queries.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED)
+    intent.wait_for_server(contest.db, claim, ReasonCode.SERVER_SHELVED)
     assert (contest.row.state, contest.row.generation) == (State.ATTACHING, 3)
 
 
@@ -202,7 +202,7 @@ _GONE: dict[str, Any] = {**_FREE, "state": State.UNAVAILABLE, "present": False}
 Change = Callable[[Contest], Any]
 CHANGES: dict[str, tuple[Change, dict[str, Any]]] = {
     "claim": (Contest.claim, _FREE),
-    "retry": (lambda it: queries.retry(it.db, it.id, SERVER), _FAILED),
+    "retry": (lambda it: intent.retry(it.db, it.id, SERVER), _FAILED),
     "give up": (Contest.give_up, _FAILED),
     "forget": (lambda it: queries.forget(it.db, it.id), _GONE),
 }

@@ -15,7 +15,7 @@ from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from compute_shim.api.application import ROUTES
-from compute_shim.api.schemas import attachments, base, devices, events, hosts
+from compute_shim.api.schemas import attachments, base, devices, events, hosts, kinds
 from novaclient_usb.reason_codes import ReasonCode
 from tests.functional.world import DEMO_PROJECT, OTHER_PROJECT, SERVERS, STICKS, World
 
@@ -31,6 +31,7 @@ QUERIES = {
     "GET /v1/devices/{device_id}/events": events.OF_DEVICE,
     "GET /v1/events": events.LIST,
     "GET /v1/hosts": hosts.LIST,
+    "GET /v1/kinds": kinds.LIST,
     "GET /v1/servers/{server_id}/attachments": attachments.LIST,
 }
 BODIES = {
@@ -114,9 +115,8 @@ def test_reason_codes() -> None:
 @pytest.fixture
 def busy_world(world: World) -> World:
     """A cloud with devices in several states."""
-    world.sync(
-        "compute1", STICK1={}, STICK2={}, STICK3={"blocked_reason": "mounted", "blocked_code": "host_mount"}
-    )
+    mounted = {"blocked_reason": "mounted", "blocked_code": "host_mount"}
+    world.sync("compute1", STICK1={"kind": "dongle"}, STICK2={}, STICK3=mounted)
     world.sync("compute2", STICK4={})
     world.sync("compute2")
     for token, server, stick in (("demo", "DEMO", "STICK1"), ("other", "OTHER", "STICK2")):

@@ -25,7 +25,7 @@ from compute_shim import exception, nova, rpc
 from compute_shim.api import deploy
 from compute_shim.conductor.manager import Manager
 from compute_shim.conf import database
-from compute_shim.db import migrations, models, queries
+from compute_shim.db import intent, migrations, models, queries
 from compute_shim.db.api import Database
 from compute_shim.objects import Claim, Device, ReasonCode
 
@@ -97,6 +97,9 @@ auth_type = none
 """
 
 
+_AWAY = exception.Unavailable("The Compute service (Nova) is unavailable.", ReasonCode.COMPUTE_UNAVAILABLE)
+
+
 class Nova:
     """Stands in for `compute_shim.nova.Nova`, and shows servers to whom Nova would."""
 
@@ -106,14 +109,17 @@ class Nova:
         self.open = False
         self.hidden: set[str] = set()
 
+    def own_servers(self, auth: Any) -> list[nova.Server]:
+        if self.away:
+            raise _AWAY
+        return [server for server in self.servers.values() if server.project_id == auth.user.project_id]
+
     def sees_all_projects(self, auth: Any) -> bool:
         return self.open or "admin" in auth.user.role_names
 
     def server(self, auth: Any, server_id: str) -> nova.Server:
         if self.away:
-            raise exception.Unavailable(
-                "The Compute service (Nova) is unavailable.", ReasonCode.COMPUTE_UNAVAILABLE
-            )
+            raise _AWAY
         if server_id in self.hidden:
             raise nova.Hidden(str(nova.no_server(server_id)), ReasonCode.SERVER_NOT_FOUND)
         server = self.servers.get(server_id)
@@ -140,7 +146,7 @@ class Nudger:
         self.contexts: list[Mapping[str, Any]] = []
 
     def nudge(self, device_id: str, context: Mapping[str, Any]) -> None:
-        found = queries.claim_for_agent(self._db, device_id)
+        found = intent.claim_for_agent(self._db, device_id)
         assert found is not None
         host, _, claim = found
         self.nudges.append((host, claim))

@@ -16,7 +16,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries, states
+from compute_shim.db import device_list, intent, models, queries, states
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
@@ -43,15 +43,17 @@ def create(call: Call, server_id: str) -> webob.Response:
     """Take a device for a server; the agent attaches it."""
     call.authorize(policies.CREATE)
     call.query(base.NOTHING)
-    device_id = call.body(schemas.CREATE)["attachment"]["device_id"]
+    wanted = call.body(schemas.CREATE)["attachment"]
+    if len(wanted) != 1:
+        raise exception.Invalid("Invalid input: attachment: it must have either device_id or kind.")
     server = servers.find(call, server_id)
     servers.authorize(call, policies.CREATE, server)
     servers.refuse_locked(call, server)
-    row = devices.find(call, device_id)
-    if row.instance_uuid == server.id:
-        _again(call, server, row)
-    else:
-        _claim(call, server, row)
+    row = (
+        _one_of(call, server, wanted["kind"])
+        if "kind" in wanted
+        else _this(call, server, wanted["device_id"])
+    )
     call.nudge(row.id)
     row = queries.device(call.service.db, row.id) or row
     if row.instance_uuid != server.id:
@@ -67,7 +69,7 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     call.query(base.NOTHING)
     row = _claim_on(call, server_id, device_id, _claims(call, policies.DELETE, server_id))
     # What was given up already, by this or by another request, is no error.
-    queries.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
+    intent.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
     call.nudge(row.id)
     return webob.Response(status=202, content_type=None)
 
@@ -130,6 +132,45 @@ def _left_behind(call: Call, rule: policy.DocumentedRuleDefault, server_id: str)
     return own + others
 
 
+def _this(call: Call, server: nova.Server, device_id: str) -> models.Device:
+    """Take a device by its id; asking again for what the server has is no error."""
+    row = devices.find(call, device_id)
+    if row.instance_uuid == server.id:
+        _again(call, server, row)
+    else:
+        _claim(call, server, row)
+    return row
+
+
+def _one_of(call: Call, server: nova.Server, kind: str) -> models.Device:
+    """Take a device of a kind that is free on the server's host."""
+    host = servers.live_host(call, server)
+    viewer = Viewer.of(call)
+    up = liveness.Window.now(call.service.conf)
+    there = device_list.Filter(project_id=viewer.scope, up=up, kind=kind)
+    free = dataclasses.replace(there, host=host, state=State.AVAILABLE)
+    for row in device_list.page(call.service.db, free, device_list.Order()):
+        if intent.claim(
+            call.service.db,
+            row.id,
+            server.id,
+            server.project_id,
+            call.actor,
+            unshared=viewer.sees_all,
+            kind=kind,
+        ):
+            return row
+    if not device_list.page(call.service.db, there, device_list.Order(), limit=1):
+        raise exception.NotFound(
+            f"USB devices of the kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND
+        )
+    raise exception.Conflict(
+        f"No USB device of the kind {kind} is free on the host of server {server.id}. Wait until one is, or"
+        " choose another.",
+        ReasonCode.KIND_NOT_FREE,
+    )
+
+
 def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
     """Take a device that another server may be taking at this moment."""
     if row.host != servers.live_host(call, server, row.host):
@@ -138,7 +179,7 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
     sees_all = Viewer.of(call).sees_all
-    if queries.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
+    if intent.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -174,11 +215,11 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
             f"USB device {row.id} is being detached from server {server.id}. Wait until it is free.",
             ReasonCode.DEVICE_DETACHING,
         )
-    queries.retry(call.service.db, row.id, server.id, call.actor)
+    intent.retry(call.service.db, row.id, server.id, call.actor)
 
 
 def _views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
     return [
-        {"server_id": row.instance_uuid, "device_id": row.id, "device": view}
+        {"server_id": row.instance_uuid, "device_id": row.id, "kind": row.claimed_kind, "device": view}
         for row, view in zip(rows, devices.views(call, rows), strict=True)
     ]

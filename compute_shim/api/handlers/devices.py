@@ -15,7 +15,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries, removal, sharing
+from compute_shim.db import device_list, instances, models, queries, removal, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -40,9 +40,10 @@ def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
         product_id=query["product_id"].lower() if "product_id" in query else None,
         serial=query.get("serial"),
         port=query.get("port"),
+        kind=query.get("kind"),
         owner=query.get("project_id"),
         server_id=server.id if server else None,
-        server_host=servers.host(call, server) if server else None,
+        server_host=instances.host_of(call.service.db, server) if server else None,
     )
 
 
@@ -54,7 +55,7 @@ def show(call: Call, device_id: str) -> webob.Response:
 
 
 def update(call: Call, device_id: str) -> webob.Response:
-    """Describe a device, keep it from being attached anew, or share it with all projects."""
+    """Describe a device, give it a kind, keep it from being attached anew, or share it with all projects."""
     # Who may do neither learns nothing of the body.
     if not call.may(policies.SHARE):
         call.authorize(policies.UPDATE)
@@ -154,5 +155,5 @@ def _answer(call: Call, row: models.Device) -> webob.Response:
 
 def _tag(row: models.Device) -> str:
     """The entity tag of a device: it changes with who has it and with all that `update` changes."""
-    content = json.dumps([row.generation, row.description, row.enabled, row.shared, row.sharing_by])
+    content = json.dumps([row.generation, row.description, row.enabled, row.shared, row.sharing_by, row.kind])
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -6,4 +6,5 @@ from compute_shim.api.schemas.devices import SORT_KEYS
 
 LIST = base.listing({}, SORT_KEYS)
 
-CREATE = base.wrapped("attachment", base.strict({"device_id": base.UUID}, required=["device_id"]))
+#: One of the two, which the handler sees to: a schema would have no good words for it.
+CREATE = base.wrapped("attachment", base.strict({"device_id": base.UUID, "kind": base.KIND}))

@@ -7,6 +7,7 @@ from typing import Any
 
 from compute_shim.db.models import TEXT_LENGTH
 from compute_shim.text import UNPRINTABLE
+from novaclient_usb import kinds
 
 # ``\Z``, because ``$`` matches before a line feed too.
 UUID = {
@@ -21,6 +22,12 @@ TEXT = {
     "maxLength": TEXT_LENGTH,
     "pattern": rf"^[^{UNPRINTABLE}]*\Z",
     "description": f"one line of printable text, of at most {TEXT_LENGTH} characters",
+}
+
+KIND = {
+    "type": "string",
+    "pattern": rf"^(?:{kinds.PATTERN})\Z",
+    "description": kinds.WHAT,
 }
 
 SORT_DIR = {"enum": ["asc", "desc"]}

@@ -25,6 +25,7 @@ LIST = base.listing(
         "product_id": _HEXADECIMAL,
         "serial": base.TEXT,
         "port": base.TEXT,
+        "kind": base.KIND,
         "project_id": base.TEXT,
     },
     SORT_KEYS,
@@ -37,6 +38,10 @@ UPDATE = base.wrapped(
             "description": base.TEXT,
             "enabled": {"type": "boolean"},
             "shared": {"type": ["boolean", "null"], "description": "true, false, or null: as the rule says"},
+            "kind": {
+                "anyOf": [base.KIND, {"enum": ["", None]}],
+                "description": "the name of a kind; or nothing, for none; or null: as the rule says",
+            },
         },
         least=1,
     ),

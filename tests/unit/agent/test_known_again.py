@@ -34,7 +34,7 @@ from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.events import ClaimsArrived, DevicesChanged, Resync
 from compute_shim.agent.reconciler import Reconciler
 from compute_shim.conductor.manager import Manager
-from compute_shim.db import models, queries
+from compute_shim.db import intent, models, queries
 from compute_shim.hypervisor.base import Domain
 from compute_shim.objects import Claim, ClaimStatus, Device, Plugged, ReasonCode, State
 from tests.unit.agent.model import FakeDriver
@@ -259,7 +259,7 @@ class Host(RuleBasedStateMachine):
         self._settle()
 
     def _take(self, device_id: str, server: str) -> None:
-        assert queries.claim(self.db, device_id, server, PROJECTS[server])
+        assert intent.claim(self.db, device_id, server, PROJECTS[server])
         # Who takes a device means what was there when the agent told of it last.
         self.granted[device_id] = (server, self.selves[device_id])
         self._settle()
@@ -346,7 +346,7 @@ class Host(RuleBasedStateMachine):
         device_id = data.draw(st.sampled_from(ids))
         if what == "give back" and device_id in self.granted:
             server, _ = self.granted.pop(device_id)
-            assert queries.give_up(self.db, device_id, server)
+            assert intent.give_up(self.db, device_id, server)
         elif what in ("disable", "enable"):
             queries.set_device(self.db, device_id, enabled=what == "enable")
         elif what == "forget" and not self.away and self._knowable(self.sockets, device_id):

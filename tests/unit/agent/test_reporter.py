@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.reporter import Reporter
-from compute_shim.db import history, models, queries
+from compute_shim.db import history, intent, models, queries
 from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, State
 from tests.unit.agent.test_agent import until
 from tests.unit.db.test_states import ANSWERS, HOST, SERVERS, STICK, empty_database
@@ -76,12 +76,12 @@ class Bus:
     def claim(self) -> None:
         """A server takes the only device."""
         with self.lock:
-            assert queries.claim(self.db, queries.devices(self.db)[0].id, SERVERS[0], "demo")
+            assert intent.claim(self.db, queries.devices(self.db)[0].id, SERVERS[0], "demo")
 
     def located(self, code: ReasonCode) -> None:
         """The conductor says where the server is."""
         with self.lock:
-            queries.wait_for_server(self.db, queries.devices(self.db)[0], code)
+            intent.wait_for_server(self.db, queries.devices(self.db)[0], code)
 
     def says(self, outcome: ClaimStatus) -> bool:
         """Whether the database says what became of the claim; of one that is attached it has no reason."""

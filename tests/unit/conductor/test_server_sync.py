@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from compute_shim.conductor.server_sync import BRAKE_COUNT
-from compute_shim.db import history, queries
+from compute_shim.db import history, intent, models, queries
 from compute_shim.db.leases import Lease
-from compute_shim.objects import ClaimStatus, ReasonCode, State
+from compute_shim.objects import ClaimStatus, Device, ReasonCode, State
 from tests.unit.conductor.cloud import INTERVAL, Cloud, nothing_changes
-from tests.unit.db.test_states import HOST
+from tests.unit.db.test_states import HOST, STICK
 
 OFF = ReasonCode.SERVER_OFF
 
@@ -143,7 +144,7 @@ def test_a_claim_that_changed_begins_anew(cloud: Cloud) -> None:
     queries.record_statuses(
         cloud.db, HOST, [ClaimStatus(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)]
     )
-    queries.retry(cloud.db, row.id, gone)
+    intent.retry(cloud.db, row.id, gone)
     absent = ClaimStatus(row.id, 2, State.WAITING, reason_code=ReasonCode.DOMAIN_ABSENT)
     queries.record_statuses(cloud.db, HOST, [absent])
     cloud.look()
@@ -192,6 +193,63 @@ def test_nobody_but_nova_knows_of_a_server_whose_host_died(
     cloud.look()
     [row] = cloud.rows()
     assert (row.state, row.reason_code) == claim
+
+
+def moved(cloud: Cloud, kind: str | None = "dongle", **free: Any) -> str:
+    """A server that has a device of a kind has moved to a host where there is another, which nobody has."""
+    [server] = cloud.claims(1, code=ReasonCode.SERVER_ON_OTHER_HOST)
+    there = Device(**{**vars(STICK), "identity": "free", "kind": "dongle", "shared": True, **free})
+    queries.sync_host(cloud.db, "compute2", "QEMU", "1.3", [there])
+    with cloud.db.writer() as session:
+        session.execute(
+            sa.update(models.Device).where(models.Device.host == HOST).values(kind=kind, claimed_kind=kind)
+        )
+    cloud.compute.boot(server, "compute2")
+    cloud.up = {HOST, "compute2"}
+    return server
+
+
+def test_where_a_server_is_now_another_device_of_the_kind_takes_over(cloud: Cloud) -> None:
+    server = moved(cloud)
+    cloud.look()
+    here, there = sorted(cloud.rows(), key=lambda row: row.host)
+    assert (here.state, here.instance_uuid) == (State.DETACHING, server)
+    assert (there.state, there.instance_uuid) == (State.ATTACHING, server)
+    assert (there.project_id, there.claimed_kind) == ("demo", "dongle")
+    assert [device_id for device_id, _ in cloud.nudger.nudged] == [there.id, here.id]
+    causes = [history.page(cloud.db, history.Filter(row.id))[0].cause_code for row in (here, there)]
+    assert causes == [ReasonCode.SERVER_MOVED] * 2
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        {"kind": "printer"},
+        {"shared": False},
+        {"shared": False, "projects": ("other",)},
+        {"blocked_code": "host_mount", "blocked_reason": "used by the host: mounted at /srv"},
+    ],
+    ids=str,
+)
+def test_only_one_that_the_project_could_have_itself(cloud: Cloud, free: dict[str, Any]) -> None:
+    moved(cloud, **free)
+    cloud.look()
+    assert {row.instance_uuid for row in cloud.rows() if row.host == "compute2"} == {None}
+    assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
+
+
+def test_a_device_that_was_claimed_itself_is_not_replaced(cloud: Cloud) -> None:
+    moved(cloud, kind=None)
+    cloud.look()
+    assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
+
+
+def test_nothing_is_taken_on_a_host_that_is_down(cloud: Cloud) -> None:
+    moved(cloud)
+    cloud.up = {HOST}
+    cloud.wait(2 * INTERVAL)
+    cloud.look()
+    assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oslo_utils import timeutils
 
-from compute_shim.db import absence, history, models, queries
+from compute_shim.db import absence, history, intent, models, queries
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -30,7 +30,7 @@ def window(seconds: float = 60) -> Window:
 def claimed(db: Database) -> models.Device:
     queries.sync_host(db, HOST, "QEMU", "1.1", [STICK])
     [row] = queries.devices(db)
-    queries.claim(db, row.id, SERVERS[0], "demo")
+    intent.claim(db, row.id, SERVERS[0], "demo")
     return the_row(db)
 
 
@@ -95,7 +95,7 @@ def test_to_look_into_a_claim_is_no_change_of_it() -> None:
 def test_what_is_found_out_of_an_older_claim_is_not_kept() -> None:
     db = empty_database()
     row = claimed(db)
-    queries.give_up(db, row.id, SERVERS[0])
+    intent.give_up(db, row.id, SERVERS[0])
     absence.remember(db, row, timeutils.utcnow())
     assert the_row(db).absent_seen is None
 
@@ -116,7 +116,7 @@ def test_it_is_released_with_a_new_generation() -> None:
 def test_a_claim_that_changed_meanwhile_is_not_released() -> None:
     db = empty_database()
     row = claimed(db)
-    queries.give_up(db, row.id, SERVERS[0])
+    intent.give_up(db, row.id, SERVERS[0])
     assert not absence.release(db, row, window(), ACTOR)
     assert the_row(db).generation == 2
 
@@ -158,7 +158,7 @@ def test_news_stop_what_may_be_released_by_hand(change: str) -> None:
             queries.record_statuses(
                 db, HOST, [ClaimStatus(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)]
             )
-            queries.retry(db, row.id, SERVERS[0])
+            intent.retry(db, row.id, SERVERS[0])
         elif change == "domain":
             domain(db, HOST)
         elif change == "attached":

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.db import models, queries, removal
+from compute_shim.db import intent, models, queries, removal
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import Claim, Device, ReasonCode, State
@@ -160,7 +160,7 @@ def test_a_device_in_doubt_does_not_become_the_one_that_was_there(db: Database) 
     row = queries.device(db, device_id)
     assert row is not None
     assert (row.state, row.reason_code) == (State.UNAVAILABLE, ReasonCode.IDENTITY_IN_DOUBT)
-    assert not queries.claim(db, device_id, SERVERS[0], PROJECTS[SERVERS[0]])
+    assert not intent.claim(db, device_id, SERVERS[0], PROJECTS[SERVERS[0]])
 
 
 def test_a_device_that_changes_its_ids_where_such_a_one_was_before_keeps_its_row(db: Database) -> None:
@@ -179,7 +179,7 @@ def test_a_device_that_changes_its_ids_where_such_a_one_was_before_keeps_its_row
 @pytest.mark.parametrize("serial", ["", "S"])
 def test_rows_of_an_old_agent_go_on_under_a_new_one(db: Database, serial: str) -> None:
     device_id = only(sync(db, old_stick(1, serial)))
-    assert queries.claim(db, device_id, SERVERS[0], PROJECTS[SERVERS[0]])
+    assert intent.claim(db, device_id, SERVERS[0], PROJECTS[SERVERS[0]])
     queries.set_device(db, device_id, description="mine")
     claim = only_claim(sync(db, known_as(stick(1, serial), device_id)))
     assert (claim.device_id, claim.server_id, claim.socket) == (device_id, SERVERS[0], "s1")
@@ -222,7 +222,7 @@ def test_whatever_is_told_no_row_is_shared_or_lost(syncs: list[list[Device]]) ->
     """Ids stand for rows by the order in which they came up."""
     db = empty_database()
     known: list[str] = list(sync(db, *(stick(number, plug=9) for number in (1, 2, 3))))
-    assert queries.claim(db, known[0], SERVERS[0], PROJECTS[SERVERS[0]])
+    assert intent.claim(db, known[0], SERVERS[0], PROJECTS[SERVERS[0]])
     for told in syncs:
         ids = {str(number): device_id for number, device_id in enumerate(known)}
         claims = sync(db, *(known_as(item, ids.get(item.device_id or "", "gone")) for item in told))

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from oslo_config import cfg
 
 from compute_shim.conf import database
-from compute_shim.db import models, queries, states
+from compute_shim.db import intent, models, queries, states
 from compute_shim.db.api import Database
 from compute_shim.objects import ClaimStatus, Device, Reason, ReasonCode, State
 
@@ -94,19 +94,19 @@ class OneDevice(RuleBasedStateMachine):
     @rule(server=servers)
     def claim(self, server: str) -> None:
         free = self.row.state == State.AVAILABLE
-        assert queries.claim(self.db, self.id, server, PROJECTS[server]) == free
+        assert intent.claim(self.db, self.id, server, PROJECTS[server]) == free
         self.generation += free
 
     @rule(server=servers)
     def retry(self, server: str) -> None:
         failed = self.row.state == State.FAILED and self.row.instance_uuid == server
-        assert queries.retry(self.db, self.id, server) == failed
+        assert intent.retry(self.db, self.id, server) == failed
         self.generation += failed
 
     @rule(server=servers)
     def give_up(self, server: str) -> None:
         has = self.row.state in states.CLAIMED and self.row.instance_uuid == server
-        assert queries.give_up(self.db, self.id, server) == has
+        assert intent.give_up(self.db, self.id, server) == has
         self.generation += has
 
     @rule(
@@ -211,7 +211,7 @@ def test_an_agent_of_another_host_sees_and_changes_nothing() -> None:
     db = empty_database()
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     row = queries.devices(db)[0]
-    queries.claim(db, row.id, SERVERS[0], "demo")
+    intent.claim(db, row.id, SERVERS[0], "demo")
     assert queries.sync_host(db, "compute2", "QEMU", "1.0", []) == []
     queries.record_statuses(db, "compute2", [ClaimStatus(row.id, 1, State.FAILED, "I say so")])
     after = queries.device(db, row.id)
@@ -223,7 +223,7 @@ def test_a_device_that_changes_its_serial_all_the_time_does_not_fill_the_databas
     db = empty_database()
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     kept = queries.devices(db)[0].id
-    queries.claim(db, kept, SERVERS[0], "demo")
+    intent.claim(db, kept, SERVERS[0], "demo")
     for batch in range(4):
         devices = [
             Device(**{**vars(STICK), "identity": f"0781:5567:{batch}-{number}"}) for number in range(250)
@@ -238,11 +238,11 @@ def test_a_claim_that_changed_meanwhile_is_not_overruled() -> None:
     db = empty_database()
     queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
     device_id = queries.devices(db)[0].id
-    queries.claim(db, device_id, SERVERS[0], "demo")
+    intent.claim(db, device_id, SERVERS[0], "demo")
     queries.record_statuses(
         db, HOST, [ClaimStatus(device_id, 1, State.WAITING, reason_code=ReasonCode.SERVER_OFF)]
     )
     doubted = queries.devices(db)[0]
     queries.record_statuses(db, HOST, [ClaimStatus(device_id, 1, State.ATTACHED)])
-    queries.wait_for_server(db, doubted, ReasonCode.SERVER_ON_OTHER_HOST)
+    intent.wait_for_server(db, doubted, ReasonCode.SERVER_ON_OTHER_HOST)
     assert queries.devices(db)[0].state == State.ATTACHED

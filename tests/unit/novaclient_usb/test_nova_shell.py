@@ -164,6 +164,33 @@ def test_attach(nova: Any, cloud: Any, wanted: str) -> None:
     ]
 
 
+KINDS = f"/v1/kinds?server_id={DEMO}"
+
+
+@pytest.mark.usefixtures("attaching")
+def test_attach_one_of_a_kind(nova: Any, cloud: Any) -> None:
+    """Though a device bears the name of the kind as its serial number."""
+    cloud.usb("GET", KINDS, {"kinds": [{"name": "hasp-dongle", "free": 1, "servers": []}]})
+    result = nova("usb-attach", "demo", "hasp-dongle")
+    assert (result.status, result.err) == (0, "")
+    assert cloud.usb_log == [
+        f"GET http://usb{KINDS}",
+        f'POST http://usb{ATTACHMENTS} {{"attachment": {{"kind": "hasp-dongle"}}}}',
+    ]
+
+
+def test_what_could_be_a_kind_and_is_none(nova: Any, cloud: Any, make_device: Any) -> None:
+    cloud.usb("GET", KINDS, {"kinds": []})
+    device = make_device(serial="a1b2c3")
+    cloud.usb("GET", OF_DEMO, {"devices": [device]})
+    attachment = {"server_id": DEMO, "device_id": STICK1, "device": device}
+    cloud.usb("POST", ATTACHMENTS, {"attachment": attachment}, status=202)
+    assert nova("usb-attach", "demo", "a1b2c3").status == 0
+    assert cloud.usb_log[-1] == (
+        f'POST http://usb{ATTACHMENTS} {{"attachment": {{"device_id": "{STICK1}"}}}}'
+    )
+
+
 @pytest.mark.usefixtures("attaching")
 def test_attach_and_wait(nova: Any, cloud: Any, make_device: Any, clock: Any) -> None:
     cloud.usb(
@@ -477,7 +504,8 @@ Attach a USB device of the compute host to a server.
 Positional arguments:
   <server>  Name or ID of server.
   <device>  ID, name, vendor:product, serial number or BUS:DEV (as lsusb
-            prints it) of a USB device.
+            prints it) of a USB device, or the kind of which to take one that
+            is free.
 
 Options:
   --wait    Report the progress until the server has the device.

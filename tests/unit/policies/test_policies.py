@@ -20,11 +20,12 @@ ROLES = {
 # What each role may do beyond the one before it.
 ALLOWED = {
     "nobody": set(),
-    "reader": {"devices:list", "devices:show", "events:list", "attachments:list"},
+    "reader": {"devices:list", "devices:show", "events:list", "kinds:list", "attachments:list"},
     "member": {"attachments:create", "attachments:delete"},
     "admin": {
         "devices:see_all",
         "devices:update",
+        "devices:share",
         "devices:delete",
         "devices:release",
         "events:list_all",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom devices are shared with.
+"""Whom devices are shared with, and which are interchangeable.
 
 Programs of the version before go on working on this schema: what is new is nullable, or a table of its own.
 To their API all devices are everybody's, as they were.
@@ -17,8 +17,13 @@ def upgrade() -> None:
         sa.Column("shared", sa.Boolean),
         sa.Column("sharing_by", sa.String(16)),
         sa.Column("rule_sharing", sa.Text),
+        sa.Column("kind", sa.String(64)),
+        sa.Column("kind_by", sa.String(16)),
+        sa.Column("rule_kind", sa.String(64)),
+        sa.Column("claimed_kind", sa.String(64)),
     ):
         op.add_column("host_usb_devices", column)
+    op.create_index("host_usb_devices_kind_idx", "host_usb_devices", ["kind"])
     op.create_table(
         "usb_device_projects",
         sa.Column("device_id", sa.String(36), primary_key=True),

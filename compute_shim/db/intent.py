@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wanted: which server is to have a device. Each function is one transaction.
+
+A claim is decided by one UPDATE that names what must be true before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_utils import timeutils
+from sqlalchemy import orm
+
+from compute_shim import objects
+from compute_shim.db import events, models, sharing, states
+from compute_shim.db.api import Database, retried
+from compute_shim.db.events import Actor
+from compute_shim.objects import Reason, ReasonCode, State
+
+_D = models.Device
+
+
+@retried
+def claim(
+    db: Database,
+    device_id: str,
+    server_id: str,
+    project_id: str,
+    actor: Actor | None = None,
+    *,
+    unshared: bool = False,
+    kind: str | None = None,
+) -> bool:
+    """Take a free device for a server of a project; False if it is not free, or not shared with the project.
+
+    :param unshared: take it whomever it is shared with.
+    :param kind: take it as one of this kind, so that another may take its place.
+    """
+    return _change(
+        db,
+        device_id,
+        ReasonCode.REQUESTED,
+        actor,
+        *_free(kind, None if unshared else project_id),
+        instance_uuid=server_id,
+        project_id=project_id,
+        user_id=actor and actor.user_id,
+        claimed_kind=kind,
+        state=State.ATTACHING,
+    )
+
+
+def _free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool]]:
+    """Rows of devices that can be had.
+
+    :param kind: None: of whatever kind.
+    :param project_id: by this project; None: by somebody who may have all.
+    """
+    return [
+        _D.instance_uuid.is_(None),
+        _D.state == State.AVAILABLE,
+        _D.present.is_(True),
+        _D.enabled.is_(True),
+        sa.true() if project_id is None else sharing.visible_to(project_id),
+        sa.true() if kind is None else _D.kind == kind,
+    ]
+
+
+@retried
+def replace(db: Database, claim: models.Device, host: str) -> str | None:
+    """Have a claim on one of a kind fulfilled by another of the kind, on the host where the server is now.
+
+    :param claim: as it was when that was found out.
+    :returns: the id of the device that the server gets; None if none is free there, or the claim has changed
+        meanwhile
+    """
+    with db.writer() as session:
+        row = session.get(_D, claim.id, with_for_update=True)
+        if row is None or row.generation != claim.generation or row.state not in states.CLAIMED:
+            return None
+        free = _free(row.claimed_kind, row.project_id)
+        candidates = sa.select(_D.id).where(_D.host == host, *free).order_by(_D.created_at, _D.id)
+        for device_id in session.scalars(candidates).all():
+            values = {
+                "instance_uuid": row.instance_uuid,
+                "project_id": row.project_id,
+                "user_id": row.user_id,
+                "claimed_kind": row.claimed_kind,
+                "state": State.ATTACHING,
+            }
+            if _put(session, device_id, ReasonCode.SERVER_MOVED, None, free, values):
+                break
+        else:
+            return None
+        before = events.Moment.of(row)
+        row.generation += 1
+        states.put(row, State.DETACHING)
+        events.record(session, row, before, ReasonCode.SERVER_MOVED)
+        return device_id
+
+
+@retried
+def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = None) -> bool:
+    """Try a claim once more that failed; False if the server has no failed claim on the device."""
+    return _change(
+        db,
+        device_id,
+        ReasonCode.REQUESTED,
+        actor,
+        _D.instance_uuid == server_id,
+        _D.state == State.FAILED,
+        state=State.ATTACHING,
+    )
+
+
+@retried
+def give_up(
+    db: Database,
+    device_id: str,
+    server_id: str,
+    cause: ReasonCode = ReasonCode.REQUESTED,
+    actor: Actor | None = None,
+) -> bool:
+    """Give a device back; False if the server has no claim on it that is not given up already."""
+    return _change(
+        db,
+        device_id,
+        cause,
+        actor,
+        _D.instance_uuid == server_id,
+        _D.state.in_(states.CLAIMED),
+        state=State.DETACHING,
+    )
+
+
+@retried
+def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> None:
+    """Record where the server of a claim is instead, unless the claim has changed meanwhile.
+
+    :param claim: as it was when that was found out.
+    """
+    with db.writer() as session:
+        row = session.get(_D, claim.id, with_for_update=True)
+        if row is None:
+            return
+        before = events.Moment.of(row)
+        if (row.generation, before) != (claim.generation, events.Moment.of(claim)):
+            return
+        states.put(row, State.WAITING, Reason(code))
+        events.record(session, row, before)
+
+
+def _change(
+    db: Database,
+    device_id: str,
+    cause: ReasonCode,
+    actor: Actor | None,
+    *conditions: sa.ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    """Change the intent for a device if all the conditions hold."""
+    with db.writer() as session:
+        return _put(session, device_id, cause, actor, conditions, values)
+
+
+def _put(
+    session: orm.Session,
+    device_id: str,
+    cause: ReasonCode,
+    actor: Actor | None,
+    conditions: Iterable[sa.ColumnElement[bool]],
+    values: Mapping[str, Any],
+) -> bool:
+    """As `_change`, in a transaction that is there."""
+    statement = (
+        sa.update(_D)
+        .where(_D.id == device_id, *conditions)
+        .values(
+            generation=_D.generation + 1,
+            reason_code=None,
+            state_reason=None,
+            state_since=timeutils.utcnow(),
+            **values,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    changed = session.connection().execute(statement).rowcount == 1
+    if changed:
+        events.record(session, session.get_one(_D, device_id), None, cause, actor)
+    return changed
+
+
+def claim_for_agent(db: Database, device_id: str) -> tuple[str, str, objects.Claim] | None:
+    """The host of a device, the RPC version of its agent, and what is wanted of the device.
+
+    :returns: None if there is no such device
+    """
+    statement = (
+        sa.select(_D, models.Host.version)
+        .outerjoin(models.Host, models.Host.host == _D.host)
+        .where(_D.id == device_id)
+    )
+    with db.reader() as session:
+        found = session.execute(statement).one_or_none()
+        return found and (found[0].host, found[1] or "", states.claim_of(found[0]))

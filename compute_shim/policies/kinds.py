@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds."""
+
+from compute_shim.policies import base
+
+LIST = base.rule(
+    "kinds",
+    "list",
+    base.READER,
+    "List the kinds of USB devices that the project may use.",
+    ("GET", "/v1/kinds"),
+)
+
+RULES = [LIST]
