@@ -83,6 +83,12 @@ class PreconditionFailed(ApiError):
     reason_code = ReasonCode.GENERATION_MISMATCH
 
 
+class OverLimit(ApiError):
+    """Somebody would have more than they may. Each has a reason code of its own."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
 class Unavailable(ApiError):
     """Something that is needed for the answer is away. Each has a reason code of its own."""
 

@@ -99,6 +99,8 @@ class ReasonCode(enum.StrEnum):
     DEVICE_TAKEN = "device_taken"
     DEVICE_UNAVAILABLE = "device_unavailable"
     DEVICE_NOT_SHARED = "device_not_shared"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    TOO_MANY_DEVICES = "too_many_devices"
     KIND_NOT_FOUND = "kind_not_found"
     KIND_NOT_FREE = "kind_not_free"
     DEVICE_DETACHING = "device_detaching"

@@ -36,6 +36,8 @@ class Identity(Protocol):
 
     def lacks_project(self, auth: ks_plugin.BaseAuthPlugin, project_id: str) -> bool: ...
 
+    def limits(self, project_id: str) -> Mapping[str, int]: ...
+
 
 class Nudger(Protocol):
     """Tells agents of changes (`compute_shim.nudger.Nudger`)."""

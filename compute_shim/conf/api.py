@@ -12,6 +12,11 @@ OPTS = [
         help="How many devices one page of a list has at most. The rest is on the pages that it links to.",
     ),
     cfg.IntOpt(
+        "max_devices_per_server",
+        min=0,
+        help="How many USB devices one server may have. If it is not set there is no such limit.",
+    ),
+    cfg.IntOpt(
         "request_timeout",
         default=10,
         min=1,

@@ -14,10 +14,13 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, models, sharing, states
+from compute_shim.db import events, models, sharing, states, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
+from compute_shim.db.usage import Caps
 from compute_shim.objects import Reason, ReasonCode, State
+
+NO_CAPS = Caps()
 
 _D = models.Device
 
@@ -32,24 +35,29 @@ def claim(
     *,
     unshared: bool = False,
     kind: str | None = None,
+    caps: Caps = NO_CAPS,
 ) -> bool:
     """Take a free device for a server of a project; False if it is not free, or not shared with the project.
 
     :param unshared: take it whomever it is shared with.
     :param kind: take it as one of this kind, so that another may take its place.
+    :raises compute_shim.db.usage.OverLimit: the project, or the server, would have too many
     """
-    return _change(
-        db,
-        device_id,
-        ReasonCode.REQUESTED,
-        actor,
-        *_free(kind, None if unshared else project_id),
-        instance_uuid=server_id,
-        project_id=project_id,
-        user_id=actor and actor.user_id,
-        claimed_kind=kind,
-        state=State.ATTACHING,
-    )
+    values = {
+        "instance_uuid": server_id,
+        "project_id": project_id,
+        "user_id": actor and actor.user_id,
+        "claimed_kind": kind,
+        "state": State.ATTACHING,
+    }
+    free = _free(kind, None if unshared else project_id)
+    with db.writer() as session:
+        if caps:
+            usage.lock(session, project_id)
+        taken = _put(session, device_id, ReasonCode.REQUESTED, actor, free, values)
+        if taken and caps:
+            usage.check(session, caps, session.get_one(_D, device_id))
+        return taken
 
 
 def _free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool]]:

@@ -44,6 +44,7 @@ class Device(Base):
         sa.Index("host_usb_devices_created_at_id_idx", "created_at", "id"),
         sa.Index("host_usb_devices_host_state_idx", "host", "state"),
         sa.Index("host_usb_devices_kind_idx", "kind"),
+        sa.Index("host_usb_devices_project_id_idx", "project_id"),
         sa.Index("host_usb_devices_state_created_at_id_idx", "state", "created_at", "id"),
         _MYSQL,
     )
@@ -113,6 +114,16 @@ class DeviceProject(Base):
 
     device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
     project_id: orm.Mapped[str] = orm.mapped_column(sa.String(PROJECT_LENGTH), primary_key=True)
+
+
+class Project(Base):
+    """A project that has claimed devices: the row is locked while its claims are counted."""
+
+    __tablename__ = "usb_projects"
+    __table_args__ = (_MYSQL,)
+
+    project_id: orm.Mapped[str] = orm.mapped_column(sa.String(PROJECT_LENGTH), primary_key=True)
+    claims: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
 
 
 class SharedSerial(Base):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import webob
 
-from compute_shim.db import queries
+from compute_shim.db import models, queries
 from compute_shim.objects import State
 from tests.functional.world import SERVERS, World
 
@@ -83,6 +84,53 @@ def test_one_server_asking_twenty_times_gets_it_once(every_world: World) -> None
     answers = _at_once([lambda: world.attach("demo", SERVERS["DEMO"].id, device_id)] * _CLIENTS)
     assert Counter(answer.status_int for answer in answers) == {202: _CLIENTS}
     assert queries.device(world.db, device_id).generation == 1
+
+
+def test_nobody_gets_more_than_the_quota(every_world: World) -> None:
+    """Whichever devices and servers the requests are for."""
+    world = every_world
+    sticks = {f"STICK{number}": {"kind": "dongle"} for number in (1, 2, 3, 4)}
+    world.sync(**sticks)
+    ids = [world.device_id(name) for name in sticks]
+    world.keystone.quota = {"usb_devices": 2}
+    servers = [_clone(world, "demo", SERVERS["DEMO"], number)[1] for number in range(_CLIENTS)]
+    for _ in range(_ROUNDS):
+        pairs = zip(servers, itertools.cycle(ids), strict=False)
+        answers = _at_once(
+            [
+                lambda server_id=server_id, device_id=device_id: world.attach("demo", server_id, device_id)
+                for server_id, device_id in pairs
+            ]
+        )
+        counts = Counter(answer.status_int for answer in answers)
+        assert counts[202] == 2
+        assert set(counts) <= {202, 409, 413}
+        for row in queries.devices(world.db, models.Device.instance_uuid.is_not(None)):
+            assert world.detach("demo", row.instance_uuid, row.id).status_int == 202
+            world.report(row.id, "available")
+
+
+def test_a_kind_is_given_out_once_each(every_world: World) -> None:
+    world = every_world
+    sticks = {f"STICK{number}": {"kind": "dongle"} for number in (1, 2, 3, 4)}
+    world.sync(**sticks)
+    servers = [
+        _clone(world, *contender, number)
+        for number, contender in enumerate([("demo", SERVERS["DEMO"]), ("other", SERVERS["OTHER"])] * 10)
+    ]
+    for _ in range(_ROUNDS):
+        answers = _at_once([lambda it=it: world.attach_kind(it[0], it[1], "dongle") for it in servers])
+        assert Counter(answer.status_int for answer in answers) == {202: 4, 409: _CLIENTS - 4}
+        got = {
+            answer.json["attachment"]["device_id"]: (token, server_id)
+            for (token, server_id), answer in zip(servers, answers, strict=True)
+            if answer.status_int == 202
+        }
+        rows = queries.devices(world.db)
+        assert {row.id: row.instance_uuid for row in rows} == {key: it[1] for key, it in got.items()}
+        for device_id, (token, server_id) in got.items():
+            assert world.detach(token, server_id, device_id).status_int == 202
+            world.report(device_id, "available")
 
 
 def test_twenty_detaches_are_one(every_world: World) -> None:

@@ -133,8 +133,14 @@ class Nova:
 class Keystone:
     """Stands in for `compute_shim.keystone.Keystone`."""
 
+    def __init__(self) -> None:
+        self.quota: dict[str, int] = {}
+
     def lacks_project(self, auth: Any, project_id: str) -> bool:
         return project_id not in (DEMO_PROJECT, OTHER_PROJECT, ADMIN_PROJECT)
+
+    def limits(self, project_id: str) -> dict[str, int]:
+        return self.quota
 
 
 class Nudger:
@@ -227,6 +233,11 @@ class World:
         body = {"attachment": {"device_id": device_id}}
         return self.request(token, "POST", f"/v1/servers/{server_id}/attachments", body)
 
+    def attach_kind(self, token: str, server_id: str, kind: str) -> webob.Response:
+        """Somebody wants a device of a kind."""
+        body = {"attachment": {"kind": kind}}
+        return self.request(token, "POST", f"/v1/servers/{server_id}/attachments", body)
+
     def detach(self, token: str, server_id: str, device_id: str) -> webob.Response:
         """Somebody gives it back."""
         return self.request(token, "DELETE", f"/v1/servers/{server_id}/attachments/{device_id}")
@@ -260,6 +271,7 @@ class Stage:
             "silence": self._silence,
             "nova": self._nova,
             "nudge": self._nudge,
+            "quota": self._quota,
         }
 
     @webob.dec.wsgify
@@ -286,6 +298,11 @@ class Stage:
         self._world.nova.open = open
         if delete is not None:
             del servers[delete]
+
+    def _quota(self, server: int | None = None, **limits: int) -> None:
+        """What Keystone has limits of, and what ``[api] max_devices_per_server`` is."""
+        self._world.keystone.quota = limits
+        self._world.conf.set_override("max_devices_per_server", server, group="api")
 
     def _nudge(self) -> Any:
         """The last thing that an agent was told."""

@@ -16,7 +16,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, intent, models, queries, states
+from compute_shim.db import device_list, intent, models, queries, states, usage
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
@@ -149,16 +149,9 @@ def _one_of(call: Call, server: nova.Server, kind: str) -> models.Device:
     up = liveness.Window.now(call.service.conf)
     there = device_list.Filter(project_id=viewer.scope, up=up, kind=kind)
     free = dataclasses.replace(there, host=host, state=State.AVAILABLE)
+    caps = _caps(call, server)
     for row in device_list.page(call.service.db, free, device_list.Order()):
-        if intent.claim(
-            call.service.db,
-            row.id,
-            server.id,
-            server.project_id,
-            call.actor,
-            unshared=viewer.sees_all,
-            kind=kind,
-        ):
+        if _take(call, server, row, caps, kind):
             return row
     if not device_list.page(call.service.db, there, device_list.Order(), limit=1):
         raise exception.NotFound(
@@ -178,8 +171,7 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             f"USB device {row.id} is on a different host than server {server.id}.",
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
-    sees_all = Viewer.of(call).sees_all
-    if intent.claim(call.service.db, row.id, server.id, server.project_id, call.actor, unshared=sees_all):
+    if _take(call, server, row, _caps(call, server)):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -196,6 +188,47 @@ def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
             ReasonCode.DEVICE_TAKEN,
         )
     _again(call, server, row)
+
+
+def _caps(call: Call, server: nova.Server) -> usage.Caps:
+    """How many devices the server and its project may have."""
+    most = call.service.conf.api.max_devices_per_server
+    return usage.Caps(call.service.keystone.limits(server.project_id), most)
+
+
+def _take(
+    call: Call, server: nova.Server, row: models.Device, caps: usage.Caps, kind: str | None = None
+) -> bool:
+    """Claim a device if it is free.
+
+    :raises compute_shim.exception.OverLimit: the server or its project would have too many
+    """
+    try:
+        return intent.claim(
+            call.service.db,
+            row.id,
+            server.id,
+            server.project_id,
+            call.actor,
+            unshared=Viewer.of(call).sees_all,
+            kind=kind,
+            caps=caps,
+        )
+    except usage.OverLimit as over:
+        raise _over_limit(server, over) from None
+
+
+def _over_limit(server: nova.Server, over: usage.OverLimit) -> exception.OverLimit:
+    amount = f"{over.used} of {over.limit} USB devices"
+    if over.resource is None:
+        return exception.OverLimit(
+            f"Server {server.id} has {amount}. Detach one first.", ReasonCode.TOO_MANY_DEVICES
+        )
+    return exception.OverLimit(
+        f"Quota exceeded for {over.resource}: the project of server {server.id} has {amount}. Detach one"
+        " first, or ask your cloud administrator for more.",
+        ReasonCode.QUOTA_EXCEEDED,
+    )
 
 
 def _refuse_unshared(call: Call, server: nova.Server, row: models.Device) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,12 @@ import requests_mock
 from keystoneauth1 import fixture as keystone_fixture
 from keystoneauth1.identity import v3
 from oslo_config import cfg
+from oslo_limit import limit
 
+from compute_shim import exception
 from compute_shim.conf import nova as nova_conf
 from compute_shim.keystone import Keystone
+from novaclient_usb.reason_codes import ReasonCode
 
 URL = "http://keystone.example/v3"
 PROJECT = "d" * 32
@@ -23,7 +28,7 @@ PROJECT = "d" * 32
 def http() -> Any:
     """Keystone, with itself in its catalog."""
     token = keystone_fixture.V3Token(project_id="admin")
-    token.add_service("identity").add_standard_endpoints(internal=URL, region="one")
+    token.add_service("identity").add_standard_endpoints(public=URL, internal=URL, region="one")
     with requests_mock.Mocker() as mocker:
         mocker.get(URL, json={"version": keystone_fixture.V3Discovery(URL)})
         mocker.post(f"{URL}/auth/tokens", json=token, headers={"X-Subject-Token": "the caller's"})
@@ -63,3 +68,83 @@ def test_no_keystone_in_the_catalog(http: Any, lacks: Any) -> None:
     token = keystone_fixture.V3Token(project_id="admin")
     http.post(f"{URL}/auth/tokens", json=token, headers={"X-Subject-Token": "the caller's"})
     assert lacks() is False
+
+
+ENDPOINT = "the-endpoint"
+
+
+@pytest.fixture
+def limits(http: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The limits of the project, as the service sees them."""
+    # What oslo.limit keeps for the life of the process.
+    monkeypatch.setattr(limit, "_SDK_CONNECTION", None)
+    file = tmp_path / "usb-shim.conf"
+    file.write_text(
+        f"[oslo_limit]\nendpoint_id = {ENDPOINT}\nauth_type = v3password\nauth_url = {URL}\nusername = usb\n"
+        "password = usb\nuser_domain_id = default\nsystem_scope = all\n"
+    )
+    conf = cfg.ConfigOpts()
+    nova_conf.register(conf)
+    conf([], project="usb-shim", default_config_files=[str(file)], default_config_dirs=[])
+    http.get(f"{URL}/limits/model", json={"model": {"name": "flat", "description": ""}})
+    endpoint = {"id": ENDPOINT, "service_id": "the-service", "region_id": "one"}
+    http.get(f"{URL}/endpoints/{ENDPOINT}", json={"endpoint": endpoint})
+    keystone = Keystone(conf)
+    yield lambda: keystone.limits(PROJECT)
+    cfg.CONF.reset()
+
+
+def _registered(http: Any, **limits: int) -> None:
+    found = [{"resource_name": name, "default_limit": value, "id": name} for name, value in limits.items()]
+    http.get(f"{URL}/registered_limits", json={"registered_limits": found})
+
+
+def _of_project(http: Any, **limits: int) -> None:
+    found = [
+        {"resource_name": name, "resource_limit": value, "id": name, "project_id": PROJECT}
+        for name, value in limits.items()
+    ]
+    http.get(f"{URL}/limits", json={"limits": found})
+
+
+def test_registered_limits(http: Any, limits: Any) -> None:
+    _registered(http, usb_devices=5, **{"usb_devices:dongle": 1, "volumes": 7})
+    _of_project(http)
+    assert limits() == {"usb_devices": 5, "usb_devices:dongle": 1}
+
+
+def test_a_project_may_have_its_own(http: Any, limits: Any) -> None:
+    _registered(http, usb_devices=5, **{"usb_devices:dongle": 1})
+    _of_project(http, **{"usb_devices:dongle": 3})
+    assert limits() == {"usb_devices": 5, "usb_devices:dongle": 3}
+
+
+def test_they_are_looked_up_anew(http: Any, limits: Any) -> None:
+    _of_project(http)
+    for value in (1, 2):
+        _registered(http, usb_devices=value)
+        assert limits() == {"usb_devices": value}
+
+
+def test_what_is_not_registered_is_none(http: Any, limits: Any) -> None:
+    _registered(http)
+    _of_project(http)
+    assert limits() == {"usb_devices": 0}
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status_code": 403}, {"status_code": 503}, {"exc": requests.ConnectTimeout}], ids=str
+)
+def test_keystone_cannot_tell_the_limits(http: Any, limits: Any, answer: dict[str, Any]) -> None:
+    http.get(f"{URL}/registered_limits", **answer)
+    with pytest.raises(exception.Unavailable) as caught:
+        limits()
+    assert caught.value.reason_code == ReasonCode.IDENTITY_UNAVAILABLE
+
+
+def test_without_oslo_limit_there_are_none(http: Any) -> None:
+    conf = cfg.ConfigOpts()
+    nova_conf.register(conf)
+    conf([], default_config_files=[], default_config_dirs=[])
+    assert Keystone(conf).limits(PROJECT) == {}
+    assert http.request_history == []

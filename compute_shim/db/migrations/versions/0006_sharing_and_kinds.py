@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom devices are shared with, and which are interchangeable.
+"""Whom devices are shared with, which are interchangeable, and what projects are counted by.
 
 Programs of the version before go on working on this schema: what is new is nullable, or a table of its own.
 To their API all devices are everybody's, as they were.
@@ -23,6 +23,15 @@ def upgrade() -> None:
         sa.Column("claimed_kind", sa.String(64)),
     ):
         op.add_column("host_usb_devices", column)
+    op.create_index("host_usb_devices_project_id_idx", "host_usb_devices", ["project_id"])
+    op.create_table(
+        "usb_projects",
+        sa.Column("project_id", sa.String(64), primary_key=True),
+        sa.Column("claims", sa.BigInteger, nullable=False),
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
     op.create_index("host_usb_devices_kind_idx", "host_usb_devices", ["kind"])
     op.create_table(
         "usb_device_projects",
