@@ -127,6 +127,7 @@ class Device(Plugged):
     :param shared: by the rule that offers it, all projects may have it; None: no rule does, or nobody knows.
     :param projects: ids of the projects that may, by that rule.
     :param kind: what it is interchangeable with, by that rule; empty: nothing; None: as for ``shared``.
+    :param rule: that decides on it, with its number, for administrators; empty: none matches.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
     """
@@ -140,6 +141,7 @@ class Device(Plugged):
     shared: bool | None = since("1.3")
     projects: tuple[str, ...] | None = since("1.3")
     kind: str | None = since("1.3")
+    rule: str | None = since("1.3")
 
     @property
     def blocked(self) -> Reason | None:

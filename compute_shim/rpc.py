@@ -30,7 +30,7 @@ AGENT_TOPIC = "usb-shim-agent"
 #: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices, ``servers`` of sync
 #: 1.2: ``socket``, ``plug_id``, ``device_id``, ``serial_shared``, ``follow`` of devices; what is known of the
 #:      device in claims; ``identified`` of sync
-#: 1.3: ``shared``, ``projects`` and ``kind`` of devices
+#: 1.3: ``shared``, ``projects``, ``kind`` and ``rule`` of devices
 CONDUCTOR_VERSION = "1.3"
 #: 1.1: ``reason_code`` of claims
 #: 1.2: what is known of the device in claims

@@ -216,6 +216,14 @@ class Devices:
         """One device."""
         return self._http("GET", "devices", device_id)["device"]
 
+    def explain(self, device_id: str, server_id: str | None = None) -> dict[str, Any]:
+        """What must be true for a device to be attached: ``attachable``, and ``conditions``, met or not.
+
+        :param server_id: to this server
+        """
+        query = {} if server_id is None else {"server_id": server_id}
+        return self._http("GET", "devices", device_id, "explain", params=query)["explanation"]
+
     def update(self, device_id: str, **changes: Any) -> dict[str, Any]:
         """Change ``shared``, ``kind``, ``description`` or ``enabled``; the device after that (for admins).
 

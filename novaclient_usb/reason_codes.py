@@ -128,8 +128,8 @@ USE_XHCI = (
     " on the image; then resize or rebuild the server"
 )
 
-#: Codes of states and causes -> what everyone may read: lower case, no period, nothing about the host.
-#: What a request is refused for has its own message instead.
+#: Codes of states, causes and unmet conditions -> what everyone may read: lower case, no period, nothing about the
+#: host. What a request is refused for has its own message instead.
 DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.UNPLUGGED: "the device is unplugged",
     _C.SERVER_OFF: "the server is not running",
@@ -186,6 +186,14 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.HOST_DELETED: "host deleted",
     _C.RELEASES_HELD: "releases held back",
     _C.SURPLUS: "the host has shown too many devices",
+    _C.FORBIDDEN: "your role in the project does not allow it",
+    _C.SERVER_LOCKED: "the server is locked",
+    _C.SERVER_NOT_ON_HOST: "the server is on no host; start it first",
+    _C.DEVICE_ON_OTHER_HOST: "the device is on another host than the server",
+    _C.DEVICE_TAKEN: "another server has the device",
+    _C.DEVICE_NOT_SHARED: "the device is not shared with the project",
+    _C.QUOTA_EXCEEDED: "the quota of the project is used up",
+    _C.TOO_MANY_DEVICES: "the server has as many USB devices as it may have",
     _C.FLAPPING: "changes too often; what nobody requested is not recorded for up to an hour",
 }
 

@@ -72,6 +72,7 @@ class Discovery:
 
     def _judged(self, device: Device, used: Reason | None) -> Device:
         rule = device_spec.decide(self._rules, device)
+        device = dataclasses.replace(device, rule="" if rule is None else f"{rule.number}: {rule.text}")
         if rule is None or not rule.allow:
             return _blocked(device, Reason(ReasonCode.NOT_OFFERED))
         device = dataclasses.replace(device, shared=rule.shared, projects=rule.projects, kind=rule.kind)

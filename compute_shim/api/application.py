@@ -29,6 +29,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1": {"GET": root.version},
     "/v1/devices": {"GET": devices.index},
     "/v1/devices/{device_id}": {"GET": devices.show, "PATCH": devices.update, "DELETE": devices.delete},
+    "/v1/devices/{device_id}/explain": {"GET": devices.explain},
     "/v1/devices/{device_id}/release": {"POST": devices.release},
     "/v1/devices/{device_id}/projects/{project_id}": {"PUT": devices.share, "DELETE": devices.unshare},
     "/v1/devices/{device_id}/events": {"GET": events.of_device},

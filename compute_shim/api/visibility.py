@@ -105,6 +105,7 @@ class Viewer:
                 "shared": bool(row.shared),
                 "projects": list(projects),
                 "sharing": row.sharing_by or "rule",
+                "rule": row.rule,
             }
         return shown
 

@@ -91,6 +91,7 @@ _DEVICE = _schema(
         "follow": {"type": ["string", "null"], "maxLength": 16},
         "shared": {"type": ["boolean", "null"]},
         "projects": {"type": ["array", "null"], "items": _matching("[a-zA-Z0-9-]{1,64}"), "maxItems": 1000},
+        "rule": {"type": ["string", "null"]},
         "kind": {"type": ["string", "null"], "pattern": rf"^({kinds.PATTERN})?\Z"},
     },
 )
@@ -218,7 +219,7 @@ def _stored(value: dict[str, Any]) -> dict[str, Any]:
 
 def _storable(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return text(value, REASON_LENGTH if name in ("reason", "blocked_reason") else TEXT_LENGTH)
+        return text(value, REASON_LENGTH if name in ("reason", "blocked_reason", "rule") else TEXT_LENGTH)
     return int(value) if isinstance(value, float) else value
 
 

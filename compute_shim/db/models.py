@@ -95,6 +95,8 @@ class Device(Base):
     shared: orm.Mapped[bool | None]
     sharing_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     rule_sharing: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    # As the agent tells it; None: a program of RPC 1.2 has recorded the device.
+    rule: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     # As in `compute_shim.db.kinds`; empty: the device is of none.
     kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
     kind_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from compute_shim.db import models, states
+from compute_shim.db.api import Database
 
 #: The resources of Keystone's unified limits: all devices, and those of a kind.
 DEVICES = "usb_devices"
@@ -63,22 +64,49 @@ def check(session: orm.Session, caps: Caps, row: models.Device) -> None:
 
     :raises OverLimit: it is not
     """
-    if caps.server is not None:
-        _compare(None, caps.server, _count(session, _D.instance_uuid == row.instance_uuid))
-    own = _D.project_id == row.project_id
-    if DEVICES in caps.project:
-        _compare(DEVICES, caps.project[DEVICES], _count(session, own))
-    of_kind = f"{OF_KIND}{row.kind}"
-    if of_kind in caps.project:
-        _compare(of_kind, caps.project[of_kind], _count(session, own, _D.kind == row.kind))
+    for over in _over(session, caps, row.kind, row.instance_uuid, row.project_id, more=0).values():
+        raise over
+
+
+def would_exceed(
+    db: Database, caps: Caps, row: models.Device, server_id: str, project_id: str
+) -> dict[str, OverLimit]:
+    """Which limits a claim on a device would break: ``server_limit``, ``quota``, both or none."""
+    more = 0 if row.instance_uuid == server_id else 1
+    with db.reader() as session:
+        return _over(session, caps, row.kind, server_id, project_id, more)
+
+
+def _over(
+    session: orm.Session,
+    caps: Caps,
+    kind: str | None,
+    server_id: str | None,
+    project_id: str | None,
+    more: int,
+) -> dict[str, OverLimit]:
+    """Which limits are broken.
+
+    :param more: so many claims are still to come.
+    """
+    own = _D.project_id == project_id
+    of_kind = f"{OF_KIND}{kind}"
+    limits = [
+        ("server_limit", None, caps.server, [_D.instance_uuid == server_id]),
+        ("quota", DEVICES, caps.project.get(DEVICES), [own]),
+        ("quota", of_kind, caps.project.get(of_kind), [own, _D.kind == kind]),
+    ]
+    found: dict[str, OverLimit] = {}
+    for name, resource, limit, conditions in limits:
+        if limit is None or limit < 0 or name in found:
+            continue
+        count = _count(session, *conditions) + more
+        if count > limit:
+            found[name] = OverLimit(resource, limit, count - 1)
+    return found
 
 
 def _count(session: orm.Session, *conditions: sa.ColumnElement[bool]) -> int:
     """How many devices are claimed; what is given back and not out of the server yet does not count."""
     statement = sa.select(sa.func.count()).select_from(_D).where(_D.state.in_(states.CLAIMED), *conditions)
     return session.scalar(statement) or 0
-
-
-def _compare(resource: str | None, limit: int, with_this: int) -> None:
-    if 0 <= limit < with_this:
-        raise OverLimit(resource, limit, with_this - 1)

@@ -16,6 +16,13 @@ SEE_ALL = base.rule(
     ("GET", _ALL),
     ("GET", _ONE),
 )
+EXPLAIN = base.rule(
+    "devices",
+    "explain",
+    base.READER,
+    "Show what keeps a device from being attached.",
+    ("GET", f"{_ONE}/explain"),
+)
 UPDATE = base.rule(
     "devices",
     "update",
@@ -41,4 +48,4 @@ RELEASE = base.rule(
     ("POST", f"{_ONE}/release"),
 )
 
-RULES = [LIST, SHOW, SEE_ALL, UPDATE, SHARE, DELETE, RELEASE]
+RULES = [LIST, SHOW, EXPLAIN, SEE_ALL, UPDATE, SHARE, DELETE, RELEASE]

@@ -38,6 +38,9 @@ def _all_that_another_gets(world: World, device_id: str) -> list[Any]:
         for path in (
             f"/v1/devices/{device_id}",
             f"/v1/devices/{device_id}/events",
+            f"/v1/devices/{device_id}/explain",
+            f"/v1/devices/{device_id}/explain?server_id={OTHER}",
+            "/v1/kinds",
             f"/v1/devices?server_id={OTHER}",
             f"/v1/devices?limit=1&marker={device_id}&sort_key=state",
             f"/v1/servers/{OTHER}/attachments",

@@ -28,6 +28,7 @@ OPERATIONS = {
 # Of what a caller may send, by operation; all others take nothing.
 QUERIES = {
     "GET /v1/devices": devices.LIST,
+    "GET /v1/devices/{device_id}/explain": devices.EXPLAIN,
     "GET /v1/devices/{device_id}/events": events.OF_DEVICE,
     "GET /v1/events": events.LIST,
     "GET /v1/hosts": hosts.LIST,

@@ -10,7 +10,7 @@ import re
 import webob
 
 from compute_shim import exception, liveness
-from compute_shim.api import devices, paging, servers
+from compute_shim.api import conditions, devices, paging, servers
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
@@ -52,6 +52,29 @@ def show(call: Call, device_id: str) -> webob.Response:
     call.authorize(policies.SHOW)
     call.query(base.NOTHING)
     return _answer(call, devices.find(call, device_id))
+
+
+def explain(call: Call, device_id: str) -> webob.Response:
+    """What must be true for a device to be attached, and what is not."""
+    call.authorize(policies.EXPLAIN)
+    query = call.query(schemas.EXPLAIN)
+    row = devices.find(call, device_id)
+    server = servers.find(call, query["server_id"]) if "server_id" in query else None
+    found = list(conditions.of_device(call, row, server))
+    if server is not None:
+        found += conditions.of_server(call, row, server)
+    viewer = Viewer.of(call)
+    wanted = f"{server.id if server else 'SERVER'} {row.id}"
+    explanation = {
+        "device_id": row.id,
+        "server_id": None if server is None else server.id,
+        "attachable": all(condition.met for condition in found),
+        "conditions": [
+            {"condition": it.name, "met": it.met, **viewer.explained(it.why), "note": it.note} for it in found
+        ],
+        "commands": [f"openstack server add usb device {wanted}", f"nova usb-attach {wanted}"],
+    }
+    return webob.Response(json={"explanation": explanation})
 
 
 def update(call: Call, device_id: str) -> webob.Response:

@@ -31,6 +31,8 @@ LIST = base.listing(
     SORT_KEYS,
 )
 
+EXPLAIN = base.strict({"server_id": base.UUID})
+
 UPDATE = base.wrapped(
     "device",
     base.strict(

@@ -20,7 +20,14 @@ ROLES = {
 # What each role may do beyond the one before it.
 ALLOWED = {
     "nobody": set(),
-    "reader": {"devices:list", "devices:show", "events:list", "kinds:list", "attachments:list"},
+    "reader": {
+        "devices:list",
+        "devices:show",
+        "devices:explain",
+        "events:list",
+        "kinds:list",
+        "attachments:list",
+    },
     "member": {"attachments:create", "attachments:delete"},
     "admin": {
         "devices:see_all",

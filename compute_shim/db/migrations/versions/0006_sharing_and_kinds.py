@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("shared", sa.Boolean),
         sa.Column("sharing_by", sa.String(16)),
         sa.Column("rule_sharing", sa.Text),
+        sa.Column("rule", sa.String(1000)),
         sa.Column("kind", sa.String(64)),
         sa.Column("kind_by", sa.String(16)),
         sa.Column("rule_kind", sa.String(64)),
