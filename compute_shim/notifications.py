@@ -33,6 +33,8 @@ _OF_OPERATORS: dict[str, str] = {
     ReasonCode.DISABLED: "usb_device.updated",
     ReasonCode.SHARING_CHANGED: "usb_device.updated",
     ReasonCode.KIND_CHANGED: "usb_device.updated",
+    ReasonCode.LEASE_CHANGED: "usb_device.lease.changed",
+    ReasonCode.LEASE_ENDING: "usb_device.lease.ending",
     ReasonCode.RELEASED: "usb_device.released",
     ReasonCode.FORGOTTEN: "usb_device.forgotten",
     ReasonCode.HOST_DELETED: "usb_device.forgotten",

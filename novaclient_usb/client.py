@@ -273,15 +273,28 @@ class Attachments:
         """One attachment of a server."""
         return self._http("GET", "servers", server_id, "attachments", device_id)["attachment"]
 
-    def create(self, server_id: str, device_id: str | None = None, kind: str | None = None) -> dict[str, Any]:
+    def create(
+        self,
+        server_id: str,
+        device_id: str | None = None,
+        kind: str | None = None,
+        lease: int | None = None,
+    ) -> dict[str, Any]:
         """Ask for a device. It is granted when this returns; it is in the server some time later.
 
         :param device_id: this one; or
         :param kind: one of this kind that is free on the server's host
+        :param lease: seconds after which the device is taken back
         """
-        wanted = {"device_id": device_id, "kind": kind}
+        wanted = {"device_id": device_id, "kind": kind, "lease": lease}
         body = {"attachment": {key: value for key, value in wanted.items() if value is not None}}
         return self._http("POST", "servers", server_id, "attachments", json=body)["attachment"]
+
+    def update(self, server_id: str, device_id: str, lease: int | None) -> dict[str, Any]:
+        """Have a server keep a device for so many seconds from now; None: without an end."""
+        body = {"attachment": {"lease": lease}}
+        path = ("servers", server_id, "attachments", device_id)
+        return self._http("PATCH", *path, json=body)["attachment"]
 
     def delete(self, server_id: str, device_id: str) -> None:
         """Give a device back. It is out of the server some time later."""

@@ -72,6 +72,9 @@ class ReasonCode(enum.StrEnum):
     ENABLED = "enabled"
     SHARING_CHANGED = "sharing_changed"
     KIND_CHANGED = "kind_changed"
+    LEASE_CHANGED = "lease_changed"
+    LEASE_ENDING = "lease_ending"
+    LEASE_ENDED = "lease_ended"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
@@ -128,8 +131,8 @@ USE_XHCI = (
     " on the image; then resize or rebuild the server"
 )
 
-#: Codes of states, causes and unmet conditions -> what everyone may read: lower case, no period, nothing about the
-#: host. What a request is refused for has its own message instead.
+#: Codes of states, causes and unmet conditions -> what everyone may read: lower case, no period, nothing
+#: about the host. What a request is refused for has a message of its own as well.
 DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.UNPLUGGED: "the device is unplugged",
     _C.SERVER_OFF: "the server is not running",
@@ -181,6 +184,9 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.ENABLED: "enabled",
     _C.SHARING_CHANGED: "sharing changed",
     _C.KIND_CHANGED: "kind changed",
+    _C.LEASE_CHANGED: "lease changed",
+    _C.LEASE_ENDING: "lease ends soon",
+    _C.LEASE_ENDED: "lease ended",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",

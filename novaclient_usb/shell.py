@@ -103,7 +103,8 @@ def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """Attach a USB device of the compute host to a server."""
     usb = _client(cs)
     server = utils.find_resource(cs.servers, args.server)
-    device = usb.attachments.create(server.id, **_wanted(usb, server.id, args))["device"]
+    device_id, kind = _wanted(usb, server.id, args)
+    device = usb.attachments.create(server.id, device_id, kind)["device"]
     if args.wait:
         device = _watch("attaching", usb.attachments.wait_attached, server.id, device["id"])
     _print_properties(
@@ -139,20 +140,20 @@ def do_usb_detach(cs: nova_client.Client, args: argparse.Namespace) -> None:
         _watch("detaching", usb.attachments.wait_detached, server.id, device["id"])
 
 
-def _wanted(usb: client.Client, server_id: str, args: argparse.Namespace) -> dict[str, str]:
-    """The device, or the kind, that is to be attached.
+def _wanted(usb: client.Client, server_id: str, args: argparse.Namespace) -> tuple[str | None, str | None]:
+    """The id of the device, or the kind, that is to be attached.
 
     A kind goes before devices, whose strings may be made to deceive.
     """
     kinds = usb.kinds.list(server_id=server_id) if names.may_be_kind(args.device) else []
     if args.device in [kind["name"] for kind in kinds]:
-        return {"kind": args.device}
+        return None, args.device
     device = names.find_device(
         usb.devices.list(server_id=server_id),
         args.device,
         f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host.",
     )
-    return {"device_id": device["id"]}
+    return device["id"], None
 
 
 def _client(cs: nova_client.Client) -> client.Client:

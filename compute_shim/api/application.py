@@ -37,6 +37,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/kinds": {"GET": kinds.index},
     "/v1/servers/{server_id}/attachments": {"GET": attachments.index, "POST": attachments.create},
     "/v1/servers/{server_id}/attachments/{device_id}": {
+        "PATCH": attachments.update,
         "GET": attachments.show,
         "DELETE": attachments.delete,
     },

@@ -17,6 +17,7 @@ from compute_shim import bus, exception, liveness, metrics, notifications, rpc
 from compute_shim.conductor import metrics as conductor_metrics
 from compute_shim.conductor import nova_checks
 from compute_shim.conductor.evidence import Witnesses
+from compute_shim.conductor.lease_end import LeaseEnd
 from compute_shim.conductor.manager import Manager
 from compute_shim.conductor.server_sync import ServerSync
 from compute_shim.conf import database
@@ -35,6 +36,9 @@ _GRACE = 10
 _DATABASE_INTERVAL = 5
 _LEASE = "server-sync"
 _HISTORY_LEASE = "history"
+_DEVICE_LEASES = "device-leases"
+# Seconds between two looks for leases of devices that are over.
+_LEASE_INTERVAL = 5
 # Seconds between two deletions of old events.
 _HISTORY_INTERVAL = 3600
 # Seconds. Longer than the longest call of Nova ([nova] timeout), between two of which it is renewed.
@@ -55,14 +59,15 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     notifications.start(conf, db)
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
-    sync = _server_sync(conf, db, transport)
+    nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
+    sync = _server_sync(conf, db, nudger)
     daemon.announce()
     metrics.serve(conf, conductor_metrics.registry(conf, db))
 
     def start() -> None:
         if _database_is_ready(conf, db, daemon):
             server.start()
-            _periodically(conf, db, sync)
+            _periodically(conf, db, sync, nudger)
 
     threading.Thread(target=start, name="start", daemon=True).start()
     daemon.wait()
@@ -71,7 +76,7 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     server.finish(_GRACE)
 
 
-def _periodically(conf: cfg.ConfigOpts, db: Database, sync: ServerSync | None) -> None:
+def _periodically(conf: cfg.ConfigOpts, db: Database, sync: ServerSync | None, nudger: Nudger) -> None:
     """Run what is to be done from time to time, for ever. One conductor at a time does each."""
     expiry = Lease(db, _HISTORY_LEASE, _holder(conf), _HISTORY_INTERVAL)
 
@@ -80,7 +85,9 @@ def _periodically(conf: cfg.ConfigOpts, db: Database, sync: ServerSync | None) -
         if expiry.acquire():
             history.expire(conf, db)
 
-    tasks = [expire]
+    turn = Lease(db, _DEVICE_LEASES, _holder(conf), _SHORTEST_LEASE)
+    lease_end = LeaseEnd(db, nudger, turn, conf.lease.warn_before)
+    tasks = [expire, periodics.periodic(_LEASE_INTERVAL, run_immediately=True)(lease_end)]
     if sync is not None:
         tasks.append(periodics.periodic(conf.conductor.deleted_server_interval)(sync))
     executor = functools.partial(futurist.ThreadPoolExecutor, max_workers=len(tasks))
@@ -120,7 +127,7 @@ def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bo
     return False
 
 
-def _server_sync(conf: cfg.ConfigOpts, db: Database, transport: object) -> ServerSync | None:
+def _server_sync(conf: cfg.ConfigOpts, db: Database, nudger: Nudger) -> ServerSync | None:
     nova = Nova(conf)
     auth = nova.service_auth()
     if auth is None:
@@ -131,7 +138,7 @@ def _server_sync(conf: cfg.ConfigOpts, db: Database, transport: object) -> Serve
     return ServerSync(
         db,
         Witnesses(db, nova, auth),
-        Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent)),
+        nudger,
         Lease(db, _LEASE, _holder(conf), max(_SHORTEST_LEASE, 3 * interval)),
         lambda: liveness.Window.now(conf),
         lambda: nova_checks.region_obstacle(nova, auth),

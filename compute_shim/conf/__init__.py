@@ -14,11 +14,22 @@ from typing import Any
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim.conf import agent, api, base, conductor, history, libvirt, metrics, upgrade_levels, usb
+from compute_shim.conf import (
+    agent,
+    api,
+    base,
+    conductor,
+    history,
+    lease,
+    libvirt,
+    metrics,
+    upgrade_levels,
+    usb,
+)
 
 PROJECT = "usb-shim"
 
-_OWN = (base, api, usb, agent, libvirt, conductor, history, upgrade_levels, metrics)
+_OWN = (base, api, usb, agent, libvirt, conductor, history, lease, upgrade_levels, metrics)
 
 
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:

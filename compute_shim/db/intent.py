@@ -16,6 +16,7 @@ from sqlalchemy import orm
 from compute_shim import objects
 from compute_shim.db import events, models, sharing, states, usage
 from compute_shim.db.api import Database, retried
+from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
 from compute_shim.db.usage import Caps
 from compute_shim.objects import Reason, ReasonCode, State
@@ -36,11 +37,13 @@ def claim(
     unshared: bool = False,
     kind: str | None = None,
     caps: Caps = NO_CAPS,
+    lease: int | None = None,
 ) -> bool:
     """Take a free device for a server of a project; False if it is not free, or not shared with the project.
 
     :param unshared: take it whomever it is shared with.
     :param kind: take it as one of this kind, so that another may take its place.
+    :param lease: seconds for which the server has it; None: as long as it likes.
     :raises compute_shim.db.usage.OverLimit: the project, or the server, would have too many
     """
     values = {
@@ -48,6 +51,8 @@ def claim(
         "project_id": project_id,
         "user_id": actor and actor.user_id,
         "claimed_kind": kind,
+        "lease_until": None if lease is None else InSeconds(lease),
+        "lease_warned": None,
         "state": State.ATTACHING,
     }
     free = _free(kind, None if unshared else project_id)
@@ -96,6 +101,8 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
                 "project_id": row.project_id,
                 "user_id": row.user_id,
                 "claimed_kind": row.claimed_kind,
+                "lease_until": row.lease_until,
+                "lease_warned": row.lease_warned,
                 "state": State.ATTACHING,
             }
             if _put(session, device_id, ReasonCode.SERVER_MOVED, None, free, values):

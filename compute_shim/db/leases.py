@@ -6,45 +6,14 @@ The database's clock alone counts, so that hosts whose clocks differ agree on wh
 
 from __future__ import annotations
 
-import datetime
-from typing import Any
-
 import sqlalchemy as sa
 from oslo_db import exception as db_exception
-from sqlalchemy.ext import compiler
-from sqlalchemy.sql import expression
 
 from compute_shim.db import models
 from compute_shim.db.api import Database, retried
+from compute_shim.db.clock import InSeconds
 
 _LEASE = models.Lease
-
-
-class _InSeconds(expression.ColumnElement[datetime.datetime]):
-    """The database's own time so many seconds from now, in UTC without a zone."""
-
-    inherit_cache = False
-    type = sa.DateTime()
-
-    def __init__(self, seconds: int) -> None:
-        self.seconds = int(seconds)
-
-
-@compiler.compiles(_InSeconds, "sqlite")
-def _sqlite(element: _InSeconds, compiler: Any, **options: Any) -> str:
-    # In the form in which SQLAlchemy stores a time, which sorts as text.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+d} seconds')"
-
-
-@compiler.compiles(_InSeconds, "postgresql")
-def _postgresql(element: _InSeconds, compiler: Any, **options: Any) -> str:
-    return f"(clock_timestamp() AT TIME ZONE 'UTC' + INTERVAL '{element.seconds} seconds')"
-
-
-@compiler.compiles(_InSeconds, "mysql")
-@compiler.compiles(_InSeconds, "mariadb")
-def _mysql(element: _InSeconds, compiler: Any, **options: Any) -> str:
-    return f"(UTC_TIMESTAMP() + INTERVAL {element.seconds} SECOND)"
 
 
 class Lease:
@@ -82,9 +51,9 @@ class Lease:
             sa.update(_LEASE)
             .where(
                 _LEASE.name == self._name,
-                sa.or_(_LEASE.holder == self._holder, _LEASE.expires_at < _InSeconds(0)),
+                sa.or_(_LEASE.holder == self._holder, _LEASE.expires_at < InSeconds(0)),
             )
-            .values(holder=self._holder, expires_at=_InSeconds(self._seconds))
+            .values(holder=self._holder, expires_at=InSeconds(self._seconds))
             .execution_options(synchronize_session=False)
         )
         with self._db.writer() as session:
@@ -94,7 +63,7 @@ class Lease:
         """The first to come; False if there is a row already, which somebody else holds."""
         taken = sa.select(_LEASE.holder).where(_LEASE.name == self._name)
         new = sa.insert(_LEASE).values(
-            name=self._name, holder=self._holder, expires_at=_InSeconds(self._seconds)
+            name=self._name, holder=self._holder, expires_at=InSeconds(self._seconds)
         )
         with self._db.writer() as session:
             if session.scalar(taken) is not None:

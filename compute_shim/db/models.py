@@ -45,6 +45,7 @@ class Device(Base):
         sa.Index("host_usb_devices_host_state_idx", "host", "state"),
         sa.Index("host_usb_devices_kind_idx", "kind"),
         sa.Index("host_usb_devices_project_id_idx", "project_id"),
+        sa.Index("host_usb_devices_lease_until_idx", "lease_until"),
         sa.Index("host_usb_devices_state_created_at_id_idx", "state", "created_at", "id"),
         _MYSQL,
     )
@@ -95,6 +96,9 @@ class Device(Base):
     shared: orm.Mapped[bool | None]
     sharing_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     rule_sharing: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    # Until when the server has it, by the database's clock; None: without an end. And of which end was told.
+    lease_until: orm.Mapped[datetime.datetime | None]
+    lease_warned: orm.Mapped[datetime.datetime | None]
     # As the agent tells it; None: a program of RPC 1.2 has recorded the device.
     rule: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     # As in `compute_shim.db.kinds`; empty: the device is of none.

@@ -46,6 +46,7 @@ def unplug(row: models.Device) -> None:
 def end_claim(row: models.Device) -> None:
     """No server has the device any more; its state is still to be worked out."""
     row.instance_uuid = row.project_id = row.user_id = row.claimed_kind = None
+    row.lease_until = row.lease_warned = None
 
 
 def derive_state(row: models.Device) -> None:

@@ -10,6 +10,9 @@ LIST = base.rule(
     "attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL), ("GET", _ONE)
 )
 CREATE = base.rule("attachments", "create", base.MEMBER, "Attach a USB device to a server.", ("POST", _ALL))
+UPDATE = base.rule(
+    "attachments", "update", base.MEMBER, "Change how long a server has a USB device.", ("PATCH", _ONE)
+)
 DELETE = base.rule(
     "attachments", "delete", base.MEMBER, "Detach a USB device from a server.", ("DELETE", _ONE)
 )
@@ -22,7 +25,8 @@ ANY_SERVER = base.rule(
     ("GET", _ALL),
     ("GET", _ONE),
     ("POST", _ALL),
+    ("PATCH", _ONE),
     ("DELETE", _ONE),
 )
 
-RULES = [LIST, CREATE, DELETE, ANY_SERVER]
+RULES = [LIST, CREATE, UPDATE, DELETE, ANY_SERVER]

@@ -38,6 +38,7 @@ QUERIES = {
 BODIES = {
     "PATCH /v1/devices/{device_id}": devices.UPDATE,
     "POST /v1/servers/{server_id}/attachments": attachments.CREATE,
+    "PATCH /v1/servers/{server_id}/attachments/{device_id}": attachments.UPDATE,
 }
 # For each call and token: enough to reach every answer, in some 20 seconds.
 _EXAMPLES = 10

@@ -272,6 +272,7 @@ class Stage:
             "nova": self._nova,
             "nudge": self._nudge,
             "quota": self._quota,
+            "leases": self._leases,
         }
 
     @webob.dec.wsgify
@@ -303,6 +304,10 @@ class Stage:
         """What Keystone has limits of, and what ``[api] max_devices_per_server`` is."""
         self._world.keystone.quota = limits
         self._world.conf.set_override("max_devices_per_server", server, group="api")
+
+    def _leases(self, **longest: int) -> None:
+        """What ``[lease] longest`` is."""
+        self._world.conf.set_override("longest", longest, group="lease")
 
     def _nudge(self) -> Any:
         """The last thing that an agent was told."""

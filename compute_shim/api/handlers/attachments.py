@@ -15,8 +15,8 @@ from compute_shim.api import devices, paging, servers, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
-from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, intent, models, queries, states, usage
+from compute_shim.api.visibility import Viewer, utc
+from compute_shim.db import device_leases, device_list, intent, models, queries, states, usage
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
@@ -44,16 +44,12 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.authorize(policies.CREATE)
     call.query(base.NOTHING)
     wanted = call.body(schemas.CREATE)["attachment"]
-    if len(wanted) != 1:
+    if len({"device_id", "kind"} & wanted.keys()) != 1:
         raise exception.Invalid("Invalid input: attachment: it must have either device_id or kind.")
     server = servers.find(call, server_id)
     servers.authorize(call, policies.CREATE, server)
     servers.refuse_locked(call, server)
-    row = (
-        _one_of(call, server, wanted["kind"])
-        if "kind" in wanted
-        else _this(call, server, wanted["device_id"])
-    )
+    row = _get(call, server, **wanted)
     call.nudge(row.id)
     row = queries.device(call.service.db, row.id) or row
     if row.instance_uuid != server.id:
@@ -61,6 +57,19 @@ def create(call: Call, server_id: str) -> webob.Response:
             f"USB device {row.id} was released before the attachment completed.", ReasonCode.DEVICE_RELEASED
         )
     return webob.Response(json={"attachment": _views(call, [row])[0]}, status=202)
+
+
+def update(call: Call, server_id: str, device_id: str) -> webob.Response:
+    """Let a server have a device longer, or shorter."""
+    call.authorize(policies.UPDATE)
+    call.query(base.NOTHING)
+    lease = call.body(schemas.UPDATE)["attachment"]["lease"]
+    row = _claim_on(call, server_id, device_id, _claims(call, policies.UPDATE, server_id))
+    seconds = _lease(call, row.kind, lease)
+    if not device_leases.change(call.service.db, row.id, server_id.lower(), seconds, call.actor):
+        raise _no_attachment(server_id, device_id)
+    row = devices.find(call, device_id)
+    return webob.Response(json={"attachment": _views(call, [row])[0]})
 
 
 def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
@@ -93,7 +102,7 @@ def _claims(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> d
         claims = _of_server(call, server_id.lower())
         return dataclasses.replace(claims, ids=frozenset(row.id for row in rows))
     servers.authorize(call, rule, server)
-    if rule is policies.DELETE:
+    if rule is not policies.LIST:
         servers.refuse_locked(call, server)
     return _of_server(call, server.id)
 
@@ -112,7 +121,11 @@ def _claim_on(call: Call, server_id: str, device_id: str, wanted: device_list.Fi
     for row in device_list.page(call.service.db, wanted, device_list.Order()):
         if row.id == known_id:
             return row
-    raise exception.NotFound(
+    raise _no_attachment(server_id, device_id)
+
+
+def _no_attachment(server_id: str, device_id: str) -> exception.NotFound:
+    return exception.NotFound(
         f"Server {server_id} has no USB device {device_id}.", ReasonCode.ATTACHMENT_NOT_FOUND
     )
 
@@ -132,17 +145,38 @@ def _left_behind(call: Call, rule: policy.DocumentedRuleDefault, server_id: str)
     return own + others
 
 
-def _this(call: Call, server: nova.Server, device_id: str) -> models.Device:
-    """Take a device by its id; asking again for what the server has is no error."""
+def _get(
+    call: Call,
+    server: nova.Server,
+    device_id: str | None = None,
+    kind: str | None = None,
+    lease: int | None = None,
+) -> models.Device:
+    """Take a device by its id or its kind; asking again for what the server has is no error."""
+    if device_id is None:
+        return _one_of(call, server, kind or "", lease)
     row = devices.find(call, device_id)
     if row.instance_uuid == server.id:
         _again(call, server, row)
     else:
-        _claim(call, server, row)
+        _claim(call, server, row, lease)
     return row
 
 
-def _one_of(call: Call, server: nova.Server, kind: str) -> models.Device:
+def _lease(call: Call, kind: str | None, wanted: int | None) -> int | None:
+    """Seconds for which a device may be had, None if there is no end.
+
+    :raises compute_shim.exception.Invalid: that is longer than is allowed
+    """
+    longest = call.service.conf.lease.longest
+    most = longest.get(kind or "", longest.get("*"))
+    if most is not None and wanted is not None and wanted > most:
+        what = "a USB device" if kind is None else f"a USB device of the kind {kind}"
+        raise exception.Invalid(f"Invalid input: lease: {what} may be had for at most {most} seconds.")
+    return most if wanted is None else wanted
+
+
+def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> models.Device:
     """Take a device of a kind that is free on the server's host."""
     host = servers.live_host(call, server)
     viewer = Viewer.of(call)
@@ -150,8 +184,9 @@ def _one_of(call: Call, server: nova.Server, kind: str) -> models.Device:
     there = device_list.Filter(project_id=viewer.scope, up=up, kind=kind)
     free = dataclasses.replace(there, host=host, state=State.AVAILABLE)
     caps = _caps(call, server)
+    seconds = _lease(call, kind, lease)
     for row in device_list.page(call.service.db, free, device_list.Order()):
-        if _take(call, server, row, caps, kind):
+        if _take(call, server, row, caps, seconds, kind):
             return row
     if not device_list.page(call.service.db, there, device_list.Order(), limit=1):
         raise exception.NotFound(
@@ -164,14 +199,14 @@ def _one_of(call: Call, server: nova.Server, kind: str) -> models.Device:
     )
 
 
-def _claim(call: Call, server: nova.Server, row: models.Device) -> None:
+def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | None) -> None:
     """Take a device that another server may be taking at this moment."""
     if row.host != servers.live_host(call, server, row.host):
         raise exception.Conflict(
             f"USB device {row.id} is on a different host than server {server.id}.",
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
-    if _take(call, server, row, _caps(call, server)):
+    if _take(call, server, row, _caps(call, server), _lease(call, row.kind, lease)):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -197,7 +232,12 @@ def _caps(call: Call, server: nova.Server) -> usage.Caps:
 
 
 def _take(
-    call: Call, server: nova.Server, row: models.Device, caps: usage.Caps, kind: str | None = None
+    call: Call,
+    server: nova.Server,
+    row: models.Device,
+    caps: usage.Caps,
+    lease: int | None,
+    kind: str | None = None,
 ) -> bool:
     """Claim a device if it is free.
 
@@ -213,6 +253,7 @@ def _take(
             unshared=Viewer.of(call).sees_all,
             kind=kind,
             caps=caps,
+            lease=lease,
         )
     except usage.OverLimit as over:
         raise _over_limit(server, over) from None
@@ -253,6 +294,12 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
 
 def _views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
     return [
-        {"server_id": row.instance_uuid, "device_id": row.id, "kind": row.claimed_kind, "device": view}
+        {
+            "server_id": row.instance_uuid,
+            "device_id": row.id,
+            "kind": row.claimed_kind,
+            "lease_until": None if row.lease_until is None else utc(row.lease_until),
+            "device": view,
+        }
         for row, view in zip(rows, devices.views(call, rows), strict=True)
     ]

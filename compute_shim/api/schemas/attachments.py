@@ -7,4 +7,19 @@ from compute_shim.api.schemas.devices import SORT_KEYS
 LIST = base.listing({}, SORT_KEYS)
 
 #: One of the two, which the handler sees to: a schema would have no good words for it.
-CREATE = base.wrapped("attachment", base.strict({"device_id": base.UUID, "kind": base.KIND}))
+CREATE = base.wrapped(
+    "attachment", base.strict({"device_id": base.UUID, "kind": base.KIND, "lease": base.SECONDS})
+)
+
+UPDATE = base.wrapped(
+    "attachment",
+    base.strict(
+        {
+            "lease": {
+                "anyOf": [base.SECONDS, {"type": "null"}],
+                "description": "seconds, or null: without an end",
+            }
+        },
+        required=["lease"],
+    ),
+)

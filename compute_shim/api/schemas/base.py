@@ -30,6 +30,14 @@ KIND = {
     "description": kinds.WHAT,
 }
 
+#: Up to ten years.
+SECONDS = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 315_360_000,
+    "description": "seconds, from 1 to 315360000",
+}
+
 SORT_DIR = {"enum": ["asc", "desc"]}
 
 #: How many items a page has at most.

@@ -28,7 +28,7 @@ ALLOWED = {
         "kinds:list",
         "attachments:list",
     },
-    "member": {"attachments:create", "attachments:delete"},
+    "member": {"attachments:create", "attachments:update", "attachments:delete"},
     "admin": {
         "devices:see_all",
         "devices:update",

@@ -18,6 +18,8 @@ def upgrade() -> None:
         sa.Column("sharing_by", sa.String(16)),
         sa.Column("rule_sharing", sa.Text),
         sa.Column("rule", sa.String(1000)),
+        sa.Column("lease_until", sa.DateTime),
+        sa.Column("lease_warned", sa.DateTime),
         sa.Column("kind", sa.String(64)),
         sa.Column("kind_by", sa.String(16)),
         sa.Column("rule_kind", sa.String(64)),
@@ -25,6 +27,7 @@ def upgrade() -> None:
     ):
         op.add_column("host_usb_devices", column)
     op.create_index("host_usb_devices_project_id_idx", "host_usb_devices", ["project_id"])
+    op.create_index("host_usb_devices_lease_until_idx", "host_usb_devices", ["lease_until"])
     op.create_table(
         "usb_projects",
         sa.Column("project_id", sa.String(64), primary_key=True),

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases of devices end once, on time, whatever clocks do."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+import pytest
+import sqlalchemy as sa
+
+from compute_shim.conductor.lease_end import LeaseEnd
+from compute_shim.db import device_leases, history, intent, models, queries
+from compute_shim.db.events import Actor
+from compute_shim.db.leases import Lease
+from compute_shim.objects import ReasonCode, State
+from tests.unit.conductor.cloud import Nudger
+from tests.unit.db.test_states import HOST, STICK, empty_database
+
+SERVER = "server-1"
+HOUR = 3600
+
+
+class Leased:
+    """A device that a server has for an hour, and two conductors."""
+
+    def __init__(self) -> None:
+        self.db = empty_database()
+        queries.sync_host(self.db, HOST, "QEMU", "1.3", [dataclasses.replace(STICK, shared=True)])
+        [row] = queries.devices(self.db)
+        self.id = row.id
+        assert intent.claim(self.db, self.id, SERVER, "demo", lease=HOUR)
+        self.monotonic = 0.0
+        self.nudger = Nudger()
+        self.one, self.other = self.conductor("one"), self.conductor("other")
+
+    def conductor(self, name: str) -> LeaseEnd:
+        turn = Lease(self.db, "device-leases", name, 600)
+        return LeaseEnd(self.db, self.nudger, turn, 300, lambda: self.monotonic)
+
+    @property
+    def row(self) -> models.Device:
+        return queries.devices(self.db)[0]
+
+    def left(self, seconds: float) -> None:
+        """The lease ends so many seconds from now, as was said when it was given."""
+        until = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(seconds=seconds)
+        with self.db.writer() as session:
+            session.execute(sa.update(models.Device).values(lease_until=until))
+
+    def causes(self) -> list[str]:
+        return [event.cause_code for event in history.page(self.db, history.Filter(self.id))]
+
+
+@pytest.fixture
+def leased() -> Leased:
+    return Leased()
+
+
+def test_a_lease_that_is_over(leased: Leased) -> None:
+    leased.left(-1)
+    leased.one()
+    assert (leased.row.state, leased.row.instance_uuid) == (State.DETACHING, SERVER)
+    assert leased.causes()[0] == ReasonCode.LEASE_ENDED
+    assert [device_id for device_id, _ in leased.nudger.nudged] == [leased.id]
+    leased.one()
+    assert len(leased.nudger.nudged) == 1
+
+
+def test_a_lease_that_is_not(leased: Leased) -> None:
+    before = leased.causes()
+    leased.one()
+    assert leased.row.state == State.ATTACHING
+    assert leased.causes() == before
+
+
+def test_its_end_is_told_of_once(leased: Leased) -> None:
+    leased.left(100)
+    leased.one()
+    leased.one()
+    assert leased.causes().count(ReasonCode.LEASE_ENDING) == 1
+    assert leased.row.state == State.ATTACHING
+
+
+def test_and_again_when_it_was_extended(leased: Leased) -> None:
+    leased.left(100)
+    leased.one()
+    assert device_leases.change(leased.db, leased.id, SERVER, 200, Actor("user", "req", "demo"))
+    leased.one()
+    assert leased.causes()[:3] == [
+        ReasonCode.LEASE_ENDING,
+        ReasonCode.LEASE_CHANGED,
+        ReasonCode.LEASE_ENDING,
+    ]
+
+
+def test_a_lease_without_an_end(leased: Leased) -> None:
+    assert device_leases.change(leased.db, leased.id, SERVER, None, Actor("user", "req", "demo"))
+    assert device_leases.running(leased.db) == []
+
+
+@pytest.mark.parametrize("step", [-10 * HOUR, 10 * HOUR])
+def test_a_step_of_the_database_s_clock(leased: Leased, step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    leased.one()
+    running = device_leases.running
+
+    def stepped(db: object) -> list[device_leases.Running]:
+        leases = running(leased.db)
+        return [dataclasses.replace(it, seconds_left=it.seconds_left - step) for it in leases]
+
+    monkeypatch.setattr(device_leases, "running", stepped)
+    leased.monotonic += HOUR - 10
+    leased.one()
+    assert leased.row.state == State.ATTACHING
+    leased.monotonic += 20
+    leased.one()
+    assert leased.row.state == State.DETACHING
+
+
+def test_one_conductor_at_a_time(leased: Leased) -> None:
+    leased.one()
+    leased.left(-1)
+    leased.other()
+    assert leased.row.state == State.ATTACHING
+    leased.one()
+    assert leased.row.state == State.DETACHING
+
+
+def test_a_conductor_that_takes_over_goes_on(leased: Leased) -> None:
+    leased.one()
+    leased.left(-1)
+    with leased.db.writer() as session:
+        session.execute(sa.delete(models.Lease))
+    leased.other()
+    assert leased.row.state == State.DETACHING
+
+
+def test_what_was_claimed_anew_has_a_lease_of_its_own(leased: Leased) -> None:
+    """The end of the one before does not end it."""
+    leased.left(-1)
+    [old] = device_leases.running(leased.db)
+    assert device_leases.end(leased.db, old, Actor(None, "req"))
+    assert not device_leases.end(leased.db, old, Actor(None, "req"))
+    device_leases.warn(leased.db, old)
+    assert ReasonCode.LEASE_ENDING not in leased.causes()
