@@ -47,15 +47,24 @@ class WaitFailed(exceptions.ClientException):
 
 
 class Client:
-    """The whole API: ``devices``, ``attachments``, ``kinds``, ``events`` and ``hosts``."""
+    """The whole API: ``devices``, ``attachments``, ``queue``, ``kinds``, ``events`` and ``hosts``."""
 
     def __init__(self, adapter: ks_adapter.Adapter):
         http = _Http(adapter)
         self.devices = Devices(http)
         self.attachments = Attachments(http, self.devices)
+        self.queue = Queue(http)
         self.kinds = Kinds(http)
         self.events = Events(http)
         self.hosts = Hosts(http)
+
+
+def reason_code(error: exceptions.HttpError) -> str | None:
+    """The code for which the service refused (`novaclient_usb.ReasonCode`); None if it was not the service."""
+    try:
+        return str(error.response.json()["error"]["reason_code"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def from_session(
@@ -377,6 +386,41 @@ class Attachments:
 
 def _reason(device: dict[str, Any]) -> str:
     return (device["state_reason"] or "no reason is known").rstrip(".")
+
+
+class Queue:
+    """Servers that are in line for a device, or for one of a kind."""
+
+    def __init__(self, http: _Http):
+        self._http = http
+
+    def list(self, server_id: str | None = None, project_id: str | None = None) -> list[dict[str, Any]]:
+        """All places in line of the project's servers, of all servers for admins.
+
+        :param project_id: of this project (for admins)
+        """
+        return self._http.pages("queue", "queue", query={"server_id": server_id, "project_id": project_id})
+
+    def join(
+        self,
+        server_id: str,
+        device_id: str | None = None,
+        kind: str | None = None,
+        lease: int | None = None,
+    ) -> dict[str, Any]:
+        """Put a server in line; the place. When it is the server's turn it has the device.
+
+        :param device_id: for this one; or
+        :param kind: for one of this kind that becomes free on the server's host
+        :param lease: seconds after which the device is taken back
+        """
+        wanted = {"device_id": device_id, "kind": kind, "lease": lease}
+        body = {"entry": {key: value for key, value in wanted.items() if value is not None}}
+        return self._http("POST", "servers", server_id, "queue", json=body)["entry"]
+
+    def leave(self, server_id: str, entry_id: str) -> None:
+        """Give up a place in line."""
+        self._http("DELETE", "servers", server_id, "queue", entry_id)
 
 
 class Kinds:

@@ -75,6 +75,7 @@ class ReasonCode(enum.StrEnum):
     LEASE_CHANGED = "lease_changed"
     LEASE_ENDING = "lease_ending"
     LEASE_ENDED = "lease_ended"
+    QUEUE_SERVED = "queue_served"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
@@ -106,6 +107,9 @@ class ReasonCode(enum.StrEnum):
     TOO_MANY_DEVICES = "too_many_devices"
     KIND_NOT_FOUND = "kind_not_found"
     KIND_NOT_FREE = "kind_not_free"
+    QUEUE_ENTRY_NOT_FOUND = "queue_entry_not_found"
+    QUEUE_FULL = "queue_full"
+    QUEUED_FOR_OTHERS = "queued_for_others"
     DEVICE_DETACHING = "device_detaching"
     DEVICE_RELEASED = "device_released"
     DEVICE_PLUGGED_IN = "device_plugged_in"
@@ -187,6 +191,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.LEASE_CHANGED: "lease changed",
     _C.LEASE_ENDING: "lease ends soon",
     _C.LEASE_ENDED: "lease ended",
+    _C.QUEUE_SERVED: "next in line",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
@@ -200,6 +205,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.DEVICE_NOT_SHARED: "the device is not shared with the project",
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",
     _C.TOO_MANY_DEVICES: "the server has as many USB devices as it may have",
+    _C.QUEUED_FOR_OTHERS: "other servers are in line for the device",
     _C.FLAPPING: "changes too often; what nobody requested is not recorded for up to an hour",
 }
 

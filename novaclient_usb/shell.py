@@ -10,10 +10,22 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from keystoneauth1 import exceptions
 from novaclient import utils
 from novaclient.v2 import client as nova_client
 
-from novaclient_usb import client, names
+from novaclient_usb import ReasonCode, client, durations, names
+
+# What a server may get in line for.
+_WORTH_WAITING = (ReasonCode.DEVICE_TAKEN, ReasonCode.KIND_NOT_FREE, ReasonCode.QUEUED_FOR_OTHERS)
+
+
+def _duration(text: str) -> int:
+    try:
+        return durations.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
 
 _server = utils.arg("server", metavar="<server>", help="Name or ID of server.")
 _device = utils.arg(
@@ -92,6 +104,19 @@ def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
     default=False,
     help="Report the progress until the server has the device.",
 )
+@utils.arg(
+    "--for",
+    dest="lease",
+    type=_duration,
+    metavar="<time>",
+    help="Take the device back after this time, for example 90m, 2h or 7d.",
+)
+@utils.arg(
+    "--queue",
+    action="store_true",
+    default=False,
+    help="If another server has the device, or those of the kind, get in line for it.",
+)
 @_server
 @utils.arg(
     "device",
@@ -104,7 +129,13 @@ def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     usb = _client(cs)
     server = utils.find_resource(cs.servers, args.server)
     device_id, kind = _wanted(usb, server.id, args)
-    device = usb.attachments.create(server.id, device_id, kind)["device"]
+    try:
+        device = usb.attachments.create(server.id, device_id, kind, args.lease)["device"]
+    except exceptions.Conflict as error:
+        if not args.queue or client.reason_code(error) not in _WORTH_WAITING:
+            raise
+        _print_properties(usb.queue.join(server.id, device_id, kind, args.lease))
+        return
     if args.wait:
         device = _watch("attaching", usb.attachments.wait_attached, server.id, device["id"])
     _print_properties(

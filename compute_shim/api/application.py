@@ -14,7 +14,7 @@ from oslo_log import log
 from compute_shim import exception
 from compute_shim.api import errors
 from compute_shim.api.call import Call, Service
-from compute_shim.api.handlers import attachments, devices, events, hosts, kinds, root
+from compute_shim.api.handlers import attachments, devices, events, hosts, kinds, queue, root
 from compute_shim.db import failures
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -41,6 +41,9 @@ ROUTES: dict[str, dict[str, Handler]] = {
         "GET": attachments.show,
         "DELETE": attachments.delete,
     },
+    "/v1/servers/{server_id}/queue": {"GET": queue.of_server, "POST": queue.create},
+    "/v1/servers/{server_id}/queue/{entry_id}": {"DELETE": queue.delete},
+    "/v1/queue": {"GET": queue.index},
     "/v1/hosts": {"GET": hosts.index},
     "/v1/hosts/{host}": {"GET": hosts.show, "DELETE": hosts.delete},
 }

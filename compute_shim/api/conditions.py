@@ -10,7 +10,7 @@ from compute_shim import exception, liveness, nova
 from compute_shim.api import servers
 from compute_shim.api.call import Call
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, instances, models, queries, usage
+from compute_shim.db import device_list, instances, models, queries, queue, usage
 from compute_shim.objects import Reason, ReasonCode
 from compute_shim.policies import attachments as policies
 
@@ -69,6 +69,8 @@ def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[C
     yield _condition("on_a_host", bool(server.host_id), ReasonCode.SERVER_NOT_ON_HOST)
     host = instances.host_of(call.service.db, server, row.host)
     yield _condition("same_host", host == row.host, ReasonCode.DEVICE_ON_OTHER_HOST)
+    awaited = queue.is_awaited(call.service.db, row.id, besides=server.id)
+    yield _condition("first_in_line", not awaited, ReasonCode.QUEUED_FOR_OTHERS)
     most = call.service.conf.api.max_devices_per_server
     caps = usage.Caps(call.service.keystone.limits(server.project_id), most)
     over = usage.would_exceed(call.service.db, caps, row, server.id, server.project_id)

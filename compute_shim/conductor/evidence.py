@@ -94,6 +94,11 @@ class Witnesses:
             hosts = _answer(partial(self._nova.compute_hosts, self._auth), hosts)
         return _Testimony(servers, hosts)
 
+    def is_gone(self, server_id: str) -> bool:
+        """Whether Nova says of a server that it is deleted, or that it has never been."""
+        unclear: nova.Server | NovaSays = NovaSays.UNCLEAR
+        return _answer(partial(self._one, server_id), unclear) in (NovaSays.DELETED, NovaSays.NO_RECORD)
+
     def _one(self, server_id: str) -> nova.Server | NovaSays:
         try:
             return self._nova.server(self._auth, server_id)

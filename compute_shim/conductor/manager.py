@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import oslo_messaging
@@ -14,12 +15,16 @@ from compute_shim.db.api import Database
 
 
 class Manager:
-    """The only writer of what agents tell."""
+    """The only writer of what agents tell.
+
+    :param news: is called when a device may have become free.
+    """
 
     target = oslo_messaging.Target(version=rpc.CONDUCTOR_VERSION)
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, news: Callable[[], None] = lambda: None) -> None:
         self._db = db
+        self._news = news
 
     @oslo_messaging.expected_exceptions(ValueError)
     @metrics.sync()
@@ -60,6 +65,7 @@ class Manager:
                 payloads.servers(servers, version),
                 digest,
             )
+            self._news()
         return [payloads.claim(claim, version) for claim in claims]
 
     @oslo_messaging.expected_exceptions(ValueError)
@@ -70,4 +76,5 @@ class Manager:
         """
         told = payloads.outcomes(outcomes)
         queries.record_statuses(self._db, payloads.host(host), told)
+        self._news()
         metrics.count_refusals(told)

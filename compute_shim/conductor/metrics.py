@@ -54,8 +54,15 @@ refusals = Counter(
     namespace=NAMESPACE,
     registry=None,
 )
+queue_wait_seconds = Histogram(
+    "queue_wait_seconds",
+    "How long servers were in line for what they got.",
+    buckets=(1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600),
+    namespace=NAMESPACE,
+    registry=None,
+)
 
-_COUNTED = (syncs, sync_seconds, releases, brakes, refusals)
+_COUNTED = (syncs, sync_seconds, releases, brakes, refusals, queue_wait_seconds)
 
 
 def count_refusals(outcomes: Iterable[ClaimStatus]) -> None:
@@ -109,6 +116,12 @@ class DatabaseCollector(Collector):
             yield _gauge("devices", "Devices, by host and state.", taken.devices, "host", "state")
             claims = {(state,): count for state, count in taken.claims.items()}
             yield _gauge("claims", "Devices that a server has, by state.", claims, "state")
+            lines = {(kind,): count for kind, count in taken.queue.items()}
+            yield _gauge(
+                "queue_entries", "Places in line, by kind; by none for a certain device.", lines, "kind"
+            )
+            projects = {(project,): count for project, count in taken.projects.items()}
+            yield _gauge("project_devices", "Devices that servers of a project have.", projects, "project")
             hosts = {("up",): taken.hosts_up, ("down",): taken.hosts_down}
             yield _gauge("hosts", "Hosts with an agent, by state: up or down.", hosts, "state")
 

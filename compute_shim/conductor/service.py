@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import threading
 import uuid
+from collections.abc import Callable, Sequence
 
 import futurist
 from futurist import periodics
@@ -18,13 +19,16 @@ from compute_shim.conductor import metrics as conductor_metrics
 from compute_shim.conductor import nova_checks
 from compute_shim.conductor.evidence import Witnesses
 from compute_shim.conductor.lease_end import LeaseEnd
+from compute_shim.conductor.line_end import LineEnd
 from compute_shim.conductor.manager import Manager
 from compute_shim.conductor.server_sync import ServerSync
+from compute_shim.conductor.serving import Serving
 from compute_shim.conf import database
 from compute_shim.daemon import CannotServe, Daemon
 from compute_shim.db import history, readiness
 from compute_shim.db.api import Database
 from compute_shim.db.leases import Lease
+from compute_shim.keystone import Keystone
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
 
@@ -37,6 +41,7 @@ _DATABASE_INTERVAL = 5
 _LEASE = "server-sync"
 _HISTORY_LEASE = "history"
 _DEVICE_LEASES = "device-leases"
+_LINES = "lines"
 # Seconds between two looks for leases of devices that are over.
 _LEASE_INTERVAL = 5
 # Seconds between two deletions of old events.
@@ -57,17 +62,19 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     db = readiness.database(conf)
     transport = bus.connect(conf)
     notifications.start(conf, db)
-    endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db))
-    server = bus.RpcServer(endpoint, "agents", conf, daemon)
     nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
-    sync = _server_sync(conf, db, nudger)
+    serving = Serving(db, nudger, Keystone(conf).limits, conf.api.max_devices_per_server)
+    endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, serving.wake))
+    server = bus.RpcServer(endpoint, "agents", conf, daemon)
+    sync, line_end = _of_servers(conf, db, nudger)
     daemon.announce()
     metrics.serve(conf, conductor_metrics.registry(conf, db))
 
     def start() -> None:
         if _database_is_ready(conf, db, daemon):
             server.start()
-            _periodically(conf, db, sync, nudger)
+            threading.Thread(target=serving.run, name="queue", daemon=True).start()
+            _periodically(conf, db, nudger, [task for task in (sync, line_end) if task is not None])
 
     threading.Thread(target=start, name="start", daemon=True).start()
     daemon.wait()
@@ -76,8 +83,13 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     server.finish(_GRACE)
 
 
-def _periodically(conf: cfg.ConfigOpts, db: Database, sync: ServerSync | None, nudger: Nudger) -> None:
-    """Run what is to be done from time to time, for ever. One conductor at a time does each."""
+def _periodically(
+    conf: cfg.ConfigOpts, db: Database, nudger: Nudger, of_servers: Sequence[Callable[[], None]]
+) -> None:
+    """Run what is to be done from time to time, for ever. One conductor at a time does each.
+
+    :param of_servers: what looks for servers that are gone.
+    """
     expiry = Lease(db, _HISTORY_LEASE, _holder(conf), _HISTORY_INTERVAL)
 
     @periodics.periodic(_HISTORY_INTERVAL, run_immediately=True)
@@ -88,8 +100,7 @@ def _periodically(conf: cfg.ConfigOpts, db: Database, sync: ServerSync | None, n
     turn = Lease(db, _DEVICE_LEASES, _holder(conf), _SHORTEST_LEASE)
     lease_end = LeaseEnd(db, nudger, turn, conf.lease.warn_before)
     tasks = [expire, periodics.periodic(_LEASE_INTERVAL, run_immediately=True)(lease_end)]
-    if sync is not None:
-        tasks.append(periodics.periodic(conf.conductor.deleted_server_interval)(sync))
+    tasks += [periodics.periodic(conf.conductor.deleted_server_interval)(task) for task in of_servers]
     executor = functools.partial(futurist.ThreadPoolExecutor, max_workers=len(tasks))
     periodics.PeriodicWorker([(task, (), {}) for task in tasks], executor_factory=executor).start()
 
@@ -127,23 +138,29 @@ def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bo
     return False
 
 
-def _server_sync(conf: cfg.ConfigOpts, db: Database, nudger: Nudger) -> ServerSync | None:
+def _of_servers(
+    conf: cfg.ConfigOpts, db: Database, nudger: Nudger
+) -> tuple[ServerSync | None, LineEnd | None]:
+    """What looks for servers that are gone, for which Nova is asked."""
     nova = Nova(conf)
     auth = nova.service_auth()
     if auth is None:
         LOG.warning("[nova] has no credentials: devices of deleted servers are not given back")
-        return None
+        return None, None
     threading.Thread(target=_check_credentials, args=(nova, auth), name="nova", daemon=True).start()
     interval = conf.conductor.deleted_server_interval
-    return ServerSync(
-        db,
-        Witnesses(db, nova, auth),
-        nudger,
-        Lease(db, _LEASE, _holder(conf), max(_SHORTEST_LEASE, 3 * interval)),
-        lambda: liveness.Window.now(conf),
-        lambda: nova_checks.region_obstacle(nova, auth),
-        interval,
+    witnesses = Witnesses(db, nova, auth)
+
+    def turn(name: str) -> Lease:
+        return Lease(db, name, _holder(conf), max(_SHORTEST_LEASE, 3 * interval))
+
+    def obstacle() -> str | None:
+        return nova_checks.region_obstacle(nova, auth)
+
+    sync = ServerSync(
+        db, witnesses, nudger, turn(_LEASE), lambda: liveness.Window.now(conf), obstacle, interval
     )
+    return sync, LineEnd(db, witnesses.is_gone, turn(_LINES), obstacle, interval)
 
 
 def _check_credentials(nova: Nova, auth: ks_plugin.BaseAuthPlugin) -> None:

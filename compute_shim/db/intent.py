@@ -14,7 +14,7 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, models, sharing, states, usage
+from compute_shim.db import events, lines, models, sharing, states, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
@@ -39,12 +39,48 @@ def claim(
     caps: Caps = NO_CAPS,
     lease: int | None = None,
 ) -> bool:
-    """Take a free device for a server of a project; False if it is not free, or not shared with the project.
+    """Take a free device for a server of a project.
 
+    :returns: False if it is not free, or not shared with the project, or other servers are in line for it
     :param unshared: take it whomever it is shared with.
     :param kind: take it as one of this kind, so that another may take its place.
     :param lease: seconds for which the server has it; None: as long as it likes.
     :raises compute_shim.db.usage.OverLimit: the project, or the server, would have too many
+    """
+    with db.writer() as session:
+        taken = take(
+            session,
+            device_id,
+            server_id,
+            project_id,
+            actor,
+            sa.not_(lines.wanted(besides=server_id)),
+            unshared=unshared,
+            kind=kind,
+            caps=caps,
+            lease=lease,
+        )
+        if taken:
+            lines.leave(session, server_id, device_id, kind)
+        return taken
+
+
+def take(
+    session: orm.Session,
+    device_id: str,
+    server_id: str,
+    project_id: str,
+    actor: Actor | None,
+    *conditions: sa.ColumnElement[bool],
+    cause: ReasonCode = ReasonCode.REQUESTED,
+    unshared: bool = False,
+    kind: str | None = None,
+    caps: Caps = NO_CAPS,
+    lease: int | None = None,
+) -> bool:
+    """As `claim`, in a transaction that is there.
+
+    :param conditions: which must hold as well.
     """
     values = {
         "instance_uuid": server_id,
@@ -55,17 +91,16 @@ def claim(
         "lease_warned": None,
         "state": State.ATTACHING,
     }
-    free = _free(kind, None if unshared else project_id)
-    with db.writer() as session:
-        if caps:
-            usage.lock(session, project_id)
-        taken = _put(session, device_id, ReasonCode.REQUESTED, actor, free, values)
-        if taken and caps:
-            usage.check(session, caps, session.get_one(_D, device_id))
-        return taken
+    if caps:
+        usage.lock(session, project_id)
+    conditions = (*conditions, *free(kind, None if unshared else project_id))
+    taken = _put(session, device_id, cause, actor, conditions, values)
+    if taken and caps:
+        usage.check(session, caps, session.get_one(_D, device_id))
+    return taken
 
 
-def _free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool]]:
+def free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool]]:
     """Rows of devices that can be had.
 
     :param kind: None: of whatever kind.
@@ -93,8 +128,8 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
         row = session.get(_D, claim.id, with_for_update=True)
         if row is None or row.generation != claim.generation or row.state not in states.CLAIMED:
             return None
-        free = _free(row.claimed_kind, row.project_id)
-        candidates = sa.select(_D.id).where(_D.host == host, *free).order_by(_D.created_at, _D.id)
+        conditions = free(row.claimed_kind, row.project_id)
+        candidates = sa.select(_D.id).where(_D.host == host, *conditions).order_by(_D.created_at, _D.id)
         for device_id in session.scalars(candidates).all():
             values = {
                 "instance_uuid": row.instance_uuid,
@@ -105,7 +140,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
                 "lease_warned": row.lease_warned,
                 "state": State.ATTACHING,
             }
-            if _put(session, device_id, ReasonCode.SERVER_MOVED, None, free, values):
+            if _put(session, device_id, ReasonCode.SERVER_MOVED, None, conditions, values):
                 break
         else:
             return None

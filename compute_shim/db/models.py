@@ -132,6 +132,32 @@ class Project(Base):
     claims: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
 
 
+class QueueEntry(Base):
+    """A server that is in line for a device, or for one of a kind (`compute_shim.db.queue`)."""
+
+    __tablename__ = "usb_queue"
+    __table_args__ = (
+        sa.UniqueConstraint("server_id", "target", name="uniq_usb_queue0server_id0target"),
+        sa.Index("usb_queue_target_round_id_idx", "target", "round", "id"),
+        sa.Index("usb_queue_project_id_idx", "project_id"),
+        sa.Index("usb_queue_device_id_idx", "device_id"),
+        sa.Index("usb_queue_kind_idx", "kind"),
+        _MYSQL,
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(_COUNTER, primary_key=True)
+    server_id: orm.Mapped[str] = orm.mapped_column(sa.String(36))
+    project_id: orm.Mapped[str] = orm.mapped_column(sa.String(PROJECT_LENGTH))
+    user_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    request_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    device_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(36))
+    kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
+    target: orm.Mapped[str] = orm.mapped_column(sa.String(KIND_LENGTH + 8))
+    lease: orm.Mapped[int | None]
+    round: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(default=timeutils.utcnow)
+
+
 class SharedSerial(Base):
     """A serial number that two devices of a host had at once, so that it identifies none of them."""
 

@@ -22,12 +22,16 @@ class Statistics:
     :param claims: state -> number of devices that a server has.
     :param hosts_up: hosts whose agent is alive.
     :param hosts_down: hosts whose agent is not.
+    :param projects: project -> number of devices that its servers have.
+    :param queue: kind -> number of places in line; those for a certain device are of none.
     """
 
     devices: dict[tuple[str, str], int]
     claims: dict[str, int]
     hosts_up: int
     hosts_down: int
+    projects: dict[str, int] = dataclasses.field(default_factory=dict)
+    queue: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def take(db: Database, host_down_time: int) -> Statistics:
@@ -40,8 +44,10 @@ def take(db: Database, host_down_time: int) -> Statistics:
     with db.reader() as session:
         devices = {(host, state): count for host, state, count in session.execute(_devices())}
         claims = {row[0]: row[1] for row in session.execute(_claims())}
+        projects = {row[0] or "": row[1] for row in session.execute(_projects())}
+        queue = {row[0] or "": row[1] for row in session.execute(_queue())}
         total, up = session.execute(_hosts(datetime.timedelta(seconds=host_down_time))).one()
-    return Statistics(devices, claims, int(up), int(total) - int(up))
+    return Statistics(devices, claims, int(up), int(total) - int(up), projects, queue)
 
 
 def _devices() -> sa.Select:
@@ -56,6 +62,15 @@ def _claims() -> sa.Select:
         .where(models.Device.instance_uuid.is_not(None))
         .group_by(models.Device.state)
     )
+
+
+def _projects() -> sa.Select:
+    held = models.Device.instance_uuid.is_not(None)
+    return sa.select(models.Device.project_id, sa.func.count()).where(held).group_by(models.Device.project_id)
+
+
+def _queue() -> sa.Select:
+    return sa.select(models.QueueEntry.kind, sa.func.count()).group_by(models.QueueEntry.kind)
 
 
 def _hosts(down_time: datetime.timedelta) -> sa.Select:

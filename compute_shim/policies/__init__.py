@@ -3,9 +3,10 @@
 
 from oslo_policy import policy
 
-from compute_shim.policies import attachments, base, devices, events, hosts, kinds
+from compute_shim.policies import attachments, base, devices, events, hosts, kinds, queue
 
 
 def list_rules() -> list[policy.RuleDefault]:
     """All rules (entry point ``oslo.policy.policies``)."""
-    return [*base.RULES, *devices.RULES, *events.RULES, *attachments.RULES, *kinds.RULES, *hosts.RULES]
+    nouns = (base, devices, events, attachments, kinds, queue, hosts)
+    return [rule for noun in nouns for rule in noun.RULES]

@@ -5,6 +5,7 @@ from compute_shim.policies import base
 
 _ALL = "/v1/servers/{server_id}/attachments"
 _ONE = "/v1/servers/{server_id}/attachments/{device_id}"
+_QUEUE = "/v1/servers/{server_id}/queue"
 
 LIST = base.rule(
     "attachments", "list", base.READER, "List the USB devices of a server.", ("GET", _ALL), ("GET", _ONE)
@@ -20,13 +21,16 @@ ANY_SERVER = base.rule(
     "attachments",
     "any_server",
     base.ADMIN,
-    "Do so with servers of other projects too, and with locked ones. project_id and user_id of the target are"
-    " those of the server, or of the claim that a deleted server left.",
+    "Do so, and wait in line, with servers of other projects too, and with locked ones. project_id and"
+    " user_id of the target are those of the server, or of what a deleted server left.",
     ("GET", _ALL),
     ("GET", _ONE),
     ("POST", _ALL),
     ("PATCH", _ONE),
     ("DELETE", _ONE),
+    ("GET", _QUEUE),
+    ("POST", _QUEUE),
+    ("DELETE", f"{_QUEUE}/{{entry_id}}"),
 )
 
 RULES = [LIST, CREATE, UPDATE, DELETE, ANY_SERVER]

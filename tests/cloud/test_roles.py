@@ -55,13 +55,28 @@ CALLS = {
     ("PATCH", "/v1/devices/{device_id}"): Call(ADMIN, _NO_DEVICE, body={"device": {"enabled": True}}),
     ("DELETE", "/v1/devices/{device_id}"): Call(ADMIN, _NO_DEVICE),
     ("GET", "/v1/devices/{device_id}/events"): Call(READER, _NO_DEVICE),
+    ("GET", "/v1/devices/{device_id}/explain"): Call(READER, _NO_DEVICE),
+    ("PUT", "/v1/devices/{device_id}/projects/{project_id}"): Call(ADMIN, _NO_DEVICE),
+    ("DELETE", "/v1/devices/{device_id}/projects/{project_id}"): Call(ADMIN, _NO_DEVICE),
     ("GET", "/v1/events"): Call(READER, (200, None)),
+    ("GET", "/v1/kinds"): Call(READER, (200, None)),
+    ("GET", "/v1/queue"): Call(READER, (200, None)),
+    ("GET", "/v1/servers/{server_id}/queue"): Call(READER, (200, None), own=True),
+    ("POST", "/v1/servers/{server_id}/queue"): Call(
+        MEMBER, _NO_DEVICE, own=True, body={"entry": {"device_id": _NOWHERE}}
+    ),
+    ("DELETE", "/v1/servers/{server_id}/queue/{entry_id}"): Call(
+        MEMBER, (404, ReasonCode.QUEUE_ENTRY_NOT_FOUND)
+    ),
     ("GET", "/v1/servers/{server_id}/attachments"): Call(READER, (200, None), own=True),
     ("POST", "/v1/servers/{server_id}/attachments"): Call(
         MEMBER, _NO_DEVICE, own=True, body={"attachment": {"device_id": _NOWHERE}}
     ),
     ("DELETE", "/v1/servers/{server_id}/attachments/{device_id}"): Call(
         MEMBER, (404, ReasonCode.ATTACHMENT_NOT_FOUND), own=True
+    ),
+    ("PATCH", "/v1/servers/{server_id}/attachments/{device_id}"): Call(
+        MEMBER, (404, ReasonCode.ATTACHMENT_NOT_FOUND), own=True, body={"attachment": {"lease": 60}}
     ),
     ("GET", "/v1/servers/{server_id}/attachments/{device_id}"): Call(
         READER, (404, ReasonCode.ATTACHMENT_NOT_FOUND), own=True
@@ -110,7 +125,9 @@ def test_who_may_do_what(cloud: Cloud, callers: list[Caller]) -> None:
 
 
 def _meet(cloud: Cloud, method: str, path: str, call: Call, caller: Caller, server_id: str) -> Answer:
-    address = path.format(server_id=server_id, device_id=_NOWHERE, host="nowhere", project_id=_NOWHERE)
+    address = path.format(
+        server_id=server_id, device_id=_NOWHERE, host="nowhere", project_id=_NOWHERE, entry_id="0"
+    )
     answer = requests.request(
         method,
         cloud.site.url("usb-shim-api", address) + call.query,

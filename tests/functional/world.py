@@ -24,6 +24,7 @@ from compute_shim import conf as configuration
 from compute_shim import exception, nova, rpc
 from compute_shim.api import deploy
 from compute_shim.conductor.manager import Manager
+from compute_shim.conductor.serving import Serving
 from compute_shim.conf import database
 from compute_shim.db import intent, migrations, models, queries
 from compute_shim.db.api import Database
@@ -185,7 +186,12 @@ class World:
         :param changes: stick -> fields that differ from those above. Only these sticks are plugged.
         """
         devices = [dataclasses.asdict(STICKS[name]) | fields for name, fields in changes.items()]
-        return self.conductor.sync({}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices)
+        here = [
+            {"uuid": server.id, "running": True}
+            for server in self.nova.servers.values()
+            if server.host_id == nova.host_id(server.project_id, host)
+        ]
+        return self.conductor.sync({}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices, servers=here)
 
     def report(
         self,
@@ -273,6 +279,7 @@ class Stage:
             "nudge": self._nudge,
             "quota": self._quota,
             "leases": self._leases,
+            "serve": self._serve,
         }
 
     @webob.dec.wsgify
@@ -308,6 +315,11 @@ class Stage:
     def _leases(self, **longest: int) -> None:
         """What ``[lease] longest`` is."""
         self._world.conf.set_override("longest", longest, group="lease")
+
+    def _serve(self) -> None:
+        """The conductor looks for servers in line."""
+        world = self._world
+        Serving(world.db, world.nudger, world.keystone.limits, world.conf.api.max_devices_per_server).serve()
 
     def _nudge(self) -> Any:
         """The last thing that an agent was told."""

@@ -11,12 +11,12 @@ import webob
 from oslo_policy import policy
 
 from compute_shim import exception, liveness, nova
-from compute_shim.api import devices, paging, servers, validation
+from compute_shim.api import devices, leases, paging, servers, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer, utc
-from compute_shim.db import device_leases, device_list, intent, models, queries, states, usage
+from compute_shim.db import device_leases, device_list, intent, models, queries, queue, states, usage
 from compute_shim.objects import State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
@@ -65,7 +65,7 @@ def update(call: Call, server_id: str, device_id: str) -> webob.Response:
     call.query(base.NOTHING)
     lease = call.body(schemas.UPDATE)["attachment"]["lease"]
     row = _claim_on(call, server_id, device_id, _claims(call, policies.UPDATE, server_id))
-    seconds = _lease(call, row.kind, lease)
+    seconds = leases.seconds(call, row.kind, lease)
     if not device_leases.change(call.service.db, row.id, server_id.lower(), seconds, call.actor):
         raise _no_attachment(server_id, device_id)
     row = devices.find(call, device_id)
@@ -163,19 +163,6 @@ def _get(
     return row
 
 
-def _lease(call: Call, kind: str | None, wanted: int | None) -> int | None:
-    """Seconds for which a device may be had, None if there is no end.
-
-    :raises compute_shim.exception.Invalid: that is longer than is allowed
-    """
-    longest = call.service.conf.lease.longest
-    most = longest.get(kind or "", longest.get("*"))
-    if most is not None and wanted is not None and wanted > most:
-        what = "a USB device" if kind is None else f"a USB device of the kind {kind}"
-        raise exception.Invalid(f"Invalid input: lease: {what} may be had for at most {most} seconds.")
-    return most if wanted is None else wanted
-
-
 def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> models.Device:
     """Take a device of a kind that is free on the server's host."""
     host = servers.live_host(call, server)
@@ -184,7 +171,7 @@ def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> mo
     there = device_list.Filter(project_id=viewer.scope, up=up, kind=kind)
     free = dataclasses.replace(there, host=host, state=State.AVAILABLE)
     caps = _caps(call, server)
-    seconds = _lease(call, kind, lease)
+    seconds = leases.seconds(call, kind, lease)
     for row in device_list.page(call.service.db, free, device_list.Order()):
         if _take(call, server, row, caps, seconds, kind):
             return row
@@ -206,11 +193,12 @@ def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | Non
             f"USB device {row.id} is on a different host than server {server.id}.",
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
-    if _take(call, server, row, _caps(call, server), _lease(call, row.kind, lease)):
+    if _take(call, server, row, _caps(call, server), leases.seconds(call, row.kind, lease)):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
         _refuse_unshared(call, server, row)
+        _refuse_jump(call, server, row)
         why = states.reason(row)
         text = describe(why.code) if why else "it was not free a moment ago, try again"
         raise exception.Conflict(
@@ -279,6 +267,16 @@ def _refuse_unshared(call: Call, server: nova.Server, row: models.Device) -> Non
         raise exception.Conflict(
             f"USB device {row.id} is not shared with the project of server {server.id}.",
             ReasonCode.DEVICE_NOT_SHARED,
+        )
+
+
+def _refuse_jump(call: Call, server: nova.Server, row: models.Device) -> None:
+    """Say so if others are in line for a device that is free."""
+    if row.state == State.AVAILABLE and queue.is_awaited(call.service.db, row.id, besides=server.id):
+        raise exception.Conflict(
+            f"USB device {row.id} is kept for a server that is in line for it. Get in line as well, or choose"
+            " another.",
+            ReasonCode.QUEUED_FOR_OTHERS,
         )
 
 

@@ -55,7 +55,7 @@ def conductor(cloud: Cloud, directory: Path, more: str = "") -> ServerSync:
     conf = configuration.load([f"--config-file={file}"])
     database.register(conf)
     nova_conf.register(conf)
-    made: Any = service._server_sync(conf, cloud.db, rpc.transport(conf))
+    made: Any = service._of_servers(conf, cloud.db, rpc.transport(conf))[0]
     made._clock = lambda: cloud.monotonic
     made._back_off._clock = made._clock
     # The real one reads the database on a thread of its own, and one in memory has a single connection.

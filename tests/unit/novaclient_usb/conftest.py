@@ -73,13 +73,15 @@ class Cloud:
             method, USB + path, [{"json": answer, "status_code": status} for answer in answers]
         )
 
-    def usb_error(self, method: str, path: str, code: int, message: str) -> None:
+    def usb_error(
+        self, method: str, path: str, code: int, message: str, reason_code: str = "conflict"
+    ) -> None:
         """Let our service refuse with this message."""
         self._mocker.register_uri(
             method,
             USB + path,
             status_code=code,
-            json={"error": {"code": code, "title": "Title", "message": message}},
+            json={"error": {"code": code, "title": "Title", "reason_code": reason_code, "message": message}},
             headers={"Content-Type": "application/json", "x-openstack-request-id": "req-7"},
         )
 

@@ -192,6 +192,48 @@ def test_what_could_be_a_kind_and_is_none(nova: Any, cloud: Any, make_device: An
 
 
 @pytest.mark.usefixtures("attaching")
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("2h", 7200), ("7d", 604800)])
+def test_attach_for_a_time(nova: Any, cloud: Any, text: str, seconds: int) -> None:
+    result = nova("usb-attach", "--for", text, "demo", "2:3")
+    assert (result.status, result.err) == (0, "")
+    body = f'{{"attachment": {{"device_id": "{STICK1}", "lease": {seconds}}}}}'
+    assert cloud.usb_log[-1] == f"POST http://usb{ATTACHMENTS} {body}"
+
+
+@pytest.mark.parametrize("text", ["", "0h", "2", "h", "-1h", "1w", "1.5h"])
+def test_what_is_no_time(nova: Any, cloud: Any, text: str) -> None:
+    result = nova("usb-attach", f"--for={text}", "demo", "2:3")
+    assert result.status == 2
+    assert "write a number and s, m, h or d, for example 2h" in result.err
+    assert cloud.usb_log == []
+
+
+QUEUE = f"/v1/servers/{DEMO}/queue"
+ENTRY = {"id": "7", "server_id": DEMO, "project_id": "p", "device_id": STICK1, "kind": None, "lease": 7200}
+ENTRY |= {"place": 3, "created_at": "2026-01-31T12:00:00Z"}
+
+
+@pytest.mark.parametrize("code", ["device_taken", "kind_not_free", "queued_for_others"])
+def test_attach_or_get_in_line(nova: Any, cloud: Any, make_device: Any, code: str) -> None:
+    cloud.usb("GET", OF_DEMO, {"devices": [make_device()]})
+    cloud.usb_error("POST", ATTACHMENTS, 409, "It is taken.", code)
+    cloud.usb("POST", QUEUE, {"entry": ENTRY}, status=202)
+    result = nova("usb-attach", "--queue", "--for", "2h", "demo", "2:3")
+    assert (result.status, result.err) == (0, "")
+    assert "| place      | 3 " in result.out
+    body = f'{{"entry": {{"device_id": "{STICK1}", "lease": 7200}}}}'
+    assert cloud.usb_log[-1] == f"POST http://usb{QUEUE} {body}"
+
+
+def test_a_line_helps_with_what_is_taken_only(nova: Any, cloud: Any, make_device: Any) -> None:
+    cloud.usb("GET", OF_DEMO, {"devices": [make_device()]})
+    cloud.usb_error("POST", ATTACHMENTS, 409, "Server demo is locked.", "server_locked")
+    result = nova("usb-attach", "--queue", "demo", "2:3")
+    assert result.status == 1
+    assert "Server demo is locked." in result.err
+
+
+@pytest.mark.usefixtures("attaching")
 def test_attach_and_wait(nova: Any, cloud: Any, make_device: Any, clock: Any) -> None:
     cloud.usb(
         "GET",
@@ -497,18 +539,22 @@ def test_help_tells_the_commands(nova: Any) -> None:
     """A module that cannot be imported would be left out of the help, without a word."""
     assert nova("help", "usb-attach").out == (
         """\
-usage: nova usb-attach [--wait] <server> <device>
+usage: nova usb-attach [--wait] [--for <time>] [--queue] <server> <device>
 
 Attach a USB device of the compute host to a server.
 
 Positional arguments:
-  <server>  Name or ID of server.
-  <device>  ID, name, vendor:product, serial number or BUS:DEV (as lsusb
-            prints it) of a USB device, or the kind of which to take one that
-            is free.
+  <server>      Name or ID of server.
+  <device>      ID, name, vendor:product, serial number or BUS:DEV (as lsusb
+                prints it) of a USB device, or the kind of which to take one
+                that is free.
 
 Options:
-  --wait    Report the progress until the server has the device.
+  --wait        Report the progress until the server has the device.
+  --for <time>  Take the device back after this time, for example 90m, 2h or
+                7d.
+  --queue       If another server has the device, or those of the kind, get in
+                line for it.
 """
     )
     overview = nova("help").out

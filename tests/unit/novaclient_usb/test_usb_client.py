@@ -198,3 +198,26 @@ def test_a_device_that_came_back_is_not_detached(usb: Any, cloud: Any, make_devi
     cloud.usb("GET", f"/v1/devices/{STICK}", {"device": make_device(server_id=SERVER, state="attached")})
     with pytest.raises(exceptions.ClientException, match="was not detached, its state is attached"):
         usb.attachments.wait_detached(SERVER, STICK)
+
+
+def test_places_in_line(usb: client.Client, cloud: Any) -> None:
+    entry = {"id": "7", "place": 2}
+    cloud.usb("GET", "/v1/queue", {"queue": [entry]})
+    cloud.usb("POST", f"/v1/servers/{SERVER}/queue", {"entry": entry}, status=202)
+    cloud.usb("DELETE", f"/v1/servers/{SERVER}/queue/7", None, status=204)
+    assert usb.queue.list(server_id=SERVER) == [entry]
+    assert usb.queue.join(SERVER, kind="dongle", lease=60) == entry
+    usb.queue.leave(SERVER, "7")
+    assert cloud.usb_log[-3:] == [
+        f"GET http://usb/v1/queue?server_id={SERVER}",
+        f'POST http://usb/v1/servers/{SERVER}/queue {{"entry": {{"kind": "dongle", "lease": 60}}}}',
+        f"DELETE http://usb/v1/servers/{SERVER}/queue/7",
+    ]
+
+
+def test_the_code_of_a_refusal(usb: client.Client, cloud: Any) -> None:
+    cloud.usb_error("GET", "/v1/queue", 409, "No.", "server_locked")
+    with pytest.raises(exceptions.Conflict) as refused:
+        usb.queue.list()
+    assert client.reason_code(refused.value) == "server_locked"
+    assert client.reason_code(exceptions.Conflict("from elsewhere")) is None

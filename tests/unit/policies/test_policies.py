@@ -26,9 +26,10 @@ ALLOWED = {
         "devices:explain",
         "events:list",
         "kinds:list",
+        "queue:list",
         "attachments:list",
     },
-    "member": {"attachments:create", "attachments:update", "attachments:delete"},
+    "member": {"attachments:create", "attachments:update", "attachments:delete", "queue:join", "queue:leave"},
     "admin": {
         "devices:see_all",
         "devices:update",

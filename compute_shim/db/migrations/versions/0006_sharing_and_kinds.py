@@ -36,6 +36,29 @@ def upgrade() -> None:
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )
+    op.create_table(
+        "usb_queue",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
+        ),
+        sa.Column("server_id", sa.String(36), nullable=False),
+        sa.Column("project_id", sa.String(64), nullable=False),
+        sa.Column("user_id", sa.String(255)),
+        sa.Column("request_id", sa.String(255)),
+        sa.Column("device_id", sa.String(36)),
+        sa.Column("kind", sa.String(64)),
+        sa.Column("target", sa.String(72), nullable=False),
+        sa.Column("lease", sa.Integer),
+        sa.Column("round", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.DateTime, nullable=False),
+        sa.UniqueConstraint("server_id", "target", name="uniq_usb_queue0server_id0target"),
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
+    op.create_index("usb_queue_target_round_id_idx", "usb_queue", ["target", "round", "id"])
+    for name in ("project_id", "device_id", "kind"):
+        op.create_index(f"usb_queue_{name}_idx", "usb_queue", [name])
     op.create_index("host_usb_devices_kind_idx", "host_usb_devices", ["kind"])
     op.create_table(
         "usb_device_projects",

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue: servers that are in line for a device, or for one of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import webob
+
+from compute_shim import exception, nova
+from compute_shim.api import devices, leases, paging, servers
+from compute_shim.api.call import Call
+from compute_shim.api.schemas import base
+from compute_shim.api.schemas import queue as schemas
+from compute_shim.api.visibility import Viewer, utc
+from compute_shim.db import device_list, instances, models, queue
+from compute_shim.liveness import Window
+from compute_shim.objects import State
+from compute_shim.policies import attachments as attachment_policies
+from compute_shim.policies import devices as device_policies
+from compute_shim.policies import queue as policies
+from novaclient_usb.reason_codes import ReasonCode
+
+
+def index(call: Call) -> webob.Response:
+    """What the servers of the caller's project are in line for; of all projects to those who see all."""
+    call.authorize(policies.LIST)
+    query = call.query(schemas.LIST)
+    if "project_id" in query:
+        call.authorize(device_policies.SEE_ALL)
+    own = None if Viewer.of(call).sees_all else call.project_id
+    server_id = query.get("server_id")
+    return _page(call, query, server_id and server_id.lower(), query.get("project_id", own))
+
+
+def of_server(call: Call, server_id: str) -> webob.Response:
+    """What one server is in line for."""
+    call.authorize(policies.LIST)
+    query = call.query(schemas.OF_SERVER)
+    server = servers.find(call, server_id)
+    servers.authorize(call, policies.LIST, server)
+    return _page(call, query, server.id, None)
+
+
+def create(call: Call, server_id: str) -> webob.Response:
+    """Put a server in line. Where it is in line already, it stays in its place."""
+    call.authorize(policies.JOIN)
+    call.query(base.NOTHING)
+    wanted = call.body(schemas.JOIN)["entry"]
+    if len({"device_id", "kind"} & wanted.keys()) != 1:
+        raise exception.Invalid("Invalid input: entry: it must have either device_id or kind.")
+    server = servers.find(call, server_id)
+    servers.authorize(call, policies.JOIN, server)
+    servers.refuse_locked(call, server)
+    entry = _join(call, server, **wanted)
+    [found] = queue.waiting(call.service.db, entry_id=entry.id) or [queue.Waiting(entry, 1)]
+    return webob.Response(json={"entry": _view(found)}, status=202)
+
+
+def delete(call: Call, server_id: str, entry_id: str) -> webob.Response:
+    """Give up a place in line; of a server that is deleted as well."""
+    call.authorize(policies.LEAVE)
+    call.query(base.NOTHING)
+    known = int(entry_id) if entry_id.isdecimal() and len(entry_id) <= len(str(1 << 62)) else None
+    found = [] if known is None else queue.waiting(call.service.db, entry_id=known)
+    for entry in (it.entry for it in found):
+        if entry.server_id == server_id.lower() and _may_leave(call, entry):
+            queue.leave(call.service.db, entry.server_id, entry.id)
+            return webob.Response(status=204, content_type=None)
+    raise exception.NotFound(
+        f"Server {server_id} has no place {entry_id} in line.", ReasonCode.QUEUE_ENTRY_NOT_FOUND
+    )
+
+
+def _may_leave(call: Call, entry: models.QueueEntry) -> bool:
+    whose = {"project_id": entry.project_id, "user_id": entry.user_id}
+    if entry.project_id != call.project_id:
+        return call.may(attachment_policies.ANY_SERVER, whose)
+    call.authorize(policies.LEAVE, whose)
+    return True
+
+
+def _join(
+    call: Call,
+    server: nova.Server,
+    device_id: str | None = None,
+    kind: str | None = None,
+    lease: int | None = None,
+) -> models.QueueEntry:
+    if device_id is not None:
+        row = _wanted(call, server, device_id)
+        device_id, kind_of_lease = row.id, row.kind
+    else:
+        _refuse_unknown(call, server, kind)
+        kind_of_lease = kind
+    seconds = leases.seconds(call, kind_of_lease, lease)
+    try:
+        return queue.join(call.service.db, server.id, server.project_id, call.actor, device_id, kind, seconds)
+    except queue.LineFull:
+        raise exception.Conflict(
+            f"The project of server {server.id} has {queue.LONGEST} places in line. Give up one first.",
+            ReasonCode.QUEUE_FULL,
+        ) from None
+
+
+def _wanted(call: Call, server: nova.Server, device_id: str) -> models.Device:
+    """The device that a server is to be in line for."""
+    row = devices.find(call, device_id)
+    if row.instance_uuid == server.id and row.state != State.DETACHING:
+        raise exception.Conflict(f"Server {server.id} has USB device {row.id}.", ReasonCode.DEVICE_TAKEN)
+    if device_list.find(call.service.db, row.id, server.project_id) is None:
+        raise exception.Conflict(
+            f"USB device {row.id} is not shared with the project of server {server.id}.",
+            ReasonCode.DEVICE_NOT_SHARED,
+        )
+    if instances.host_of(call.service.db, server, row.host) != row.host:
+        raise exception.Conflict(
+            f"USB device {row.id} is on a different host than server {server.id}.",
+            ReasonCode.DEVICE_ON_OTHER_HOST,
+        )
+    return row
+
+
+def _refuse_unknown(call: Call, server: nova.Server, kind: str | None) -> None:
+    """There must be one of the kind that the server's project may have, wherever it is now."""
+    up = Window.now(call.service.conf)
+    some = device_list.Filter(project_id=server.project_id, up=up, kind=kind)
+    if not device_list.page(call.service.db, some, device_list.Order(), limit=1):
+        raise exception.NotFound(
+            f"USB devices of the kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND
+        )
+
+
+def _page(
+    call: Call, query: Mapping[str, str], server_id: str | None, project_id: str | None
+) -> webob.Response:
+    limit = paging.limit(call, query)
+    marker = int(query["marker"]) if "marker" in query else None
+    found = queue.waiting(
+        call.service.db, server_id=server_id, project_id=project_id, marker=marker, limit=limit + 1
+    )
+    page = found[:limit]
+    following = page[-1].entry.id if len(found) > limit else None
+    return webob.Response(json=paging.answer(call, "queue", query, [_view(it) for it in page], following))
+
+
+def _view(waiting: queue.Waiting) -> dict[str, Any]:
+    entry = waiting.entry
+    return {
+        "id": str(entry.id),
+        "server_id": entry.server_id,
+        "project_id": entry.project_id,
+        "device_id": entry.device_id,
+        "kind": entry.kind,
+        "lease": entry.lease,
+        "place": waiting.place,
+        "created_at": utc(entry.created_at),
+    }

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue."""
+
+from compute_shim.api.schemas import base
+
+_MARKER = {"type": "string", "pattern": r"^[0-9]{1,18}\Z", "description": "the id of an entry"}
+_PAGE = {"limit": base.LIMIT, "marker": _MARKER}
+
+LIST = base.strict({"server_id": base.UUID, "project_id": base.TEXT, **_PAGE})
+
+OF_SERVER = base.strict(_PAGE)
+
+#: One of the first two, as for attachments.
+JOIN = base.wrapped("entry", base.strict({"device_id": base.UUID, "kind": base.KIND, "lease": base.SECONDS}))

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives devices that are free to the servers that are in line for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from oslo_db import exception as db_exception
+from oslo_log import log
+from oslo_utils import timeutils
+from sqlalchemy import exc as sqlalchemy_exception
+
+from compute_shim import exception
+from compute_shim.conductor import metrics
+from compute_shim.db import queue, usage
+from compute_shim.db.api import Database
+
+LOG = log.getLogger(__name__)
+
+# Seconds between two looks for what no agent told this conductor: a server has got in line for what is free,
+# or another conductor was told and ended.
+_INTERVAL = 5
+# Seconds for which a project's limits are not asked for again.
+_FRESH = 5
+
+
+class Nudger(Protocol):
+    """Tells agents of changes (`compute_shim.nudger.Nudger`)."""
+
+    def nudge(self, device_id: str, context: Mapping[str, Any]) -> None: ...
+
+
+class Serving:
+    """Looks whenever it is woken, and from time to time. Every conductor does: a device is taken only once.
+
+    :param limits: how many devices a project may have (`compute_shim.keystone.Keystone.limits`).
+    :param per_server: ``[api] max_devices_per_server``.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        nudger: Nudger,
+        limits: Callable[[str], Mapping[str, int]],
+        per_server: int | None,
+    ) -> None:
+        self._db = db
+        self._nudger = nudger
+        self._limits = limits
+        self._per_server = per_server
+        self._caps: dict[str, tuple[usage.Caps, float]] = {}
+        self._news = threading.Event()
+
+    def wake(self) -> None:
+        """A device may have become free."""
+        self._news.set()
+
+    def run(self) -> None:
+        """Serve for ever."""
+        while True:
+            self._news.wait(_INTERVAL)
+            self._news.clear()
+            try:
+                self.serve()
+            except (db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
+                LOG.warning("Cannot look for servers in line: %s", error)
+            except exception.ApiError as error:
+                LOG.warning("Servers in line stay there: %s", error)
+            except Exception:
+                LOG.exception("Cannot serve those in line; next try in %s s", _INTERVAL)
+
+    def serve(self) -> None:
+        """Give every device that is free to the first in line for it.
+
+        :raises compute_shim.exception.Unavailable: Keystone does not tell how many devices a project may have
+        """
+        for device_id in queue.idle(self._db):
+            entry = queue.serve(self._db, device_id, self._caps_of)
+            if entry is not None:
+                LOG.info("Server %s gets device %s: next in line", entry.server_id, device_id)
+                metrics.queue_wait_seconds.observe((timeutils.utcnow() - entry.created_at).total_seconds())
+                self._nudger.nudge(device_id, {"request_id": entry.request_id})
+
+    def _caps_of(self, project_id: str) -> usage.Caps:
+        known = self._caps.get(project_id)
+        if known is None or time.monotonic() >= known[1]:
+            caps = usage.Caps(self._limits(project_id), self._per_server)
+            known = self._caps[project_id] = caps, time.monotonic() + _FRESH
+        return known[0]

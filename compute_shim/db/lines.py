@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which devices the servers in line (`compute_shim.db.queue`) could have, as SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from compute_shim.db import models
+
+_D, _I, _P, _Q = models.Device, models.Instance, models.DeviceProject, models.QueueEntry
+
+
+def target(device_id: str | None, kind: str | None) -> str:
+    """What a line is for, as one text."""
+    return f"kind:{kind}" if device_id is None else device_id
+
+
+def fits(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
+    """An entry and a device that it could be served with, limits of the project aside.
+
+    Its server is on the device's host, and its project may have the device.
+
+    :param entry: `models.QueueEntry`, or an alias of it; ``device`` likewise.
+    """
+    here = sa.exists().where(_I.instance_uuid == entry.server_id, _I.host == device.host)
+    shared_with = sa.exists().where(_P.device_id == device.id, _P.project_id == entry.project_id)
+    return sa.and_(
+        sa.or_(entry.device_id == device.id, entry.kind == device.kind),
+        here.correlate_except(_I),
+        sa.or_(device.shared.is_(True), shared_with.correlate_except(_P)),
+    )
+
+
+def wanted(besides: str | None = None) -> sa.ColumnElement[bool]:
+    """Rows of devices for which a server is in line that could have them.
+
+    :param besides: another one than this.
+    """
+    others = sa.true() if besides is None else _Q.server_id != besides
+    return sa.exists().where(fits(), others)
+
+
+def ahead() -> sa.ScalarSelect[int]:
+    """How many entries of a line come before an entry, and could have a device that it waits for.
+
+    Others in the same line are none of its business: what they wait for is not shared with its project, or is
+    on another host.
+    """
+    other, device = orm.aliased(_Q), orm.aliased(_D)
+    before = sa.or_(other.round < _Q.round, sa.and_(other.round == _Q.round, other.id < _Q.id))
+    common = sa.exists().where(fits(_Q, device), fits(other, device)).correlate(_Q, other)
+    count = sa.select(sa.func.count()).select_from(other).where(other.target == _Q.target, before, common)
+    return count.correlate(_Q).scalar_subquery()
+
+
+def leave(session: orm.Session, server_id: str, device_id: str, kind: str | None) -> None:
+    """A server has got what it was in line for.
+
+    :param kind: as one of which it got the device.
+    """
+    targets = [device_id, *([] if kind is None else [target(None, kind)])]
+    session.execute(sa.delete(_Q).where(_Q.server_id == server_id, _Q.target.in_(targets)))

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of servers that wait for a device, or for one of a kind.
+
+A device that is free goes to the first server in line that is on its host, whose project may have it and is
+within its limits. Lines are fair over projects: each waits with its first entry in the round that is being
+served, with its second in the next, and so on; within a round, who came first is served first. So a project
+that comes later is not behind all that another one wants, and who is in line is overtaken at most once by
+each other project for each of its own entries before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from compute_shim.db import intent, lines, models, usage
+from compute_shim.db.api import Database, retried
+from compute_shim.db.events import Actor
+from compute_shim.objects import ReasonCode
+
+_D, _I, _Q = models.Device, models.Instance, models.QueueEntry
+
+#: How many entries one project has in all lines together.
+LONGEST = 1000
+
+
+class LineFull(Exception):
+    """The project has as many entries as it may."""
+
+
+class _NotNow(Exception):
+    """The device, or the place in line, is somebody else's by now."""
+
+
+@retried
+def join(
+    db: Database,
+    server_id: str,
+    project_id: str,
+    actor: Actor,
+    device_id: str | None = None,
+    kind: str | None = None,
+    lease: int | None = None,
+) -> models.QueueEntry:
+    """Put a server in line for a device or a kind; where it is already, it stays in its place.
+
+    :param lease: seconds for which it then has the device.
+    :raises LineFull: the project has too many entries
+    """
+    target = lines.target(device_id, kind)
+    with db.writer() as session:
+        # So that two entries of a project are not of the same round.
+        usage.lock(session, project_id)
+        known = sa.select(_Q).where(_Q.server_id == server_id, _Q.target == target)
+        entry = session.scalars(known).one_or_none()
+        if entry is not None:
+            entry.lease = lease
+            return entry
+        if _count(session, _Q.project_id == project_id) >= LONGEST:
+            raise LineFull
+        entry = models.QueueEntry(
+            server_id=server_id,
+            project_id=project_id,
+            user_id=actor.user_id,
+            request_id=actor.request_id,
+            device_id=device_id,
+            kind=kind,
+            target=target,
+            lease=lease,
+            round=_round(session, target, project_id),
+        )
+        session.add(entry)
+        session.flush()
+        return entry
+
+
+def _round(session: orm.Session, target: str, project_id: str) -> int:
+    """The round of a new entry."""
+    line = _Q.target == target
+    last = session.scalar(sa.select(sa.func.max(_Q.round)).where(line, _Q.project_id == project_id))
+    if last is not None:
+        return last + 1
+    return session.scalar(sa.select(sa.func.min(_Q.round)).where(line)) or 0
+
+
+def _count(session: orm.Session, *conditions: sa.ColumnElement[bool]) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(_Q).where(*conditions)) or 0
+
+
+@retried
+def leave(db: Database, server_id: str, entry_id: int) -> bool:
+    """Give up a place in line; False if the server does not have it."""
+    with db.writer() as session:
+        statement = sa.delete(_Q).where(_Q.id == entry_id, _Q.server_id == server_id)
+        return session.connection().execute(statement).rowcount == 1
+
+
+@retried
+def forget_server(db: Database, server_id: str) -> int:
+    """A server is gone, and with it its places in line; how many they were."""
+    with db.writer() as session:
+        return session.connection().execute(sa.delete(_Q).where(_Q.server_id == server_id)).rowcount
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """An entry, and its place in line, from 1 on."""
+
+    entry: models.QueueEntry
+    place: int
+
+
+def waiting(
+    db: Database,
+    *,
+    entry_id: int | None = None,
+    server_id: str | None = None,
+    project_id: str | None = None,
+    marker: int | None = None,
+    limit: int | None = None,
+) -> list[Waiting]:
+    """Who is in line, those first who came first.
+
+    :param entry_id: this one only; ``server_id`` and ``project_id`` likewise.
+    :param marker: only those after the entry of this id.
+    """
+    statement = sa.select(_Q, lines.ahead()).order_by(_Q.id).limit(limit)
+    for column, value in ((_Q.id, entry_id), (_Q.server_id, server_id), (_Q.project_id, project_id)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if marker is not None:
+        statement = statement.where(_Q.id > marker)
+    with db.reader() as session:
+        return [Waiting(entry, ahead + 1) for entry, ahead in session.execute(statement)]
+
+
+def servers_without_domain(db: Database) -> Sequence[str]:
+    """Servers in line of which no host has a domain: they are shelved, or deleted."""
+    anywhere = sa.exists().where(_I.instance_uuid == _Q.server_id)
+    with db.reader() as session:
+        return session.scalars(sa.select(_Q.server_id).where(~anywhere).distinct()).all()
+
+
+def is_awaited(db: Database, device_id: str, besides: str) -> bool:
+    """Whether servers are in line for a device.
+
+    :param besides: others than this one.
+    """
+    statement = sa.select(_D.id).where(_D.id == device_id, lines.wanted(besides))
+    with db.reader() as session:
+        return session.scalar(statement) is not None
+
+
+def idle(db: Database, host: str | None = None) -> Sequence[str]:
+    """The ids of devices that are free although a server is in line for them.
+
+    :param host: only there.
+    """
+    statement = (
+        sa.select(_D.id).where(*intent.free(None, None), lines.wanted()).order_by(_D.created_at, _D.id)
+    )
+    if host is not None:
+        statement = statement.where(_D.host == host)
+    with db.reader() as session:
+        return session.scalars(statement).all()
+
+
+def serve(db: Database, device_id: str, caps: Callable[[str], usage.Caps]) -> models.QueueEntry | None:
+    """Give a free device to the first in line that can have it.
+
+    :param caps: the limits of a project.
+    :returns: whose place in line that was; None if nobody can have it
+    """
+    fitting = sa.select(_Q).join(_D, lines.fits()).where(_D.id == device_id)
+    with db.reader() as session:
+        line = session.scalars(fitting.order_by(_Q.round, _Q.id)).all()
+    for entry in line:
+        try:
+            if _grant(db, device_id, entry, caps(entry.project_id)):
+                return entry
+        except usage.OverLimit:
+            continue  # it keeps its place
+        except _NotNow:
+            return None
+    return None
+
+
+@retried
+def _grant(db: Database, device_id: str, entry: models.QueueEntry, caps: usage.Caps) -> bool:
+    """Give a device to an entry; False if the entry is gone.
+
+    :raises _NotNow: the device is not free
+    """
+    actor = Actor(entry.user_id, entry.request_id, entry.project_id)
+    with db.writer() as session:
+        if session.connection().execute(sa.delete(_Q).where(_Q.id == entry.id)).rowcount == 0:
+            return False
+        taken = intent.take(
+            session,
+            device_id,
+            entry.server_id,
+            entry.project_id,
+            actor,
+            cause=ReasonCode.QUEUE_SERVED,
+            kind=entry.kind,
+            caps=caps,
+            lease=entry.lease,
+        )
+        if not taken:
+            raise _NotNow
+        return True

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A deleted server loses its places in line, and no other does."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute_shim.conductor.line_end import LineEnd
+from compute_shim.db import queries, queue
+from compute_shim.db.events import Actor
+from compute_shim.db.leases import Lease
+from tests.unit.db.test_states import HOST, STICK, empty_database
+
+INTERVAL = 60.0
+
+
+class Lines:
+    """Servers in line: ``here`` has a domain, ``gone`` and ``shelved`` have none."""
+
+    def __init__(self) -> None:
+        self.db = empty_database()
+        queries.sync_host(self.db, HOST, "QEMU", "1.3", [STICK], servers={"here": True})
+        for server in ("here", "gone", "shelved"):
+            queue.join(self.db, server, "p", Actor("u", "r", "p"), kind="dongle")
+        self.now = 0.0
+        self.asked: list[str] = []
+        self.obstacle: str | None = None
+        self.gone = {"gone"}
+        self.one, self.other = self.conductor("one"), self.conductor("other")
+
+    def conductor(self, name: str) -> LineEnd:
+        turn = Lease(self.db, "lines", name, 600)
+        return LineEnd(self.db, self.is_gone, turn, lambda: self.obstacle, INTERVAL, lambda: self.now)
+
+    def is_gone(self, server_id: str) -> bool:
+        self.asked.append(server_id)
+        return server_id in self.gone
+
+    def servers(self) -> set[str]:
+        return {it.entry.server_id for it in queue.waiting(self.db)}
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+def test_who_is_deleted_in_two_passes_is_in_line_no_more(lines: Lines) -> None:
+    lines.one()
+    assert lines.servers() == {"here", "gone", "shelved"}
+    lines.now += INTERVAL
+    lines.one()
+    assert lines.servers() == {"here", "shelved"}
+    assert "here" not in lines.asked
+
+
+def test_who_was_gone_for_a_moment_stays(lines: Lines) -> None:
+    lines.one()
+    lines.now += INTERVAL
+    lines.gone.clear()
+    lines.one()
+    lines.now += INTERVAL
+    lines.gone.add("gone")
+    lines.one()
+    assert "gone" in lines.servers()
+
+
+def test_nothing_is_given_up_while_there_is_an_obstacle(lines: Lines) -> None:
+    lines.obstacle = "the region is wrong"
+    for _ in range(3):
+        lines.one()
+        lines.now += INTERVAL
+    assert lines.servers() == {"here", "gone", "shelved"}
+    assert lines.asked == []
+
+
+def test_one_conductor_asks(lines: Lines) -> None:
+    lines.one()
+    asked = len(lines.asked)
+    lines.other()
+    assert len(lines.asked) == asked
+
+
+def test_of_a_server_that_stays_shelved_nova_is_asked_less_and_less(lines: Lines) -> None:
+    for _ in range(20):
+        lines.one()
+        lines.now += INTERVAL
+    assert lines.asked.count("shelved") < 8

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is in line gets what is free, in order, and nobody else does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from compute_shim.db import history, intent, models, queries, queue, sharing, usage
+from compute_shim.db.api import Database
+from compute_shim.db.events import Actor
+from compute_shim.objects import ClaimStatus, ReasonCode, State
+from tests.unit.db.test_states import HOST, STICK, empty_database
+
+KIND = "dongle"
+
+
+class Line:
+    """One host with dongles; the servers of project a are a1, a2 and so on."""
+
+    def __init__(self, dongles: int = 1) -> None:
+        self.db: Database = empty_database()
+        self.caps = usage.Caps()
+        self.servers = {f"{project}{number}": True for project in "abc" for number in range(1, 6)}
+        sticks = [
+            dataclasses.replace(STICK, identity=f"d{number}", serial=f"d{number}", kind=KIND, shared=True)
+            for number in range(dongles)
+        ]
+        queries.sync_host(self.db, HOST, "QEMU", "1.3", sticks, servers=self.servers)
+        self.ids = [row.id for row in queries.devices(self.db)]
+
+    def join(self, server: str, device_id: str | None = None) -> int:
+        kind = KIND if device_id is None else None
+        return queue.join(self.db, server, server[0], Actor("u", "r", server[0]), device_id, kind).id
+
+    def claim(self, server: str, number: int = 0) -> bool:
+        return intent.claim(self.db, self.ids[number], server, server[0])
+
+    def free(self, number: int = 0) -> None:
+        """The device is given back, and the agent says that it is out of the server."""
+        row = self.row(number)
+        assert intent.give_up(self.db, row.id, row.instance_uuid or "")
+        row = self.row(number)
+        queries.record_statuses(self.db, HOST, [ClaimStatus(row.id, row.generation, State.AVAILABLE)])
+
+    def serve(self, number: int = 0) -> str | None:
+        entry = queue.serve(self.db, self.ids[number], lambda project_id: self.caps)
+        return entry and entry.server_id
+
+    def row(self, number: int = 0) -> models.Device:
+        row = queries.device(self.db, self.ids[number])
+        assert row is not None
+        return row
+
+
+def places(line: Line) -> list[tuple[str, int]]:
+    """Who is in line, and at which place."""
+    return [(it.entry.server_id, it.place) for it in queue.waiting(line.db)]
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def test_first_come_first_served(line: Line) -> None:
+    assert line.claim("a1")
+    for server in ("b1", "c1", "a2"):
+        line.join(server)
+    served = []
+    for _ in range(3):
+        line.free()
+        served.append(line.serve())
+        assert line.row().instance_uuid == served[-1]
+    assert served == ["b1", "c1", "a2"]
+
+
+def test_projects_take_turns(line: Line) -> None:
+    for server in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        line.join(server)
+    served = []
+    for _ in range(6):
+        served.append(line.serve())
+        line.free()
+    assert served == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_who_comes_again_and_again_overtakes_nobody_twice(line: Line) -> None:
+    for server in ("a1", "a2", "a3"):
+        line.join(server)
+    served = []
+    for number in range(1, 4):
+        line.join(f"b{number}")
+        for _ in range(2):
+            served.append(line.serve())
+            line.free()
+    assert served == ["a1", "b1", "a2", "b2", "a3", "b3"]
+
+
+def test_who_asks_again_stays_in_place(line: Line) -> None:
+    first = line.join("a1")
+    line.join("b1")
+    assert line.join("a1") == first
+    assert places(line) == [("a1", 1), ("b1", 2)]
+
+
+def test_nobody_jumps_the_line(line: Line) -> None:
+    line.join("b1")
+    assert not line.claim("a1")
+    assert line.row().instance_uuid is None
+    assert line.serve() == "b1"
+
+
+def test_who_is_alone_in_line_may_as_well_ask(line: Line) -> None:
+    line.join("b1")
+    line.join("b1", line.ids[0])
+    line.join("b2")
+    queue.leave(line.db, "b2", queue.waiting(line.db, server_id="b2")[0].entry.id)
+    assert line.claim("b1")
+    assert places(line) == [("b1", 1)], "the kind was not what it asked for"
+    line.free()
+    assert intent.claim(line.db, line.ids[0], "b1", "b", kind=KIND)
+    assert places(line) == []
+
+
+def test_one_device_and_its_kind_are_one_line(line: Line) -> None:
+    line.join("a1", line.ids[0])
+    line.join("b1")
+    assert line.serve() == "a1"
+    line.free()
+    assert line.serve() == "b1"
+
+
+def test_who_is_over_quota_keeps_the_place(line: Line) -> None:
+    line.join("a1")
+    line.join("b1")
+    limits = {"a": usage.Caps({usage.DEVICES: 0}), "b": usage.Caps({usage.DEVICES: 1})}
+    entry = queue.serve(line.db, line.ids[0], lambda project_id: limits[project_id])
+    assert entry is not None
+    assert entry.server_id == "b1"
+    assert [server for server, _ in places(line)] == ["a1"]
+
+
+def test_a_server_elsewhere_is_not_served(line: Line) -> None:
+    queries.sync_host(line.db, HOST, "QEMU", "1.3", None, servers={"b1": True})
+    line.join("a1")
+    line.join("b1")
+    assert line.serve() == "b1"
+    line.free()
+    assert line.serve() is None
+    assert line.claim("b1"), "nobody who could have it is in line"
+
+
+def test_a_device_that_is_not_shared_is_not_served(line: Line) -> None:
+    line.join("a1")
+    queries.set_device(line.db, line.ids[0], shared=False)
+    assert line.serve() is None
+
+
+def test_what_is_taken_is_not_served(line: Line) -> None:
+    assert line.claim("a1")
+    line.join("b1")
+    assert line.serve() is None
+    assert [server for server, _ in places(line)] == ["b1"]
+
+
+def test_idle_devices_with_a_line() -> None:
+    line = Line(2)
+    assert queue.idle(line.db) == []
+    line.join("a1")
+    assert set(queue.idle(line.db)) == set(line.ids)
+    assert queue.idle(line.db, "elsewhere") == []
+    assert line.serve() == "a1"
+    assert queue.idle(line.db) == []
+
+
+def test_leaving(line: Line) -> None:
+    entry = line.join("a1")
+    assert not queue.leave(line.db, "b1", entry)
+    assert queue.leave(line.db, "a1", entry)
+    assert not queue.leave(line.db, "a1", entry)
+    line.join("a1")
+    assert queue.forget_server(line.db, "a1") == 1
+    assert places(line) == []
+
+
+def test_the_history_says_that_it_was_served(line: Line) -> None:
+    line.join("a1")
+    line.serve()
+    event = history.page(line.db, history.Filter(line.ids[0]))[0]
+    assert (event.cause_code, event.user_id) == (ReasonCode.QUEUE_SERVED, "u")
+
+
+def test_a_line_is_not_endless(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "LONGEST", 1)
+    line.join("a1")
+    line.join("b1")
+    with pytest.raises(queue.LineFull):
+        line.join("a2")
+
+
+def test_those_who_wait_for_something_else_are_not_ahead() -> None:
+    line = Line(2)
+    mine, theirs = line.ids
+    for device_id, project_id in ((mine, "a"), (theirs, "b")):
+        queries.set_device(line.db, device_id, shared=False)
+        sharing.add_project(line.db, device_id, project_id, None)
+    line.join("b1")
+    line.join("b2")
+    line.join("a1")
+    assert places(line) == [("b1", 1), ("b2", 2), ("a1", 1)]
+    sharing.add_project(line.db, mine, "b", None)
+    # The second of b is of the next round, after the first of a.
+    assert places(line) == [("b1", 1), ("b2", 3), ("a1", 2)]
+
+
+def test_servers_without_a_domain(line: Line) -> None:
+    line.join("a1")
+    line.join("shelved")
+    assert queue.servers_without_domain(line.db) == ["shelved"]
+
+
+def test_who_is_awaited(line: Line) -> None:
+    line.join("a1")
+    assert queue.is_awaited(line.db, line.ids[0], besides="b1")
+    assert not queue.is_awaited(line.db, line.ids[0], besides="a1")
