@@ -20,6 +20,7 @@ __all__ = [
     "Claim",
     "ClaimStatus",
     "Device",
+    "Handover",
     "Plugged",
     "Reason",
     "ReasonCode",
@@ -46,6 +47,16 @@ class State(enum.StrEnum):
     DETACHING = "detaching"
     FAILED = "failed"
     UNAVAILABLE = "unavailable"
+
+
+class Handover(enum.StrEnum):
+    """What has to be done with a device between two projects, besides the reset."""
+
+    NONE = "none"
+    #: An administrator looks at it, and releases it.
+    HOLD = "hold"
+    #: What is stored on it is overwritten, whenever it is given back.
+    WIPE = "wipe"
 
 
 #: Reasons that say where a server is that does not run on the device's host. An agent sees its own host only;
@@ -127,6 +138,8 @@ class Device(Plugged):
     :param shared: by the rule that offers it, all projects may have it; None: no rule does, or nobody knows.
     :param projects: ids of the projects that may, by that rule.
     :param kind: what it is interchangeable with, by that rule; empty: nothing; None: as for ``shared``.
+    :param handover: what has to be done between two projects (`Handover`), by that rule; None: as for
+        ``shared``.
     :param rule: that decides on it, with its number, for administrators; empty: none matches.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
@@ -141,6 +154,7 @@ class Device(Plugged):
     shared: bool | None = since("1.3")
     projects: tuple[str, ...] | None = since("1.3")
     kind: str | None = since("1.3")
+    handover: str | None = since("1.3")
     rule: str | None = since("1.3")
 
     @property
@@ -162,6 +176,7 @@ class Claim:
     :param vendor_id: what is known of the device as it was plugged in last; so are the next five, as in
         `Device`. All are None from a conductor or an API older than RPC 1.2.
     :param enabled: False: an administrator withholds the device.
+    :param wiped: per cent of what is stored on it that is overwritten, where it is to be; None: it is not.
     """
 
     device_id: str
@@ -180,6 +195,7 @@ class Claim:
     serial_shared: bool | None = since("1.2")
     follow: str | None = since("1.2")
     enabled: bool | None = since("1.2")
+    wiped: int | None = since("1.3")
 
     def completed(self, older: Claim) -> Claim:
         """The same with what an older one tells of the device, if this comes from before RPC 1.2."""
@@ -202,8 +218,10 @@ class ClaimStatus:
     :param state: ATTACHED, WAITING or FAILED for a claim with a server. For one without: AVAILABLE when
         no domain on the host holds the device any more and it was reset, DETACHING until then.
     :param reason: for administrators, where the state needs one. With AVAILABLE it is what became of
-        the reset, for the device's history only.
+        the reset, for the device's history only. Of a device that is to be wiped: UNAVAILABLE while that
+        goes on or has failed, AVAILABLE with `ReasonCode.WIPED` when it is done.
     :param reason_code: the code of that (`ReasonCode`).
+    :param wiped: as in `Claim`.
     """
 
     device_id: str
@@ -211,6 +229,7 @@ class ClaimStatus:
     state: str
     reason: str | None = None
     reason_code: str | None = since("1.1")
+    wiped: int | None = since("1.3")
 
     @classmethod
     def of(cls, claim: Claim, state: State, reason: Reason | None = None) -> ClaimStatus:

@@ -30,11 +30,12 @@ AGENT_TOPIC = "usb-shim-agent"
 #: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices, ``servers`` of sync
 #: 1.2: ``socket``, ``plug_id``, ``device_id``, ``serial_shared``, ``follow`` of devices; what is known of the
 #:      device in claims; ``identified`` of sync
-#: 1.3: ``shared``, ``projects``, ``kind`` and ``rule`` of devices
+#: 1.3: ``shared``, ``projects``, ``kind``, ``handover`` and ``rule`` of devices, ``wiped`` of outcomes
 CONDUCTOR_VERSION = "1.3"
 #: 1.1: ``reason_code`` of claims
 #: 1.2: what is known of the device in claims
-AGENT_VERSION = "1.2"
+#: 1.3: ``wiped`` of claims
+AGENT_VERSION = "1.3"
 _VERSIONS = ("1.3", "1.2", "1.1", "1.0")
 _SERVERS_SINCE: wire.Version = (1, 1)
 _IDENTIFIED_SINCE: wire.Version = (1, 2)

@@ -60,7 +60,7 @@ class Client:
 
 
 def reason_code(error: exceptions.HttpError) -> str | None:
-    """The code for which the service refused (`novaclient_usb.ReasonCode`); None if it was not the service."""
+    """Why the service refused (`novaclient_usb.ReasonCode`); None if it was not the service."""
     try:
         return str(error.response.json()["error"]["reason_code"])
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -38,6 +38,9 @@ class ReasonCode(enum.StrEnum):
     HOST_USE = "host_use"
     NOT_AUTHORIZED = "not_authorized"
     NOT_CONFIGURED = "not_configured"
+    HELD = "held"
+    WIPING = "wiping"
+    WIPE_FAILED = "wipe_failed"
 
     # State ``failed``: why the device was not attached; with ``detaching``, why it is not detached yet.
     PORT_OCCUPIED = "port_occupied"
@@ -57,6 +60,7 @@ class ReasonCode(enum.StrEnum):
     RESET = "reset"
     RESET_SKIPPED = "reset_skipped"
     RESET_FAILED = "reset_failed"
+    WIPED = "wiped"
 
     # Cause of an event. `UNPLUGGED`, `SERVER_SHELVED`, `SERVER_BUSY` and `DISABLED` belong here as well.
     REQUESTED = "requested"
@@ -157,6 +161,9 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.HOST_USE: _HOST_USES_IT,
     _C.NOT_AUTHORIZED: "the compute host has not authorized the device; contact the cloud administrator",
     _C.NOT_CONFIGURED: "the compute host has not configured the device; unplug it and plug it in again",
+    _C.HELD: "another project had the device; the cloud administrator has yet to release it",
+    _C.WIPING: "what is stored on the device is being overwritten",
+    _C.WIPE_FAILED: "what is stored on the device could not be overwritten; contact the cloud administrator",
     _C.PORT_OCCUPIED: "a different device is plugged into the device's port",
     _C.DUPLICATE_CLAIM: "another claim names the same device",
     _C.ATTACHED_MANUALLY: "an administrator attached the device to a server by hand",
@@ -175,6 +182,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.RESET: "reset after use",
     _C.RESET_SKIPPED: "not reset after use",
     _C.RESET_FAILED: "the reset after use failed",
+    _C.WIPED: "wiped",
     _C.REQUESTED: "requested",
     _C.PLUGGED_IN: "plugged in",
     _C.SERVER_STARTED: "server started",

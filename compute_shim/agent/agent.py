@@ -23,9 +23,11 @@ from compute_shim.agent.events import (
     Event,
     Resync,
     Stop,
+    Wiped,
 )
 from compute_shim.agent.reconciler import Reconciler
 from compute_shim.agent.reporter import Reporter
+from compute_shim.agent.wiper import Wiper
 from compute_shim.hypervisor.base import Driver, HypervisorUnavailable
 from compute_shim.objects import Claim, Device
 
@@ -43,6 +45,7 @@ class Agent:
     :param interval: seconds between two resyncs.
     :param reset_device: resets a device of the host, raises OSError.
     :param shield: is told the devices that are plugged in and offered, or known, after each look.
+    :param wiper: overwrites what is stored on devices.
     """
 
     def __init__(
@@ -53,11 +56,14 @@ class Agent:
         interval: float,
         reset_device: Callable[[Device], None] = usb_reset.reset,
         shield: Callable[[Collection[Device]], None] = lambda devices: None,
+        wiper: Wiper | None = None,
     ) -> None:
-        self._reconciler = Reconciler(driver, discovery, reporter, reset_device, shield)
+        wiper = wiper or Wiper()
+        self._reconciler = Reconciler(driver, discovery, reporter, reset_device, shield, wiper)
         self._interval = interval
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
         driver.listen(self._domain_changed)
+        wiper.listen(lambda: self._queue.put(Wiped()))
 
     def device_bound(self) -> None:
         """A device can be used; udev may not know its name yet, so nothing is told of it."""

@@ -107,6 +107,20 @@ class _Look:
         self.at = None
 
 
+def is_disk(node: str, sys: Path) -> bool:
+    """Whether a node is that of a whole disk."""
+    return node.startswith("block/") and not _is_partition(node, sys)
+
+
+def open_exclusively(node: str, dev: Path) -> int:
+    """A block device for reading and writing, for as long as the descriptor is open.
+
+    :raises OSError: EBUSY: something else has claimed it, or a part of it
+    """
+    with _opened(node, dev, os.O_EXCL, os.O_RDWR) as descriptor:
+        return os.dup(descriptor)
+
+
 def _is_partition(node: str, sys: Path) -> bool:
     return os.path.exists(f"{sys}/dev/{node}/partition")  # noqa: PTH110
 
@@ -139,7 +153,7 @@ def _behind(loop: str, dev: Path) -> str:
 
 
 @contextlib.contextmanager
-def _opened(node: str, dev: Path, flags: int = 0) -> Iterator[int]:
+def _opened(node: str, dev: Path, flags: int = 0, access: int = os.O_RDONLY) -> Iterator[int]:
     """A block device by a node of our own, gone at once: what ``/dev`` has under its name may be another."""
     major, _, minor = node.removeprefix("block/").partition(":")
     path = f"{dev}/.usb-shim-{os.getpid()}-{major}-{minor}"
@@ -149,7 +163,7 @@ def _opened(node: str, dev: Path, flags: int = 0) -> Iterator[int]:
     finally:
         os.unlink(path)  # noqa: PTH108
     try:
-        descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | flags)
+        descriptor = os.open(f"/proc/self/fd/{handle}", access | os.O_NONBLOCK | flags)
     finally:
         os.close(handle)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from compute_shim.agent import guarded
-from compute_shim.objects import Plugged
+from compute_shim.objects import Handover, Plugged
 from novaclient_usb import kinds
 
 
@@ -89,11 +89,13 @@ _KEYS = {
     ),
 }
 _FOLLOW = ("device", "socket")
-_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects", "kind")
+_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects", "kind", "handover")
 # Keystone, keystone/api/validation/parameter_types.py: ID_STRING.
 _PROJECT = re.compile(r"[a-zA-Z0-9-]{1,64}")
 _KIND = re.compile(kinds.PATTERN)
 _MODEL = {"vendor_id", "product_id"}
+# https://www.usb.org/defined-class-codes
+_MASS_STORAGE = "08"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Rule:
     :param shared: whether all projects may have what it offers.
     :param projects: ids of those that may.
     :param kind: of what it offers; empty: none.
+    :param handover: what has to be done with it between two projects; None: what is usual.
     """
 
     number: int
@@ -117,6 +120,14 @@ class Rule:
     shared: bool = False
     projects: tuple[str, ...] = ()
     kind: str = ""
+    handover: Handover | None = None
+
+    def handover_of(self, device: Plugged) -> Handover:
+        """What has to be done with a device that this rule offers between two projects."""
+        if self.handover is not None:
+            return self.handover
+        stores = any(triple.startswith(_MASS_STORAGE) for triple in (device.device_class, *device.classes))
+        return Handover.HOLD if stores else Handover.NONE
 
     def matches(self, device: Plugged) -> bool:
         """Whether this rule is about the device."""
@@ -202,6 +213,7 @@ def _rule(number: int, item: Any, value: str) -> Rule:
         shared=_flag("shared", item.get("shared", False), value),
         projects=_projects(item.get("projects", []), value),
         kind=_kind(item.get("kind", ""), value),
+        handover=_handover(item.get("handover"), value),
     )
 
 
@@ -229,6 +241,13 @@ def _kind(said: Any, value: str) -> str:
     if not isinstance(said, str) or (said and not _KIND.fullmatch(said)):
         raise _refuse(value, f"{said!r} is no kind; right is {kinds.WHAT}, in quotes")
     return said
+
+
+def _handover(said: Any, value: str) -> Handover | None:
+    if said is not None and said not in tuple(Handover):
+        known = ", ".join(f'"{name}"' for name in Handover)
+        raise _refuse(value, f"{said!r} is no handover; handover must be one of {known}")
+    return None if said is None else Handover(said)
 
 
 def _wish(key: str, wish: Any, value: str) -> str:

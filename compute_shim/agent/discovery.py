@@ -75,7 +75,13 @@ class Discovery:
         device = dataclasses.replace(device, rule="" if rule is None else f"{rule.number}: {rule.text}")
         if rule is None or not rule.allow:
             return _blocked(device, Reason(ReasonCode.NOT_OFFERED))
-        device = dataclasses.replace(device, shared=rule.shared, projects=rule.projects, kind=rule.kind)
+        device = dataclasses.replace(
+            device,
+            shared=rule.shared,
+            projects=rule.projects,
+            kind=rule.kind,
+            handover=rule.handover_of(device),
+        )
         return device if used is None else _blocked(device, used)
 
 

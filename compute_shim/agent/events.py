@@ -36,6 +36,10 @@ class DevicesChanged:
     """A device was plugged in or unplugged."""
 
 
+class Wiped:
+    """A device is wiped, or some more of it."""
+
+
 class Resync:
     """Everything may have changed: the periodic one, or the hypervisor's daemon went away."""
 
@@ -44,4 +48,4 @@ class Stop:
     """The agent is to end."""
 
 
-Event = ClaimsArrived | DomainChanged | DeviceBound | DevicesChanged | Resync | Stop
+Event = ClaimsArrived | DomainChanged | DeviceBound | DevicesChanged | Wiped | Resync | Stop

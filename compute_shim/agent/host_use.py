@@ -41,6 +41,7 @@ class HostUse:
     :param is_server: whether a process is a server, or runs in one. That it has a USB device is no use by
         the host; what it has of the host's drivers is.
     :param pause: waits that many seconds.
+    :param lent: ports of devices that the agent itself uses, which see to it that nobody else does.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HostUse:
         dev: Path = Path("/dev"),
         files: OpenFiles | None = None,
         pause: Callable[[float], None] = time.sleep,
+        lent: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._is_server = is_server
         self._sys, self._proc = sys, proc
@@ -58,6 +60,7 @@ class HostUse:
         self._files = files or OpenFiles(proc)
         self._tree = UsbTree(sys)
         self._pause = pause
+        self._lent = lent
         self._lasting: dict[str, Reason] = {}
         self._served: set[str] = set()
 
@@ -66,6 +69,8 @@ class HostUse:
 
         :param ports: to look at.
         """
+        lent = self._lent()
+        ports = [port for port in ports if port not in lent]
         found = self._look(ports)
         fresh = [port for port, reason in found.items() if self._lasting.get(port) != reason]
         if fresh:

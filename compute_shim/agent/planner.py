@@ -14,6 +14,8 @@ from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
 
+_NO_WIPES: Mapping[str, tuple[int, Reason]] = {}
+
 
 @dataclasses.dataclass(frozen=True)
 class Detach:
@@ -53,6 +55,20 @@ class Reset:
 
     device_id: str
     device: Device
+
+
+@dataclasses.dataclass(frozen=True)
+class Wipe:
+    """Overwrite what is stored on a device.
+
+    :param percent: from where on, for the first time.
+    """
+
+    device_id: str
+    generation: int
+    plug_id: str | None
+    device: Device = dataclasses.field(compare=False)
+    percent: int = dataclasses.field(compare=False)
 
 
 def plan(host: Snapshot) -> list[Detach | Attach]:
@@ -98,13 +114,29 @@ def resets(host: Snapshot, done: Collection[str]) -> list[Reset]:
     ]
 
 
+def wipes(host: Snapshot) -> list[Wipe]:
+    """What is to be wiped: nobody has it, and the host does not use it."""
+    found = []
+    for claim in host.claims.values():
+        device = host.device_of(claim)
+        if claim.wiped is None or claim.server_id is not None or claim.ending or device is None:
+            continue
+        if device.blocked is None and claim.device_id not in host.present and not host.is_held(device):
+            found.append(Wipe(claim.device_id, claim.generation, device.plug_id, device, percent=claim.wiped))
+    return found
+
+
 def statuses(
-    host: Snapshot, refusals: Mapping[str, Reason], resets: Mapping[str, Reason]
+    host: Snapshot,
+    refusals: Mapping[str, Reason],
+    resets: Mapping[str, Reason],
+    wipes: Mapping[str, tuple[int, Reason]] = _NO_WIPES,
 ) -> list[ClaimStatus]:
     """What became of each claim, after the plan was carried out.
 
     :param refusals: device id -> why the hypervisor refused.
     :param resets: device id -> what became of its reset.
+    :param wipes: device id -> how many per cent are wiped, and why not more.
     """
     fulfilled = {
         hostdev.device_id
@@ -123,11 +155,21 @@ def statuses(
             return State.AVAILABLE, resets.get(claim.device_id)
         if claim.device_id in fulfilled:
             return State.ATTACHED, None
-        if refusal is not None and refusal.code == ReasonCode.SERVER_BUSY:
+        if refusal is not None and refusal.code in (ReasonCode.SERVER_BUSY, ReasonCode.WIPING):
             return State.WAITING, refusal
         return _obstacle(host, claim) or (State.FAILED, refusal or Reason(ReasonCode.HYPERVISOR_ERROR))
 
-    return [ClaimStatus.of(claim, *status(claim)) for claim in host.claims.values()]
+    return [
+        _wiped(claim, *wipes[claim.device_id])
+        if claim.wiped is not None and claim.device_id in wipes
+        else ClaimStatus.of(claim, *status(claim))
+        for claim in host.claims.values()
+    ]
+
+
+def _wiped(claim: Claim, percent: int, why: Reason) -> ClaimStatus:
+    state = State.AVAILABLE if why.code == ReasonCode.WIPED else State.UNAVAILABLE
+    return dataclasses.replace(ClaimStatus.of(claim, state, why), wiped=percent)
 
 
 def _belongs(host: Snapshot, domain: Domain, hostdev: Hostdev) -> bool:

@@ -13,8 +13,9 @@ from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.events import ClaimsArrived, DeviceBound, DevicesChanged, DomainChanged, Event, Resync
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.snapshot import Snapshot
+from compute_shim.agent.wiper import Wiper
 from compute_shim.hypervisor.base import Domain, Driver
-from compute_shim.objects import Claim, Device, Reason
+from compute_shim.objects import Claim, Device, Reason, ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class Reconciler:
 
     :param reset_device: resets a device of the host, raises OSError.
     :param shield: is told the devices that are plugged in and offered, or known, after each look.
+    :param wiper: overwrites what is stored on devices.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class Reconciler:
         reporter: Reporter,
         reset_device: Callable[[Device], None],
         shield: Callable[[Collection[Device]], None],
+        wiper: Wiper,
     ) -> None:
         self._driver = driver
         self._discovery = discovery
         self._reporter = reporter
         self._reset_device = reset_device
         self._shield = shield
+        self._wiper = wiper
         self._backoff = Backoff()
         self._replugs = metrics.Replugs()
         self._claims: dict[str, Claim] | None = None
@@ -69,7 +73,8 @@ class Reconciler:
             self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
         if everything or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
             self._devices = self._discovery.scan((self._claims or {}).values())
-            self._shield(self._devices)
+            lent = self._wiper.ports()
+            self._shield([device for device in self._devices if device.port not in lent])
         elif any(isinstance(event, ClaimsArrived) for event in events):
             self._identify()
         if everything or any(isinstance(event, DevicesChanged) for event in events):
@@ -86,6 +91,7 @@ class Reconciler:
         before = Snapshot(self._claims.values(), self._devices, self._domains.values())
         after = self._execute(before, self._domains)
         self._reset(after)
+        self._wiper.want(planner.wipes(after))
         self._tell_statuses(after)
 
     def waits_for_server(self) -> bool:
@@ -146,7 +152,13 @@ class Reconciler:
 
     def _execute(self, host: Snapshot, domains: Mapping[str, Domain]) -> Snapshot:
         """Carry out the plan; returns the host as it is then."""
-        actions = [action for action in planner.plan(host) if self._backoff.due(action)]
+        busy = self._wiper.busy()
+        actions = [
+            action
+            for action in planner.plan(host)
+            if self._backoff.due(action)
+            and not (isinstance(action, planner.Attach) and action.device_id == busy)
+        ]
         if not actions:
             return host
         done = executor.execute(actions, self._driver, self._discovery.refresh, self._request_ids)
@@ -164,7 +176,12 @@ class Reconciler:
     def _tell_statuses(self, host: Snapshot) -> None:
         # Nobody is told that a device is attached before it is told that it is there.
         if self._devices == self._told_devices:
-            statuses = planner.statuses(host, self._backoff.reasons(), self._resets)
+            refusals = dict(self._backoff.reasons())
+            busy = self._wiper.busy()
+            if busy is not None:
+                refusals[busy] = Reason(ReasonCode.WIPING)
+            wipes = {key: (it.percent, it.why) for key, it in self._wiper.progress().items()}
+            statuses = planner.statuses(host, refusals, self._resets, wipes)
             self._replugs.see(host.plugged_ids(), statuses)
             self._reporter.outcomes(statuses, self._request_ids)
 

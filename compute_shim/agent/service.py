@@ -20,6 +20,7 @@ from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.host_use import HostUse
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.shield import Shield
+from compute_shim.agent.wiper import Wiper
 from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
 from compute_shim.objects import Claim
@@ -53,7 +54,9 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
-    discovery = Discovery(device_spec.parse(conf.usb.device_spec), HostUse(driver.is_server).reasons)
+    wiper = Wiper()
+    use = HostUse(driver.is_server, lent=wiper.ports)
+    discovery = Discovery(device_spec.parse(conf.usb.device_spec), use.reasons)
     transport = bus.connect(conf)
     reporter = Reporter(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
     shield = Shield(discovery.offers)
@@ -63,6 +66,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
         reporter,
         look_interval,
         shield=lambda devices: shield.update(devices) if conf.usb.shield else shield.remove(),
+        wiper=wiper,
     )
     endpoint = rpc.server(transport, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     # Its start waits for the message bus, without which the host must be looked after as well.

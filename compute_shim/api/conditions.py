@@ -10,7 +10,7 @@ from compute_shim import exception, liveness, nova
 from compute_shim.api import servers
 from compute_shim.api.call import Call
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, instances, models, queries, queue, usage
+from compute_shim.db import device_list, handover, instances, models, queries, queue, states, usage
 from compute_shim.objects import Reason, ReasonCode
 from compute_shim.policies import attachments as policies
 
@@ -45,21 +45,24 @@ def of_device(call: Call, row: models.Device, server: nova.Server | None) -> Ite
     yield _condition("shared", shared, ReasonCode.DEVICE_NOT_SHARED)
     yield _condition("enabled", row.enabled, ReasonCode.DISABLED)
     if viewer.owns(row):
-        yield from _of_its_host(call, row)
+        yield from _of_its_host(call, row, project_id)
     else:
-        for name in ("plugged_in", "host_up", "unused_by_host"):
+        for name in ("plugged_in", "host_up", "unused_by_host", "handed_over"):
             yield Condition(name, None)
     free = row.instance_uuid is None or (server is not None and row.instance_uuid == server.id)
     yield _condition("free", free, ReasonCode.DEVICE_TAKEN if viewer.owns(row) else ReasonCode.IN_USE)
 
 
-def _of_its_host(call: Call, row: models.Device) -> Iterator[Condition]:
+def _of_its_host(call: Call, row: models.Device, project_id: str) -> Iterator[Condition]:
     yield _condition("plugged_in", row.present, ReasonCode.UNPLUGGED)
     up = liveness.Window.now(call.service.conf)
     yield _condition("host_up", bool(queries.hosts_up(call.service.db, up, [row.host])), ReasonCode.HOST_DOWN)
     used = row.blocked_reason is not None and row.blocked_code != ReasonCode.NOT_OFFERED
     why = Reason(row.blocked_code or ReasonCode.HOST_USE, row.blocked_reason)
     yield Condition("unused_by_host", not used, why if used else None)
+    wiped = states.reason(row) if states.is_to_be_wiped(row) and row.present else None
+    held = Reason(ReasonCode.HELD) if handover.is_held(row, project_id) else wiped
+    yield Condition("handed_over", held is None, held)
 
 
 def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[Condition]:

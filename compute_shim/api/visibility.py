@@ -16,7 +16,7 @@ from typing import Any
 
 from compute_shim import nova
 from compute_shim.api.call import Call
-from compute_shim.db import models, states
+from compute_shim.db import handover, models, states
 from compute_shim.objects import Reason, ReasonCode, State
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import describe
@@ -106,6 +106,8 @@ class Viewer:
                 "projects": list(projects),
                 "sharing": row.sharing_by or "rule",
                 "rule": row.rule,
+                "handover": row.handover,
+                "last_project_id": row.last_project_id,
             }
         return shown
 
@@ -115,6 +117,8 @@ class Viewer:
             return State.UNAVAILABLE, Reason(ReasonCode.IN_USE)
         if row.state == State.AVAILABLE and not host_up:
             return State.UNAVAILABLE, Reason(ReasonCode.HOST_DOWN)
+        if row.state == State.AVAILABLE and handover.is_held(row, self.scope):
+            return State.UNAVAILABLE, Reason(ReasonCode.HELD)
         return row.state, states.reason(row)
 
     def explained(self, why: Reason | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from oslo_log import log
 
 from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, State
 from compute_shim.text import UNPRINTABLE
 from novaclient_usb import kinds
 from novaclient_usb.reason_codes import describe
@@ -91,6 +91,7 @@ _DEVICE = _schema(
         "follow": {"type": ["string", "null"], "maxLength": 16},
         "shared": {"type": ["boolean", "null"]},
         "projects": {"type": ["array", "null"], "items": _matching("[a-zA-Z0-9-]{1,64}"), "maxItems": 1000},
+        "handover": {"enum": [*Handover, None]},
         "rule": {"type": ["string", "null"]},
         "kind": {"type": ["string", "null"], "pattern": rf"^({kinds.PATTERN})?\Z"},
     },
@@ -100,10 +101,22 @@ _OUTCOME = _schema(
     {
         "device_id": _KEY,
         "generation": _NUMBER,
-        "state": {"enum": [State.ATTACHED, State.WAITING, State.FAILED, State.DETACHING, State.AVAILABLE]},
+        "state": {
+            "enum": [
+                State.ATTACHED,
+                State.WAITING,
+                State.FAILED,
+                State.DETACHING,
+                State.AVAILABLE,
+                State.UNAVAILABLE,
+            ]
+        },
         "reason": _REASON,
     },
-    {"reason_code": _CODE},
+    {
+        "reason_code": _CODE,
+        "wiped": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
+    },
 )
 
 

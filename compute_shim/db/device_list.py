@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from compute_shim.db import host_list, models, sharing
+from compute_shim.db import handover, host_list, models, sharing
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import ReasonCode, State
@@ -142,16 +142,23 @@ def _in_state(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:
     """
     really = _D.state == wanted.state
     if wanted.state == State.UNAVAILABLE:
-        return sa.or_(really, _foreign(wanted), sa.and_(_D.state == State.AVAILABLE, _host_down(db, wanted)))
+        return sa.or_(really, _foreign(wanted), sa.and_(_D.state == State.AVAILABLE, _withheld(db, wanted)))
     if wanted.state == State.AVAILABLE:
-        return sa.and_(really, sa.not_(_host_down(db, wanted)))
+        return sa.and_(really, sa.not_(_withheld(db, wanted)))
     return sa.and_(really, sa.not_(_foreign(wanted)))
 
 
 def seen_state(db: Database, wanted: Filter) -> sa.ColumnElement[str]:
     """The state that whoever looks sees a row in: the order must not tell more than that."""
-    down = sa.and_(_D.state == State.AVAILABLE, _host_down(db, wanted))
-    return sa.case((sa.or_(_foreign(wanted), down), sa.literal(State.UNAVAILABLE.value)), else_=_D.state)
+    withheld = sa.and_(_D.state == State.AVAILABLE, _withheld(db, wanted))
+    return sa.case((sa.or_(_foreign(wanted), withheld), sa.literal(State.UNAVAILABLE.value)), else_=_D.state)
+
+
+def _withheld(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:
+    """Rows that are available, but not for whoever looks."""
+    # Neither operand is NULL, so that `not_` of this is true wherever this is false.
+    held = sa.func.coalesce(handover.held(wanted.project_id), sa.false())
+    return sa.or_(_host_down(db, wanted), held)
 
 
 def _host_down(db: Database, wanted: Filter) -> sa.ColumnElement[bool]:

@@ -14,7 +14,7 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, lines, models, sharing, states, usage
+from compute_shim.db import events, handover, lines, models, sharing, states, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
@@ -93,7 +93,11 @@ def take(
     }
     if caps:
         usage.lock(session, project_id)
-    conditions = (*conditions, *free(kind, None if unshared else project_id))
+    conditions = (
+        *conditions,
+        *free(kind, None if unshared else project_id),
+        handover.open_to(project_id),
+    )
     taken = _put(session, device_id, cause, actor, conditions, values)
     if taken and caps:
         usage.check(session, caps, session.get_one(_D, device_id))
@@ -128,7 +132,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
         row = session.get(_D, claim.id, with_for_update=True)
         if row is None or row.generation != claim.generation or row.state not in states.CLAIMED:
             return None
-        conditions = free(row.claimed_kind, row.project_id)
+        conditions = [*free(row.claimed_kind, row.project_id), handover.open_to(row.project_id or "")]
         candidates = sa.select(_D.id).where(_D.host == host, *conditions).order_by(_D.created_at, _D.id)
         for device_id in session.scalars(candidates).all():
             values = {

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from compute_shim.db import models
+from compute_shim.objects import Handover
 
 _D, _I, _P, _Q = models.Device, models.Instance, models.DeviceProject, models.QueueEntry
 
@@ -31,6 +32,12 @@ def fits(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
         sa.or_(entry.device_id == device.id, entry.kind == device.kind),
         here.correlate_except(_I),
         sa.or_(device.shared.is_(True), shared_with.correlate_except(_P)),
+        # As `compute_shim.db.handover.open_to`.
+        sa.or_(
+            device.handover.is_distinct_from(Handover.HOLD),
+            device.last_project_id.is_(None),
+            device.last_project_id == entry.project_id,
+        ),
     )
 
 

@@ -105,6 +105,12 @@ class Device(Base):
     kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
     kind_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     rule_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
+    # As in `compute_shim.db.handover`: what the rule asks for, the project that had the device last, and how
+    # many per cent of what is stored on it are wiped, or why that failed.
+    handover: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    last_project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    wiped: orm.Mapped[int | None]
+    wipe_error: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     # That for which whoever has the device asked, None: for the device itself.
     claimed_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
 

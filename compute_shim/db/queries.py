@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from oslo_log import log
 
 from compute_shim import objects
-from compute_shim.db import events, instances, kinds, models, sharing, states, syncs
+from compute_shim.db import events, handover, instances, kinds, models, sharing, states, syncs
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -87,15 +87,14 @@ def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimSta
             before = events.Moment.of(row)
             outcome = by_id[row.id]
             if states.apply_status(row, outcome):
-                note = _note(outcome)
-                events.record(session, row, before, note=note)
+                events.record(session, row, before, handover.cause(outcome), note=_note(outcome))
             else:
                 LOG.debug("Not an answer to the claim on device %s: %r", row.id, outcome)
 
 
 def _note(outcome: objects.ClaimStatus) -> Reason | None:
     """What became of the reset of a device that is free now, for its history."""
-    if outcome.state != State.AVAILABLE or outcome.reason_code is None:
+    if outcome.state != State.AVAILABLE or outcome.reason_code in (None, ReasonCode.WIPED):
         return None
     return Reason(outcome.reason_code, outcome.reason)
 

@@ -12,7 +12,7 @@ from oslo_utils import timeutils
 
 from compute_shim import legacy_reasons, objects, wire
 from compute_shim.db import models
-from compute_shim.objects import Reason, ReasonCode, State
+from compute_shim.objects import Handover, Reason, ReasonCode, State
 from novaclient_usb.reason_codes import describe
 
 #: A server has the device, or is about to.
@@ -22,12 +22,16 @@ CLAIMED = (State.ATTACHING, State.ATTACHED, State.WAITING, State.FAILED)
 _REASONED = (State.WAITING, State.DETACHING, State.FAILED, State.UNAVAILABLE)
 # Of devices as they are told: the row itself, and what `compute_shim.db.sharing` and `kinds` record.
 _NO_COLUMNS = ("device_id", "shared", "projects", "kind")
+#: What an agent can say of a device that is to be wiped.
+WIPES = (ReasonCode.WIPING, ReasonCode.WIPE_FAILED, ReasonCode.WIPED)
 # What an agent can say about a claim with a server.
 _OUTCOMES = (State.ATTACHED, State.WAITING, State.FAILED)
 
 
 def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
+    if device.plug_id is not None and device.plug_id != row.plug_id:
+        row.wiped = row.wipe_error = None
     for field in wire.sent_fields(device):
         value = getattr(device, field.name)
         # In doubt, which device it is was not known; when it last was stays true.
@@ -47,6 +51,16 @@ def end_claim(row: models.Device) -> None:
     """No server has the device any more; its state is still to be worked out."""
     row.instance_uuid = row.project_id = row.user_id = row.claimed_kind = None
     row.lease_until = row.lease_warned = None
+
+
+def forget_user(row: models.Device) -> None:
+    """Nothing of whoever had the device last is on it any more, or somebody has decided so."""
+    row.last_project_id = row.wiped = row.wipe_error = None
+
+
+def is_to_be_wiped(row: models.Device) -> bool:
+    """Whether what is stored on a device has to be overwritten before anybody has it again."""
+    return row.instance_uuid is None and row.last_project_id is not None and row.handover == Handover.WIPE
 
 
 def derive_state(row: models.Device) -> None:
@@ -98,9 +112,16 @@ def _obstacle(row: models.Device) -> Reason | None:
     if not row.enabled:
         return Reason(ReasonCode.DISABLED)
     if row.blocked_reason is None:
-        return None
+        return _wipe(row) if is_to_be_wiped(row) else None
     code = row.blocked_code or legacy_reasons.code_of(row.blocked_reason, ReasonCode.HOST_USE)
     return _reason(code, row.blocked_reason)
+
+
+def _wipe(row: models.Device) -> Reason:
+    """How far a device is wiped."""
+    if row.wipe_error is not None:
+        return Reason(ReasonCode.WIPE_FAILED, row.wipe_error)
+    return Reason(ReasonCode.WIPING, f"{describe(ReasonCode.WIPING)}: {row.wiped or 0} %")
 
 
 def _reason(code: str | None, text: str) -> Reason:
@@ -116,6 +137,12 @@ def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
         return False
     if row.state in CLAIMED and outcome.state in _OUTCOMES:
         put(row, outcome.state, _told(outcome))
+        if outcome.state == State.ATTACHED and row.last_project_id != row.project_id:
+            forget_user(row)
+            row.last_project_id = row.project_id
+        return True
+    if is_to_be_wiped(row) and outcome.reason_code in WIPES:
+        _wiped(row, outcome)
         return True
     if row.state == State.DETACHING and outcome.state == State.AVAILABLE:
         end_claim(row)
@@ -125,6 +152,17 @@ def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
         put(row, State.DETACHING, _told(outcome))
         return True
     return False
+
+
+def _wiped(row: models.Device, outcome: objects.ClaimStatus) -> None:
+    """The agent says how far a device is wiped."""
+    if outcome.reason_code == ReasonCode.WIPED:
+        forget_user(row)
+    else:
+        failed = outcome.reason_code == ReasonCode.WIPE_FAILED
+        row.wiped = min(outcome.wiped or 0, 100)
+        row.wipe_error = (outcome.reason or describe(ReasonCode.WIPE_FAILED)) if failed else None
+    derive_state(row)
 
 
 def _told(outcome: objects.ClaimStatus) -> Reason | None:
@@ -154,4 +192,5 @@ def claim_of(row: models.Device) -> objects.Claim:
         serial_shared=row.serial_shared,
         follow=row.follow,
         enabled=row.enabled,
+        wiped=(row.wiped or 0) if is_to_be_wiped(row) else None,
     )

@@ -47,6 +47,10 @@ _CLAIMS = sa.select(
     models.Device.plug_id,
     models.Device.serial_shared,
     models.Device.follow,
+    models.Device.handover,
+    models.Device.last_project_id,
+    models.Device.wiped,
+    models.Device.wipe_error,
 )
 
 

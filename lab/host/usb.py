@@ -19,8 +19,10 @@ HUB_PORTS = 8  # QEMU's limit for usb-hub
 HUBS_PER_CONTROLLER = 6  # qemu-xhci has 64 slots: 6 hubs and the 48 devices behind them fit
 
 
-#: [usb] device_spec for all of them: keyboards and mice must be named.
-EVERYTHING = '[{"vendor_id": "0627", "product_id": "0001", "shared": true}, {"shared": true}]'
+#: [usb] device_spec for all of them: keyboards and mice must be named, sticks change projects.
+EVERYTHING = (
+    '[{"vendor_id": "0627", "product_id": "0001", "shared": true}, {"shared": true, "handover": "none"}]'
+)
 
 
 @dataclass(frozen=True)

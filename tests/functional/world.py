@@ -200,10 +200,12 @@ class World:
         reason: str | None = None,
         reason_code: str | None = None,
         generation: int = 0,
+        **later: Any,
     ) -> None:
         """The agent of a device's host tells what became of the claim.
 
         :param generation: less than that of the claim by so much.
+        :param later: fields of later versions of the RPC.
         """
         row = queries.device(self.db, device_id)
         assert row is not None
@@ -213,6 +215,7 @@ class World:
             "state": state,
             "reason": reason,
             "reason_code": reason_code,
+            **later,
         }
         self.conductor.report({}, row.host, [outcome])
 

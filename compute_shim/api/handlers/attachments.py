@@ -16,8 +16,18 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer, utc
-from compute_shim.db import device_leases, device_list, intent, models, queries, queue, states, usage
-from compute_shim.objects import State
+from compute_shim.db import (
+    device_leases,
+    device_list,
+    handover,
+    intent,
+    models,
+    queries,
+    queue,
+    states,
+    usage,
+)
+from compute_shim.objects import Reason, State
 from compute_shim.policies import attachments as policies
 from novaclient_usb.reason_codes import ReasonCode, describe
 
@@ -199,7 +209,8 @@ def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | Non
     if row.instance_uuid is None:
         _refuse_unshared(call, server, row)
         _refuse_jump(call, server, row)
-        why = states.reason(row)
+        held = row.state == State.AVAILABLE and handover.is_held(row, server.project_id)
+        why = Reason(ReasonCode.HELD) if held else states.reason(row)
         text = describe(why.code) if why else "it was not free a moment ago, try again"
         raise exception.Conflict(
             f"USB device {row.id} cannot be attached now: {text}.", ReasonCode.DEVICE_UNAVAILABLE

@@ -15,7 +15,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, instances, models, queries, removal, sharing
+from compute_shim.db import device_list, handover, instances, models, queries, removal, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -147,10 +147,14 @@ def delete(call: Call, device_id: str) -> webob.Response:
 
 
 def release(call: Call, device_id: str) -> webob.Response:
-    """End the claim on a device of a host that is down for good, without its agent."""
+    """Let everybody have a device that is held; or end the claim on one of a host that is down for good."""
     call.authorize(policies.RELEASE)
     call.query(base.NOTHING)
     row = devices.find(call, device_id)
+    free = handover.release(call.service.db, row.id, call.actor)
+    if free is not None:
+        call.nudge(row.id)
+        return _answer(call, free)
     up = liveness.Window.now(call.service.conf)
     try:
         released = removal.release(call.service.db, row.id, up, call.actor)

@@ -15,8 +15,10 @@ from compute_shim.agent import agent as agent_module
 from compute_shim.agent import backoff
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.agent import Agent
+from compute_shim.agent.planner import Wipe
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
+from compute_shim.agent.wiper import Progress
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
 from tests.functional import recorded
@@ -100,6 +102,36 @@ class FakeConductor:
             raise oslo_messaging.MessagingTimeout("away")
 
 
+class FakeWiper:
+    """Wipes as the test says."""
+
+    def __init__(self) -> None:
+        self.wanted: set[str] = set()
+        self.known: dict[str, Progress] = {}
+        self.writing: str | None = None
+        self.changed: Callable[[], None] = lambda: None
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def want(self, wipes: Iterable[Wipe]) -> None:
+        self.wanted = {wipe.device_id for wipe in wipes}
+
+    def progress(self) -> dict[str, Progress]:
+        return self.known
+
+    def busy(self) -> str | None:
+        return self.writing
+
+    def ports(self) -> list[str]:
+        return ["2-1"] if "device-1" in self.wanted else []
+
+    def tell(self, percent: int, why: Reason) -> None:
+        """How far the first device is."""
+        self.known = {"device-1": Progress(percent, why)}
+        self.changed()
+
+
 class World:
     """One host with its agent."""
 
@@ -111,6 +143,7 @@ class World:
         self.resets: list[tuple[Device, bool]] = []
         self.reset_error: OSError | None = None
         self.shielded: list[Collection[Device]] = []
+        self.wiper = FakeWiper()
         self.agent = Agent(
             self.driver,
             self.discovery,  # type: ignore[arg-type]
@@ -118,6 +151,7 @@ class World:
             NEVER,
             self.reset,
             self.shielded.append,
+            self.wiper,  # type: ignore[arg-type]
         )
         self.endpoint = Endpoint(self.agent)
         self.threads = [
@@ -256,6 +290,70 @@ def test_each_look_at_the_devices_is_told_to_the_shield(world: Callable[..., Wor
     until(lambda: it.shielded == 2 * [[device(1)]])
     it.agent.device_bound()
     until(lambda: it.shielded == 3 * [[device(1)]])
+
+
+def to_wipe(generation: int = 1, wiped: int = 0) -> Claim:
+    """Nobody has device-1, and it is to be wiped."""
+    return claim(1, None, generation, wiped=wiped, state="unavailable")
+
+
+def test_a_device_is_wiped_and_that_is_told(world: Callable[..., World]) -> None:
+    it = world([to_wipe()], [device(1)], []).start()
+    until(lambda: it.wiper.wanted == {"device-1"})
+    it.wiper.tell(40, Reason(ReasonCode.WIPING))
+    until(lambda: it.conductor.outcomes["device-1"].wiped == 40)
+    told = it.conductor.outcomes["device-1"]
+    assert (told.state, told.reason_code) == ("unavailable", ReasonCode.WIPING)
+    it.wiper.tell(100, Reason(ReasonCode.WIPED))
+    until(lambda: it.conductor.outcomes["device-1"].reason_code == ReasonCode.WIPED)
+    assert it.conductor.outcomes["device-1"].state == "available"
+
+
+@pytest.mark.parametrize(
+    ("claims", "devices", "domains"),
+    [
+        ([to_wipe()], [device(1, blocked_code="host_mount", blocked_reason="mounted")], []),
+        ([to_wipe()], [], []),
+        ([claim(1, SERVER, wiped=0)], [device(1)], [running()]),
+        ([claim(1, None, wiped=0, state="detaching")], [device(1)], []),
+        ([claim(1, None)], [device(1)], []),
+    ],
+    ids=["used by the host", "unplugged", "claimed", "not yet reset", "not to be wiped"],
+)
+def test_what_is_not_wiped(
+    world: Callable[..., World], claims: list[Claim], devices: list[Device], domains: list[Domain]
+) -> None:
+    it = world(claims, devices, domains)
+    looked: list[set[str]] = []
+    it.wiper.want = lambda wipes: looked.append({wipe.device_id for wipe in wipes})  # type: ignore[method-assign]
+    it.start()
+    until(lambda: len(looked) > 0)
+    assert looked[0] == set()
+
+
+def test_a_device_that_is_still_written_to_is_not_attached(world: Callable[..., World]) -> None:
+    """An administrator released it, and a server has it at once."""
+    it = world([claim(1, SERVER)], [device(1)], [running()])
+    it.wiper.writing = "device-1"
+    it.start()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    assert it.conductor.outcomes["device-1"].reason_code == ReasonCode.WIPING
+    assert it.held() == ()
+    it.wiper.writing = None
+    it.wiper.changed()
+    until(lambda: it.held() == (ours(1),))
+
+
+def test_the_shield_leaves_the_driver_to_the_wiper(world: Callable[..., World]) -> None:
+    it = world([to_wipe()], [device(1), device(2)], []).start()
+    until(lambda: it.wiper.wanted == {"device-1"})
+    it.agent.device_bound()
+    until(lambda: it.shielded[-1:] == [[device(2)]])
+    it.conductor.claims = [claim(1, None, 2)]
+    it.agent.claims_arrived(it.conductor.claims, complete=True)
+    until(lambda: it.wiper.wanted == set())
+    it.agent.device_bound()
+    until(lambda: it.shielded[-1:] == [[device(1), device(2)]])
 
 
 def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., World]) -> None:

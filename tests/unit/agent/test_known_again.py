@@ -33,6 +33,7 @@ from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.events import ClaimsArrived, DevicesChanged, Resync
 from compute_shim.agent.reconciler import Reconciler
+from compute_shim.agent.wiper import Wiper
 from compute_shim.conductor.manager import Manager
 from compute_shim.db import intent, models, queries
 from compute_shim.hypervisor.base import Domain
@@ -154,7 +155,14 @@ class Host(RuleBasedStateMachine):
     def _start_agent(self) -> None:
         self.told = Told()
         discovery = Discovery(_RULES, lambda ports: {})
-        self.agent = Reconciler(self.driver, discovery, self.told, lambda device: None, lambda devices: None)  # type: ignore[arg-type]
+        self.agent = Reconciler(
+            self.driver,
+            discovery,
+            self.told,  # type: ignore[arg-type]
+            lambda device: None,
+            lambda devices: None,
+            Wiper(),
+        )
         self.agent.observe([Resync()])
         self.agent.reconcile()
 

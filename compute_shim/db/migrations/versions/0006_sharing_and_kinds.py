@@ -24,6 +24,10 @@ def upgrade() -> None:
         sa.Column("kind_by", sa.String(16)),
         sa.Column("rule_kind", sa.String(64)),
         sa.Column("claimed_kind", sa.String(64)),
+        sa.Column("handover", sa.String(16)),
+        sa.Column("last_project_id", sa.String(255)),
+        sa.Column("wiped", sa.Integer),
+        sa.Column("wipe_error", sa.String(1000)),
     ):
         op.add_column("host_usb_devices", column)
     op.create_index("host_usb_devices_project_id_idx", "host_usb_devices", ["project_id"])
