@@ -24,6 +24,7 @@ __all__ = [
     "Plugged",
     "Reason",
     "ReasonCode",
+    "Server",
     "State",
 ]
 
@@ -161,6 +162,18 @@ class Device(Plugged):
     def blocked(self) -> Reason | None:
         """Why it cannot be given away now, None if it can."""
         return None if self.blocked_code is None else Reason(self.blocked_code, self.blocked_reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server that has a domain on the host.
+
+    :param usb_ports: how many of our devices its USB controllers have room for, with those that it has;
+        None: that is not known.
+    """
+
+    running: bool
+    usb_ports: int | None = since("1.3")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import legacy_reasons, request_ids, wire
-from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, Server
 
 LOG = log.getLogger(__name__)
 
@@ -30,7 +30,8 @@ AGENT_TOPIC = "usb-shim-agent"
 #: 1.1: ``reason_code`` of claims and outcomes, ``blocked_code`` of devices, ``servers`` of sync
 #: 1.2: ``socket``, ``plug_id``, ``device_id``, ``serial_shared``, ``follow`` of devices; what is known of the
 #:      device in claims; ``identified`` of sync
-#: 1.3: ``shared``, ``projects``, ``kind``, ``handover`` and ``rule`` of devices, ``wiped`` of outcomes
+#: 1.3: ``shared``, ``projects``, ``kind``, ``handover`` and ``rule`` of devices, ``wiped`` of outcomes,
+#:      ``usb_ports`` of servers
 CONDUCTOR_VERSION = "1.3"
 #: 1.1: ``reason_code`` of claims
 #: 1.2: what is known of the device in claims
@@ -92,7 +93,7 @@ class ConductorClient:
         hypervisor: str,
         devices: Iterable[Device],
         problems: Iterable[str] = (),
-        servers: Mapping[str, bool] | None = None,
+        servers: Mapping[str, Server] | None = None,
         *,
         identified: bool = True,
     ) -> list[Claim]:
@@ -100,7 +101,7 @@ class ConductorClient:
 
         :param hypervisor: its name and version, for people.
         :param problems: what the operator of the host has to mend.
-        :param servers: UUID of each server that has a domain on the host -> whether it runs; None: not known.
+        :param servers: by their UUIDs, all that have a domain on the host; None: not known.
         :param identified: False: the devices were not identified by claims, so that nothing can be recorded.
         """
         told, problems = list(devices), list(problems)
@@ -113,7 +114,10 @@ class ConductorClient:
                 "problems": problems,
             }
             if servers is not None and wire.number(version) >= _SERVERS_SINCE:
-                found["servers"] = [{"uuid": uuid, "running": runs} for uuid, runs in servers.items()]
+                found["servers"] = [
+                    {"uuid": uuid, **wire.encode(server, wire.number(version))}
+                    for uuid, server in servers.items()
+                ]
             if wire.number(version) >= _IDENTIFIED_SINCE:
                 found["identified"] = identified
             return found

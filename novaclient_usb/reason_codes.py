@@ -139,6 +139,9 @@ USE_XHCI = (
     " on the image; then resize or rebuild the server"
 )
 
+#: How many ports that has in a domain of Nova's, which does not say.
+XHCI_PORTS = 4
+
 #: Codes of states, causes and unmet conditions -> what everyone may read: lower case, no period, nothing
 #: about the host. What a request is refused for has a message of its own as well.
 DESCRIPTIONS: dict[ReasonCode, str] = {

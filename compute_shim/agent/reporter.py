@@ -15,7 +15,7 @@ from oslo_log import log
 
 from compute_shim.agent import metrics
 from compute_shim.hypervisor.base import Domain
-from compute_shim.objects import SERVER_ABSENT, Claim, ClaimStatus, Device, ReasonCode
+from compute_shim.objects import SERVER_ABSENT, Claim, ClaimStatus, Device, ReasonCode, Server
 from compute_shim.rpc import ConductorClient
 
 LOG = log.getLogger(__name__)
@@ -38,7 +38,7 @@ class Reporter:
         self._problems: list[str] = []
         self._devices: list[Device] | None = None
         self._identified = False
-        self._servers: dict[str, bool] | None = None
+        self._servers: dict[str, Server] | None = None
         self._outcomes: dict[str, ClaimStatus] = {}
         # Outcomes of devices of which the conductor has yet to be told: they follow the next sync.
         self._next_outcomes: dict[str, ClaimStatus] | None = None
@@ -70,7 +70,9 @@ class Reporter:
 
     def servers(self, domains: Iterable[Domain] | None) -> None:
         """These are all domains of the host now, None: that is not known. Told with the next sync."""
-        found = None if domains is None else {domain.uuid: domain.running for domain in domains}
+        found = None
+        if domains is not None:
+            found = {domain.uuid: Server(domain.running, domain.usb_ports) for domain in domains}
         with self._changed:
             self._servers = found
 

@@ -77,7 +77,11 @@ def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[C
     most = call.service.conf.api.max_devices_per_server
     caps = usage.Caps(call.service.keystone.limits(server.project_id), most)
     over = usage.would_exceed(call.service.db, caps, row, server.id, server.project_id)
-    for name, code in (("server_limit", ReasonCode.TOO_MANY_DEVICES), ("quota", ReasonCode.QUOTA_EXCEEDED)):
+    for name, code in (
+        ("usb_port", ReasonCode.NO_FREE_USB_PORT),
+        ("server_limit", ReasonCode.TOO_MANY_DEVICES),
+        ("quota", ReasonCode.QUOTA_EXCEEDED),
+    ):
         found = over.get(name)
         note = None if found is None else f"{found.used} of {found.limit} are in use"
         yield Condition(name, found is None, _if(found is not None, code), note)

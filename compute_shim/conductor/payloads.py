@@ -20,7 +20,7 @@ from oslo_log import log
 
 from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, Server, State
 from compute_shim.text import UNPRINTABLE
 from novaclient_usb import kinds
 from novaclient_usb.reason_codes import describe
@@ -125,7 +125,7 @@ _SERVER = _schema(
         "uuid": _matching("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
         "running": {"type": "boolean"},
     },
-    {},
+    {"usb_ports": {"type": ["integer", "null"], "minimum": 0, "maximum": _LARGEST_INTEGER}},
 )
 
 
@@ -186,8 +186,8 @@ def _device(value: dict[str, Any]) -> Device:
     return wire.decode(Device, _stored(value | {"blocked_code": code, "blocked_reason": blocked}))
 
 
-def servers(values: Any, version: str) -> dict[str, bool] | None:
-    """UUID -> whether it runs, of all servers that have a domain on a host; None if that is not known.
+def servers(values: Any, version: str) -> dict[str, Server] | None:
+    """By their UUIDs, all servers that have a domain on a host; None if that is not known.
 
     Of the host of an agent that speaks RPC 1.0 nothing is known any more, whatever a later one once told.
     """
@@ -195,7 +195,7 @@ def servers(values: Any, version: str) -> dict[str, bool] | None:
         return {}
     if not isinstance(values, list):
         return None
-    found = {value["uuid"]: value["running"] for value in _valid(_SERVER, values)}
+    found = {value["uuid"]: wire.decode(Server, value) for value in _valid(_SERVER, values)}
     # A server must not seem to be gone because something was wrong with its record.
     return found if len(found) == len(values) else None
 

@@ -8,28 +8,34 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim import nova
+from compute_shim import nova, objects
 from compute_shim.db import host_list, models
 from compute_shim.db.api import Database
 
 _I = models.Instance
 
 
-def store(session: orm.Session, host: str, servers: Mapping[str, bool]) -> None:
+def store(session: orm.Session, host: str, servers: Mapping[str, objects.Server]) -> None:
     """Make the rows of a host say what its agent does; only those that differ are written.
 
     The caller has locked the host's row.
 
-    :param servers: UUID -> whether it runs, of all servers that have a domain on the host.
+    :param servers: by their UUIDs, all that have a domain on the host.
     """
     known = {row.instance_uuid: row for row in session.scalars(sa.select(_I).where(_I.host == host))}
     gone = known.keys() - servers.keys()
     if gone:
         session.execute(sa.delete(_I).where(_I.host == host, _I.instance_uuid.in_(gone)))
     for server_id in servers.keys() & known.keys():
-        known[server_id].running = servers[server_id]
+        known[server_id].running = servers[server_id].running
+        known[server_id].usb_ports = servers[server_id].usb_ports
     session.add_all(
-        _I(instance_uuid=server_id, host=host, running=servers[server_id])
+        _I(
+            instance_uuid=server_id,
+            host=host,
+            running=servers[server_id].running,
+            usb_ports=servers[server_id].usb_ports,
+        )
         for server_id in servers.keys() - known.keys()
     )
 

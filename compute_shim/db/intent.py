@@ -99,7 +99,7 @@ def take(
         handover.open_to(project_id),
     )
     taken = _put(session, device_id, cause, actor, conditions, values)
-    if taken and caps:
+    if taken:
         usage.check(session, caps, session.get_one(_D, device_id))
     return taken
 

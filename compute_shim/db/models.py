@@ -242,6 +242,8 @@ class Instance(Base):
     instance_uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
     host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH), primary_key=True)
     running: orm.Mapped[bool]
+    # As in `compute_shim.objects.Server`.
+    usb_ports: orm.Mapped[int | None]
 
 
 class Lease(Base):

@@ -32,14 +32,14 @@ def sync_host(
     version: str,
     devices: Iterable[objects.Device] | None,
     problems: Iterable[str] = (),
-    servers: Mapping[str, bool] | None = None,
+    servers: Mapping[str, objects.Server] | None = None,
     digest: str | None = None,
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
     :param devices: no two of the same identity; None: they are not known.
     :param problems: what the operator of the host has to mend, a line each.
-    :param servers: UUID -> whether it runs, of all servers that have a domain there; None: nobody knows.
+    :param servers: by their UUIDs, all that have a domain there; None: nobody knows.
     :param digest: of all that the agent told, for `compute_shim.db.syncs.unchanged`.
     :returns: what is wanted of every known device of the host
     """

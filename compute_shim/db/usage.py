@@ -15,14 +15,16 @@ from compute_shim.db.api import Database
 #: The resources of Keystone's unified limits: all devices, and those of a kind.
 DEVICES = "usb_devices"
 OF_KIND = f"{DEVICES}:"
+#: Of a server, not of Keystone.
+PORTS = "ports"
 
-_D, _P = models.Device, models.Project
+_D, _I, _P = models.Device, models.Instance, models.Project
 
 
 class OverLimit(Exception):
     """Somebody would have more devices than they may.
 
-    :ivar resource: of which they have too many; None: a server has too many devices.
+    :ivar resource: of which they have too many; None: a server has too many devices; `PORTS`: more than fit.
     :ivar limit: so many they may have.
     :ivar used: so many they have.
     """
@@ -60,41 +62,48 @@ def lock(session: orm.Session, project_id: str) -> None:
 
 
 def check(session: orm.Session, caps: Caps, row: models.Device) -> None:
-    """See whether a claim that was just written is within the limits; the project is locked.
+    """See whether a claim that was just written is within the limits.
+
+    The project is locked if it has any. Claims for one server at once may be too many for its ports: then the
+    agent says so.
 
     :raises OverLimit: it is not
     """
-    for over in _over(session, caps, row.kind, row.instance_uuid, row.project_id, more=0).values():
+    for over in _over(session, caps, row, row.instance_uuid, row.project_id, more=0).values():
         raise over
 
 
 def would_exceed(
     db: Database, caps: Caps, row: models.Device, server_id: str, project_id: str
 ) -> dict[str, OverLimit]:
-    """Which limits a claim on a device would break: ``server_limit``, ``quota``, both or none."""
+    """Which limits a claim on a device would break: ``usb_port``, ``server_limit`` and ``quota``, or none."""
     more = 0 if row.instance_uuid == server_id else 1
     with db.reader() as session:
-        return _over(session, caps, row.kind, server_id, project_id, more)
+        return _over(session, caps, row, server_id, project_id, more)
 
 
 def _over(
     session: orm.Session,
     caps: Caps,
-    kind: str | None,
+    row: models.Device,
     server_id: str | None,
     project_id: str | None,
     more: int,
 ) -> dict[str, OverLimit]:
     """Which limits are broken.
 
+    :param row: the device, which decides of which kind, and in which host's domain the ports are.
     :param more: so many claims are still to come.
     """
+    here = (_I.instance_uuid == server_id, _I.host == row.host)
+    ports = session.scalar(sa.select(_I.usb_ports).where(*here))
     own = _D.project_id == project_id
-    of_kind = f"{OF_KIND}{kind}"
+    of_kind = f"{OF_KIND}{row.kind}"
     limits = [
+        ("usb_port", PORTS, ports, [_D.instance_uuid == server_id, _D.host == row.host]),
         ("server_limit", None, caps.server, [_D.instance_uuid == server_id]),
         ("quota", DEVICES, caps.project.get(DEVICES), [own]),
-        ("quota", of_kind, caps.project.get(of_kind), [own, _D.kind == kind]),
+        ("quota", of_kind, caps.project.get(of_kind), [own, _D.kind == row.kind]),
     ]
     found: dict[str, OverLimit] = {}
     for name, resource, limit, conditions in limits:

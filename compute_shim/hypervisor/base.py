@@ -86,6 +86,7 @@ class Domain:
     :param running: it has a process; a paused one has too.
     :param live: what the running domain has.
     :param config: what its persistent definition has.
+    :param usb_ports: as in `compute_shim.objects.Server`.
     """
 
     uuid: str
@@ -93,6 +94,7 @@ class Domain:
     running: bool
     live: tuple[Hostdev, ...] = ()
     config: tuple[Hostdev, ...] = ()
+    usb_ports: int | None = None
 
 
 class Driver(abc.ABC):

@@ -175,6 +175,8 @@ class World:
         self.db = Database(self.conf)
         migrations.upgrade(self.db)
         self.nova = Nova()
+        # Of each server, as the agents tell; None: they do not.
+        self.usb_ports: int | None = None
         self.keystone = Keystone()
         self.nudger = Nudger(self.db)
         self.conductor = Manager(self.db)
@@ -187,7 +189,7 @@ class World:
         """
         devices = [dataclasses.asdict(STICKS[name]) | fields for name, fields in changes.items()]
         here = [
-            {"uuid": server.id, "running": True}
+            {"uuid": server.id, "running": True, "usb_ports": self.usb_ports}
             for server in self.nova.servers.values()
             if server.host_id == nova.host_id(server.project_id, host)
         ]
@@ -293,7 +295,8 @@ class Stage:
         result = self._acts[request.path_info_pop()](**(request.json if request.body else {}))
         return webob.Response(json=result)
 
-    def _sync(self, host: str, sticks: dict[str, dict[str, Any]]) -> Any:
+    def _sync(self, host: str, sticks: dict[str, dict[str, Any]], usb_ports: int | None = None) -> Any:
+        self._world.usb_ports = usb_ports
         return self._world.sync(host, **sticks)
 
     def _report(self, **arguments: Any) -> None:

@@ -29,7 +29,7 @@ from compute_shim.db import (
 )
 from compute_shim.objects import Reason, State
 from compute_shim.policies import attachments as policies
-from novaclient_usb.reason_codes import ReasonCode, describe
+from novaclient_usb.reason_codes import USE_XHCI, XHCI_PORTS, ReasonCode, describe
 
 
 def index(call: Call, server_id: str) -> webob.Response:
@@ -241,6 +241,7 @@ def _take(
     """Claim a device if it is free.
 
     :raises compute_shim.exception.OverLimit: the server or its project would have too many
+    :raises compute_shim.exception.Conflict: the server has no free USB port
     """
     try:
         return intent.claim(
@@ -258,7 +259,13 @@ def _take(
         raise _over_limit(server, over) from None
 
 
-def _over_limit(server: nova.Server, over: usage.OverLimit) -> exception.OverLimit:
+def _over_limit(server: nova.Server, over: usage.OverLimit) -> exception.ApiError:
+    if over.resource == usage.PORTS:
+        more = f", or give it a controller with more ports: {USE_XHCI}" if over.limit < XHCI_PORTS else ""
+        return exception.Conflict(
+            f"Server {server.id} has no free USB port. Detach one of its USB devices{more}.",
+            ReasonCode.NO_FREE_USB_PORT,
+        )
     amount = f"{over.used} of {over.limit} USB devices"
     if over.resource is None:
         return exception.OverLimit(

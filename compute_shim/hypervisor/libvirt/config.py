@@ -15,6 +15,20 @@ _NO_VENDOR = "0000"
 _ACTIVE = re.compile(r"\s*<domain\s[^>]*\bid=")
 #: What Nova offers that takes devices of every speed (nova, objects/fields.py: USBControllerModelType).
 XHCI = ("qemu-xhci", "nec-xhci")
+# libvirt, src/conf/domain_addr.c: virDomainUSBAddressControllerModelToPorts, where the XML does not say.
+_PORTS = {
+    "piix3-uhci": 2,
+    "piix4-uhci": 2,
+    "vt82c686b-uhci": 2,
+    "pci-ohci": 3,
+    "ehci": 6,
+    "ich9-ehci1": 6,
+    "ich9-uhci1": 2,
+    "nec-xhci": 4,
+    "qemu-xhci": 4,
+}
+# libvirt, src/conf/domain_addr.c: VIR_DOMAIN_USB_HUB_PORTS.
+_HUB_PORTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +88,25 @@ def usb_controllers(domain_xml: str) -> tuple[str, ...]:
     """The models of a domain's USB controllers, in libvirt's words."""
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
     return tuple(element.get("model", "") for element in domain.iterfind("devices/controller[@type='usb']"))
+
+
+def usb_ports(domain_xml: str) -> int | None:
+    """How many of our hostdevs a running domain has room for, with those that it has; None without USB."""
+    domain = ElementTree.fromstring(domain_xml)  # noqa: S314
+    controllers = domain.findall("devices/controller[@type='usb']")
+    # A companion shares the ports of its master.
+    ports = [_ports_of(controller) for controller in controllers if controller.find("master") is None]
+    if not any(ports):
+        return None
+    hubs = domain.findall("devices/hub[@type='usb']")
+    plugged = [it for it in domain.findall("devices/*") if it.find("address[@type='usb']") is not None]
+    others = [it for it in plugged if it.tag != "hostdev" or _hostdev(it).device_id is None]
+    return max(0, sum(ports) + _HUB_PORTS * len(hubs) - len(others))
+
+
+def _ports_of(controller: ElementTree.Element) -> int:
+    said = controller.get("ports", "")
+    return int(said) if said.isdecimal() else _PORTS.get(controller.get("model", ""), 0)
 
 
 def arrival_port(domain_xml: str, device_id: str) -> UsbPort | None:

@@ -39,7 +39,14 @@ def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
     defined: tuple[Hostdev, ...] = ()
     if domain.isPersistent():
         defined = config.usb_hostdevs(domain.XMLDesc(XML_INACTIVE))
-    return Domain(domain.UUIDString(), domain.name(), running, live(now) if running else (), defined)
+    return Domain(
+        domain.UUIDString(),
+        domain.name(),
+        running,
+        live(now) if running else (),
+        defined,
+        config.usb_ports(now) if running else None,
+    )
 
 
 class Guest:

@@ -9,6 +9,7 @@ from compute_shim.conductor.line_end import LineEnd
 from compute_shim.db import queries, queue
 from compute_shim.db.events import Actor
 from compute_shim.db.leases import Lease
+from compute_shim.objects import Server
 from tests.unit.db.test_states import HOST, STICK, empty_database
 
 INTERVAL = 60.0
@@ -19,7 +20,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.db = empty_database()
-        queries.sync_host(self.db, HOST, "QEMU", "1.3", [STICK], servers={"here": True})
+        queries.sync_host(self.db, HOST, "QEMU", "1.3", [STICK], servers={"here": Server(True)})
         for server in ("here", "gone", "shelved"):
             queue.join(self.db, server, "p", Actor("u", "r", "p"), kind="dongle")
         self.now = 0.0

@@ -14,7 +14,7 @@ from compute_shim.conductor.manager import Manager
 from compute_shim.conductor.serving import Serving
 from compute_shim.db import intent, models, queries, queue, usage
 from compute_shim.db.events import Actor
-from compute_shim.objects import ReasonCode, State
+from compute_shim.objects import ReasonCode, Server, State
 from compute_shim.rpc import CONDUCTOR_VERSION
 from tests.unit.agent.test_agent import until
 from tests.unit.conductor.cloud import Nudger
@@ -29,7 +29,7 @@ class Line:
     def __init__(self) -> None:
         self.db = empty_database()
         self.stick = dataclasses.replace(STICK, kind=KIND, shared=True)
-        servers = dict.fromkeys("abc", True)
+        servers = dict.fromkeys("abc", Server(True))
         queries.sync_host(self.db, HOST, "QEMU", CONDUCTOR_VERSION, [self.stick], servers=servers)
         [row] = queries.devices(self.db)
         self.id = row.id

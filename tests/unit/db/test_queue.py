@@ -10,7 +10,7 @@ import pytest
 from compute_shim.db import history, intent, models, queries, queue, sharing, usage
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
-from compute_shim.objects import ClaimStatus, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, Server, State
 from tests.unit.db.test_states import HOST, STICK, empty_database
 
 KIND = "dongle"
@@ -22,7 +22,7 @@ class Line:
     def __init__(self, dongles: int = 1) -> None:
         self.db: Database = empty_database()
         self.caps = usage.Caps()
-        self.servers = {f"{project}{number}": True for project in "abc" for number in range(1, 6)}
+        self.servers = {f"{project}{number}": Server(True) for project in "abc" for number in range(1, 6)}
         sticks = [
             dataclasses.replace(STICK, identity=f"d{number}", serial=f"d{number}", kind=KIND, shared=True)
             for number in range(dongles)
@@ -143,7 +143,7 @@ def test_who_is_over_quota_keeps_the_place(line: Line) -> None:
 
 
 def test_a_server_elsewhere_is_not_served(line: Line) -> None:
-    queries.sync_host(line.db, HOST, "QEMU", "1.3", None, servers={"b1": True})
+    queries.sync_host(line.db, HOST, "QEMU", "1.3", None, servers={"b1": Server(True)})
     line.join("a1")
     line.join("b1")
     assert line.serve() == "b1"

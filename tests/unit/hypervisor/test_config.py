@@ -6,7 +6,14 @@ from __future__ import annotations
 import pytest
 
 from compute_shim.hypervisor.base import Hostdev
-from compute_shim.hypervisor.libvirt.config import UsbPort, arrival_port, hostdev_xml, is_active, usb_hostdevs
+from compute_shim.hypervisor.libvirt.config import (
+    UsbPort,
+    arrival_port,
+    hostdev_xml,
+    is_active,
+    usb_hostdevs,
+    usb_ports,
+)
 from tests.unit.agent.model import device
 
 DOMAIN = """
@@ -90,3 +97,35 @@ def test_an_arrived_hostdev_has_a_port_of_its_controller() -> None:
 def test_nothing_else_has_one(old: str, new: str) -> None:
     assert old in DOMAIN
     assert arrival_port(DOMAIN.replace(old, new), "one") is None
+
+
+EHCI = "<controller type='usb' index='0' model='ich9-ehci1'/>"
+COMPANION = "<controller type='usb' index='0' model='ich9-uhci1'><master startport='0'/></controller>"
+XHCI = "<controller type='usb' index='0' model='qemu-xhci' ports='15'/>"
+TABLET = "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1'/></input>"
+OURS = "<hostdev type='usb'><alias name='ua-usb-1'/><source/><address type='usb' bus='0' port='2'/></hostdev>"
+THEIRS = (
+    "<hostdev type='usb'><alias name='hostdev1'/><source/><address type='usb' bus='0' port='3'/></hostdev>"
+)
+
+
+@pytest.mark.parametrize(
+    ("devices", "ports"),
+    [
+        ("", None),
+        ("<controller type='usb' model='none'/>", None),
+        ("<controller type='pci' model='pcie-root'/>", None),
+        (XHCI, 15),
+        (XHCI + TABLET, 14),
+        (XHCI + TABLET + OURS, 14),
+        (XHCI + TABLET + OURS + THEIRS, 13),
+        (XHCI + "<disk><target bus='usb'/><address type='usb' bus='0' port='4'/></disk>", 14),
+        (XHCI + "<redirdev bus='usb'><address type='usb' bus='0' port='4'/></redirdev>", 14),
+        (XHCI + "<hub type='usb'><address type='usb' bus='0' port='1'/></hub>", 22),
+        ("<controller type='usb' index='0' model='piix3-uhci'/>" + TABLET, 1),
+        (EHCI + COMPANION, 6),
+        ("<controller type='usb' index='0' model='piix3-uhci'/>" + TABLET + 2 * THEIRS, 0),
+    ],
+)
+def test_ports(devices: str, ports: int | None) -> None:
+    assert usb_ports(f"<domain type='kvm' id='1'><devices>{devices}</devices></domain>") == ports

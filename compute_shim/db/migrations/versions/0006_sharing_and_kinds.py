@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("wipe_error", sa.String(1000)),
     ):
         op.add_column("host_usb_devices", column)
+    op.add_column("usb_instances", sa.Column("usb_ports", sa.Integer))
     op.create_index("host_usb_devices_project_id_idx", "host_usb_devices", ["project_id"])
     op.create_index("host_usb_devices_lease_until_idx", "host_usb_devices", ["lease_until"])
     op.create_table(
