@@ -15,7 +15,7 @@ CHROMIUM = chromium chromium-driver fonts-liberation
 LAB_PARTS = test-lab-a-l test-lab-m-se test-lab-sh-z
 
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
-  $(LAB_PARTS) test-cloud chaos storm lint
+  $(LAB_PARTS) test-cloud chaos storm hammer lint
 
 demo:
 	lab/bootstrap
@@ -79,6 +79,11 @@ chaos:
 storm:
 	lab/bootstrap
 	$(PYTHON) -m tests.storm
+
+# HAMMER_SECONDS bounds it on each database (300), HAMMER_SEED repeats what is tried.
+hammer:
+	lab/bootstrap postgresql
+	$(PYTHON) -m tests.hammer
 
 lint:
 	lab/bootstrap

@@ -22,6 +22,13 @@ from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
+_CANNOT_TELL = (
+    ks_exceptions.ClientException,
+    limit_exceptions.SessionInitError,
+    sdk_exceptions.SDKException,
+    TimeoutError,
+    ValueError,
+)
 # At a time, of one process, as for Nova.
 _CALLS = 100
 
@@ -79,22 +86,38 @@ class Keystone:
         seconds = deadline.remaining() or self._session.timeout
         try:
             return self._bounded.run(lambda: _limits(project_id), seconds)
-        except (
-            ks_exceptions.ClientException,
-            limit_exceptions.SessionInitError,
-            sdk_exceptions.SDKException,
-            TimeoutError,
-            ValueError,
-        ) as error:
+        except _CANNOT_TELL as error:
             LOG.error("The quota of project %s cannot be checked: %s", project_id, error)
             raise exception.Unavailable(
                 "The quota cannot be checked now. Try again later.", ReasonCode.IDENTITY_UNAVAILABLE
             ) from error
 
+    def quota_problem(self) -> str | None:
+        """What keeps projects from having devices, for an operator; None if the quota can be used."""
+        if not self._limited:
+            return None
+        try:
+            registered = self._bounded.run(lambda: _registered(_enforcer()), self._session.timeout)
+        except _CANNOT_TELL as error:
+            return f"Keystone does not tell the limits of projects: {error}. Check [oslo_limit]."
+        if DEVICES in registered:
+            return None
+        return (
+            f"Keystone has no registered limit {DEVICES}, so no project may have a device. Register it:"
+            f" openstack registered limit create --service usb-passthrough --default-limit 10 {DEVICES}"
+        )
+
+
+def _enforcer() -> limit.Enforcer:
+    # A new one each time, because it remembers limits as long as it lives.
+    return limit.Enforcer(lambda project_id, names: {})
+
+
+def _registered(enforcer: limit.Enforcer) -> list[str]:
+    return [name for name, _ in enforcer.get_registered_limits(None)]  # type: ignore[arg-type]
+
 
 def _limits(project_id: str) -> dict[str, int]:
-    # A new one, because it remembers limits as long as it lives.
-    enforcer = limit.Enforcer(lambda project_id, names: {})
-    registered = [name for name, _ in enforcer.get_registered_limits(None)]  # type: ignore[arg-type]
-    of_kinds = [name for name in registered if name.startswith(OF_KIND)]
+    enforcer = _enforcer()
+    of_kinds = [name for name in _registered(enforcer) if name.startswith(OF_KIND)]
     return dict(enforcer.get_project_limits(project_id, [DEVICES, *of_kinds]))

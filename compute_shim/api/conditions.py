@@ -60,7 +60,7 @@ def _of_its_host(call: Call, row: models.Device, project_id: str) -> Iterator[Co
     used = row.blocked_reason is not None and row.blocked_code != ReasonCode.NOT_OFFERED
     why = Reason(row.blocked_code or ReasonCode.HOST_USE, row.blocked_reason)
     yield Condition("unused_by_host", not used, why if used else None)
-    wiped = states.reason(row) if states.is_to_be_wiped(row) and row.present else None
+    wiped = states.reason(row) if states.waits_for_wipe(row) and row.present else None
     held = Reason(ReasonCode.HELD) if handover.is_held(row, project_id) else wiped
     yield Condition("handed_over", held is None, held)
 

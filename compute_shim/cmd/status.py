@@ -23,6 +23,7 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim.conf import database, nova
     from compute_shim.db import migrations, queries
     from compute_shim.db.api import Database
+    from compute_shim.keystone import Keystone
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -93,12 +94,21 @@ class Checks(upgradecheck.UpgradeCommands):
             return _failure(found.error)
         return _warning(" ".join(found.warnings)) if found.warnings else _success()
 
+    def check_quota(self) -> upgradecheck.Result:
+        """Keystone has the limits of projects, if there are to be any."""
+        try:
+            problem = Keystone(self.conf).quota_problem()
+        except cfg.Error as error:
+            return _failure(f"The quota cannot be used: {error}")
+        return _success() if problem is None else _failure(problem)
+
     _upgrade_checks = (
         ("Database", check_database),
         ("Keystone", check_keystone),
         ("Agents", check_agents),
         ("Hosts", check_hosts),
         ("Nova", check_nova),
+        ("Quota", check_quota),
     )
 
 

@@ -14,7 +14,8 @@ OPTS = [
     cfg.IntOpt(
         "max_devices_per_server",
         min=0,
-        help="How many USB devices one server may have. If it is not set there is no such limit.",
+        help="How many USB devices one server may have. If it is not set there is no such limit. Conductors"
+        " go by it too, when they serve those in line.",
     ),
     cfg.IntOpt(
         "request_timeout",

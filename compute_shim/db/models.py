@@ -105,10 +105,11 @@ class Device(Base):
     kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
     kind_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     rule_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
-    # As in `compute_shim.db.handover`: what the rule asks for, the project that had the device last, and how
-    # many per cent of what is stored on it are wiped, or why that failed.
+    # As in `compute_shim.db.handover`: what the rule asks for; the project that had the device last, and
+    # `plug_id` as it was then; how many per cent of what is stored on it are wiped, or why that failed.
     handover: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     last_project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    last_plug_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(PLUG_ID_LENGTH))
     wiped: orm.Mapped[int | None]
     wipe_error: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     # That for which whoever has the device asked, None: for the device itself.
@@ -144,6 +145,7 @@ class QueueEntry(Base):
     __tablename__ = "usb_queue"
     __table_args__ = (
         sa.UniqueConstraint("server_id", "target", name="uniq_usb_queue0server_id0target"),
+        sa.UniqueConstraint("entry_id", name="uniq_usb_queue0entry_id"),
         sa.Index("usb_queue_target_round_id_idx", "target", "round", "id"),
         sa.Index("usb_queue_project_id_idx", "project_id"),
         sa.Index("usb_queue_device_id_idx", "device_id"),
@@ -151,7 +153,9 @@ class QueueEntry(Base):
         _MYSQL,
     )
 
+    # Counts up, so that it says who came first. It is shown to nobody: others would count in it.
     id: orm.Mapped[int] = orm.mapped_column(_COUNTER, primary_key=True)
+    entry_id: orm.Mapped[str] = orm.mapped_column(sa.String(36), default=lambda: str(uuid.uuid4()))
     server_id: orm.Mapped[str] = orm.mapped_column(sa.String(36))
     project_id: orm.Mapped[str] = orm.mapped_column(sa.String(PROJECT_LENGTH))
     user_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))

@@ -91,10 +91,10 @@ def _count(session: orm.Session, *conditions: sa.ColumnElement[bool]) -> int:
 
 
 @retried
-def leave(db: Database, server_id: str, entry_id: int) -> bool:
+def leave(db: Database, server_id: str, entry_id: str) -> bool:
     """Give up a place in line; False if the server does not have it."""
     with db.writer() as session:
-        statement = sa.delete(_Q).where(_Q.id == entry_id, _Q.server_id == server_id)
+        statement = sa.delete(_Q).where(_Q.entry_id == entry_id, _Q.server_id == server_id)
         return session.connection().execute(statement).rowcount == 1
 
 
@@ -116,10 +116,10 @@ class Waiting:
 def waiting(
     db: Database,
     *,
-    entry_id: int | None = None,
+    entry_id: str | None = None,
     server_id: str | None = None,
     project_id: str | None = None,
-    marker: int | None = None,
+    marker: str | None = None,
     limit: int | None = None,
 ) -> list[Waiting]:
     """Who is in line, those first who came first.
@@ -128,11 +128,12 @@ def waiting(
     :param marker: only those after the entry of this id.
     """
     statement = sa.select(_Q, lines.ahead()).order_by(_Q.id).limit(limit)
-    for column, value in ((_Q.id, entry_id), (_Q.server_id, server_id), (_Q.project_id, project_id)):
+    for column, value in ((_Q.entry_id, entry_id), (_Q.server_id, server_id), (_Q.project_id, project_id)):
         if value is not None:
             statement = statement.where(column == value)
     if marker is not None:
-        statement = statement.where(_Q.id > marker)
+        before = sa.select(_Q.id).where(_Q.entry_id == marker).scalar_subquery()
+        statement = statement.where(_Q.id > before)
     with db.reader() as session:
         return [Waiting(entry, ahead + 1) for entry, ahead in session.execute(statement)]
 

@@ -65,7 +65,8 @@ def told(session: orm.Session, pairs: Iterable[tuple[models.Device, objects.Devi
     :param pairs: rows, which have their ids, and what the agent tells of them.
     """
     news = [(row, by_rule) for row, device in pairs if (by_rule := _news(row, device)) is not None]
-    known = _projects(session, [row.id for row, _ in news if row.rule_sharing is not None])
+    told_before = [row.id for row, _ in news if row.rule_sharing is not None]
+    known = _projects(session, told_before) if told_before else {}
     for row, by_rule in news:
         row.rule_sharing = _text(by_rule)
         if row.sharing_by != OPERATOR:
@@ -113,8 +114,11 @@ def set_shared(session: orm.Session, row: models.Device, shared: bool | None, ac
 
 
 def forget(session: orm.Session, rows: Iterable[models.Device]) -> None:
-    """Devices are forgotten, and so is with whom they were shared."""
-    session.execute(sa.delete(_P).where(_P.device_id.in_([row.id for row in rows])))
+    """Devices are forgotten, and so is with whom they were shared, and who was in line for them."""
+    ids = [row.id for row in rows]
+    if ids:
+        session.execute(sa.delete(_P).where(_P.device_id.in_(ids)))
+        session.execute(sa.delete(models.QueueEntry).where(models.QueueEntry.device_id.in_(ids)))
 
 
 def _change(

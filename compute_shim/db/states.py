@@ -32,6 +32,9 @@ def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
     if device.plug_id is not None and device.plug_id != row.plug_id:
         row.wiped = row.wipe_error = None
+    if row.last_project_id is not None and _model(row) != _model(device):
+        # What is in the socket, which the claim was on, is not what the project had.
+        forget_user(row)
     for field in wire.sent_fields(device):
         value = getattr(device, field.name)
         # In doubt, which device it is was not known; when it last was stays true.
@@ -39,6 +42,10 @@ def plug(row: models.Device, device: objects.Device) -> None:
             setattr(row, field.name, value)
     row.present = True
     derive_state(row)
+
+
+def _model(device: models.Device | objects.Device) -> tuple[str, str, str]:
+    return device.vendor_id, device.product_id, device.serial
 
 
 def unplug(row: models.Device) -> None:
@@ -55,12 +62,18 @@ def end_claim(row: models.Device) -> None:
 
 def forget_user(row: models.Device) -> None:
     """Nothing of whoever had the device last is on it any more, or somebody has decided so."""
-    row.last_project_id = row.wiped = row.wipe_error = None
+    row.last_project_id = row.last_plug_id = row.wiped = row.wipe_error = None
+
+
+def waits_for_wipe(row: models.Device) -> bool:
+    """Whether nobody may have a device before what is stored on it was overwritten."""
+    return row.instance_uuid is None and row.last_project_id is not None and row.handover == Handover.WIPE
 
 
 def is_to_be_wiped(row: models.Device) -> bool:
-    """Whether what is stored on a device has to be overwritten before anybody has it again."""
-    return row.instance_uuid is None and row.last_project_id is not None and row.handover == Handover.WIPE
+    """Whether the agent is to do that: only if there is no doubt that this is what the project had."""
+    is_known = row.plug_id == row.last_plug_id or (bool(row.serial.strip()) and not row.serial_shared)
+    return waits_for_wipe(row) and is_known
 
 
 def derive_state(row: models.Device) -> None:
@@ -112,13 +125,18 @@ def _obstacle(row: models.Device) -> Reason | None:
     if not row.enabled:
         return Reason(ReasonCode.DISABLED)
     if row.blocked_reason is None:
-        return _wipe(row) if is_to_be_wiped(row) else None
+        return _wipe(row) if waits_for_wipe(row) else None
     code = row.blocked_code or legacy_reasons.code_of(row.blocked_reason, ReasonCode.HOST_USE)
     return _reason(code, row.blocked_reason)
 
 
 def _wipe(row: models.Device) -> Reason:
     """How far a device is wiped."""
+    if not is_to_be_wiped(row):
+        return Reason(
+            ReasonCode.WIPE_FAILED,
+            "not wiped: it was plugged in anew, and no serial number tells whether it is the same device",
+        )
     if row.wipe_error is not None:
         return Reason(ReasonCode.WIPE_FAILED, row.wipe_error)
     return Reason(ReasonCode.WIPING, f"{describe(ReasonCode.WIPING)}: {row.wiped or 0} %")
@@ -137,9 +155,9 @@ def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
         return False
     if row.state in CLAIMED and outcome.state in _OUTCOMES:
         put(row, outcome.state, _told(outcome))
-        if outcome.state == State.ATTACHED and row.last_project_id != row.project_id:
+        if outcome.state == State.ATTACHED:
             forget_user(row)
-            row.last_project_id = row.project_id
+            row.last_project_id, row.last_plug_id = row.project_id, row.plug_id
         return True
     if is_to_be_wiped(row) and outcome.reason_code in WIPES:
         _wiped(row, outcome)

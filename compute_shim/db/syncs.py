@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ _CLAIMS = sa.select(
     models.Device.follow,
     models.Device.handover,
     models.Device.last_project_id,
+    models.Device.last_plug_id,
     models.Device.wiped,
     models.Device.wipe_error,
 )
@@ -119,7 +121,7 @@ def record_devices(
     absent = {row.id: row for row in rows if row.id not in found.open}
     new, pairs = [], []
     for device, known in found.pairs:
-        row = models.Device(host=host, enabled=True) if known is None else known
+        row = models.Device(id=str(uuid.uuid4()), host=host, enabled=True) if known is None else known
         absent.pop(row.id, None)
         states.plug(row, dataclasses.replace(device, identity=_identity(device, known, used)))
         kinds.told(row, device)
@@ -129,9 +131,10 @@ def record_devices(
             new.append(row)
     for row in absent.values():
         states.unplug(row)
+    # Before the rows are written, so that each is written once.
+    sharing.told(session, pairs)
     session.add_all(new)
     session.flush()
-    sharing.told(session, pairs)
     return [*rows, *new]
 
 

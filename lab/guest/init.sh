@@ -26,7 +26,12 @@ report() {
     json_text "$device/idVendor"; entry="{\"id\": \"$text:"
     json_text "$device/idProduct"; entry="$entry$text\", \"serial\": \""
     json_text "$device/serial"; entry="$entry$text\", \"product\": \""
-    json_text "$device/product"; list="$list${list:+, }$entry$text\"}"
+    json_text "$device/product"; entry="$entry$text\", \"begins\": \""
+    text=
+    for disk in "$device"/*:*/host*/target*/*/block/sd*; do
+      [ -e "$disk" ] && text=$(head -c 32 "/dev/${disk##*/}" | tr -cd '[:alnum:]-')
+    done
+    list="$list${list:+, }$entry$text\"}"
   done
   echo "lab-guest: usb [$list]"
 }
@@ -53,7 +58,7 @@ seen=
 while :; do
   # Nodes are named by number, so a device that comes back at the same port is a change. A node goes before its
   # device has left sysfs, which the list is read from: that is a change of its own.
-  set -- /dev/bus/usb/*/* /sys/bus/usb/devices/*
+  set -- /dev/bus/usb/*/* /sys/bus/usb/devices/* /dev/sd*
   [ "$*" = "$seen" ] || { seen="$*"; report; }
   read -r -t 1 _ <&3
 done

@@ -14,10 +14,11 @@ import pytest
 from keystoneauth1 import identity, session
 
 import lab.cloud
-from lab.cloud import compute, lifecycle, site
+from lab.cloud import compute, compute_host, lifecycle, site
 from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, VENV, Site
+from lab.guest import console
 from lab.host import Host
 from novaclient_usb import client
 from tests.cloud.browser import SCREENSHOTS, Browser
@@ -111,6 +112,10 @@ class Cloud:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
+
+    def guest_reads(self, server_id: str, serial: str) -> str | None:
+        """What the guest reads at the beginning of the disk with a serial number."""
+        return console.begins(compute_host.console(server_id), serial)
 
     def wait_guest(self, server: str, serial: str, present: bool) -> None:
         """Until the guest sees, or no longer sees, the device with a serial."""

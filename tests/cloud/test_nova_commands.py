@@ -35,6 +35,13 @@ def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud, booted:
     cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")
     cloud.wait_guest("demo", "LABSTICK01", present=True)
     assert "46f4:0001 LABSTICK01 QEMU USB HARDDRIVE" in cloud.guest_usb("demo")
+    wait_until(
+        lambda: cloud.guest_reads(cloud.server_id("demo", "demo"), "LABSTICK01") == "stick1",
+        "the guest does not read the stick",
+        300,
+        cloud.host.running,
+        every=3,
+    )
     assert state(cloud, "LABSTICK01") == "attached"
 
     # Taken, also for one's own other server; and without saying by whom to a stranger.

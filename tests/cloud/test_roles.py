@@ -126,7 +126,7 @@ def test_who_may_do_what(cloud: Cloud, callers: list[Caller]) -> None:
 
 def _meet(cloud: Cloud, method: str, path: str, call: Call, caller: Caller, server_id: str) -> Answer:
     address = path.format(
-        server_id=server_id, device_id=_NOWHERE, host="nowhere", project_id=_NOWHERE, entry_id="0"
+        server_id=server_id, device_id=_NOWHERE, host="nowhere", project_id=_NOWHERE, entry_id=_NOWHERE
     )
     answer = requests.request(
         method,

@@ -24,6 +24,7 @@ from tests.functional.databases import MariaDB  # noqa: E402
 class PrivateServers:
     """MariaDB, running; RabbitMQ and programs of ours as soon as they are asked for.
 
+    :ivar options: what is in the configuration of all programs with a database.
     :ivar site: the ports and passwords.
     :ivar processes: RabbitMQ and the programs of ours.
     """
@@ -31,6 +32,7 @@ class PrivateServers:
     def __init__(self) -> None:
         LOG.mkdir()
         self._mariadb = MariaDB()
+        self.options = ""
         self.site = site.create()
         self.processes = Processes(PIDS, LOG)
 
@@ -63,7 +65,7 @@ class PrivateServers:
         :param database_url: None for a program that needs no database.
         """
         file = RUN / f"{name}.conf"
-        database = f"[database]\nconnection = {database_url}\n" if database_url else ""
+        database = f"[database]\nconnection = {database_url}\n{self.options}" if database_url else ""
         write_private(
             file, f"[DEFAULT]\nhost = {name}\ntransport_url = {self.site.transport_url()}\n{database}"
         )

@@ -41,6 +41,9 @@ def _all_that_another_gets(world: World, device_id: str) -> list[Any]:
             f"/v1/devices/{device_id}/explain",
             f"/v1/devices/{device_id}/explain?server_id={OTHER}",
             "/v1/kinds",
+            "/v1/queue",
+            f"/v1/servers/{OTHER}/queue",
+            f"/v1/servers/{DEMO}/queue",
             f"/v1/devices?server_id={OTHER}",
             f"/v1/devices?limit=1&marker={device_id}&sort_key=state",
             f"/v1/servers/{OTHER}/attachments",
@@ -51,6 +54,8 @@ def _all_that_another_gets(world: World, device_id: str) -> list[Any]:
             *states,
         )
     ]
+    entry = {"entry": {"device_id": device_id}}
+    answers.append(world.request("other", "POST", f"/v1/servers/{DEMO}/queue", entry))
     answers.append(world.attach("other", OTHER, device_id))
     answers.append(world.detach("other", OTHER, device_id))
     answers.append(world.detach("other", DEMO, device_id))
@@ -89,25 +94,31 @@ def test_nothing_of_a_device_that_is_not_shared_shows(world: World, clock: None)
     """Whatever becomes of it, from its first plug-in until it is forgotten."""
     world.sync(STICK2={})
     other_device = world.device_id("STICK2")
-    world.sync(STICK1={"shared": False}, STICK2={})
+    private = {"shared": False, "kind": "dongle"}
+    world.sync(STICK1=private, STICK2={"kind": "dongle"})
     device_id = world.device_id("STICK1")
     path = f"/v1/devices/{device_id}"
+    # Both projects have a server in line for the kind, of which each may have another device.
+    assert world.attach("other", SERVERS["OTHER"].id, other_device).status_int == 202
+    world.request("other", "POST", f"/v1/servers/{OTHER}/queue", {"entry": {"kind": "dongle"}})
     before = _all_that_another_gets(world, device_id)
     assert {status for status, _, _ in before[:1]} == {404}
 
     def admin(method: str, path: str, body: Any = None) -> None:
         assert world.request("admin", method, path, body).status_int in (200, 204)
 
+    wanted = {"entry": {"device_id": device_id}}
     acts: list[Callable[[], Any]] = [
         lambda: admin("PUT", f"{path}/projects/{DEMO_PROJECT}"),
         lambda: world.attach("demo", DEMO, device_id),
+        lambda: world.request("demo", "POST", f"/v1/servers/{SERVERS['DEMO2'].id}/queue", wanted),
         lambda: world.report(device_id, "attached"),
         lambda: admin("PATCH", path, {"device": {"description": "x", "enabled": False}}),
         lambda: world.report(device_id, "waiting", None, "unplugged"),
         lambda: admin("DELETE", f"{path}/projects/{DEMO_PROJECT}"),
         lambda: world.detach("demo", DEMO, device_id),
         lambda: world.report(device_id, "available"),
-        lambda: world.sync(STICK2={}),
+        lambda: world.sync(STICK2={"kind": "dongle"}),
         lambda: admin("DELETE", path),
     ]
     for act in acts:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import sqlalchemy as sa
 
-from compute_shim.db import leases, models
+from compute_shim.db import models
+from compute_shim.db.clock import InSeconds
 from compute_shim.db.leases import Lease
 from tests.functional.world import World
 from tests.unit.clock import clock
@@ -25,7 +26,7 @@ def _lease(world: World, holder: str, seconds: int = 600) -> Lease:
 def _expire(world: World) -> None:
     """The lease that is held ended a second ago, by the database's clock."""
     with world.db.writer() as session:
-        session.execute(sa.update(models.Lease).values(expires_at=leases._InSeconds(-1)))
+        session.execute(sa.update(models.Lease).values(expires_at=InSeconds(-1)))
 
 
 def test_one_holds_it_and_renews_it(every_world: World) -> None:

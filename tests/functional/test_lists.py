@@ -143,6 +143,7 @@ def _filled(world: World, path: str) -> str:
         device_id=world.device_id("STICK1"),
         project_id=DEMO_PROJECT,
         host="compute1",
+        entry_id=SERVERS["DEMO"].id,
     )
 
 

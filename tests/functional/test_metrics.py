@@ -118,7 +118,7 @@ def test_scrapes_in_a_row_ask_the_database_once(world: World, monkeypatch: pytes
     monkeypatch.setattr(statistics, "take", lambda db, host_down_time: asked.append(db) or _NONE)
     collector = metrics.DatabaseCollector(world.db, 60)
     for _ in range(3):
-        assert len(list(collector.collect())) == 4
+        assert len(list(collector.collect())) == 6
     assert len(asked) == 1
 
 

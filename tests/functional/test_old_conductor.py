@@ -16,7 +16,7 @@ from compute_shim import rpc
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.reporter import Reporter
 from compute_shim.hypervisor.base import Domain
-from compute_shim.objects import Claim, ClaimStatus, Reason, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Reason, ReasonCode, Server, State
 from tests.functional import recorded
 from tests.functional.recorded import old_tree
 from tests.functional.world import SERVERS, STICKS
@@ -86,7 +86,7 @@ def test_a_sync_is_spoken_as_the_conductor_understands_it(served: tuple[Any, Old
     for message in [message for message in recorded.agent_messages() if message.method == "sync"]:
         conductor.answer = message.answer
         found = rpc.ConductorClient(bus, "compute1").sync(
-            "QEMU", [device(1), HIDDEN, MOUNTED], ["a problem"], {SERVER: True}
+            "QEMU", [device(1), HIDDEN, MOUNTED], ["a problem"], {SERVER: Server(True)}
         )
         assert [(claim.device_id, claim.generation) for claim in found] == [
             (claim["device_id"], claim["generation"]) for claim in message.answer
@@ -133,13 +133,13 @@ def test_a_pinned_agent_speaks_that_version_at_once(
     served: tuple[Any, OldConductor], pin: str | None, has: bool
 ) -> None:
     bus, conductor = served
-    rpc.ConductorClient(bus, "compute1", pin).sync("QEMU", [HIDDEN], [], {SERVER: True})
+    rpc.ConductorClient(bus, "compute1", pin).sync("QEMU", [HIDDEN], [], {SERVER: Server(True)})
     [arguments] = conductor.syncs
     assert arguments["version"] == (pin or rpc.CONDUCTOR_VERSION)
     assert ("servers" in arguments, "blocked_code" in arguments["devices"][0]) == (has, has)
-    assert arguments.get("servers", [{"uuid": SERVER, "running": True}]) == [
-        {"uuid": SERVER, "running": True}
-    ]
+    later = {"usb_ports": None} if pin is None else {}
+    told = [{"uuid": SERVER, "running": True, **later}]
+    assert arguments.get("servers", told) == told
 
 
 @pytest.mark.parametrize("served", [NewConductor], indirect=True)

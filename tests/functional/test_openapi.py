@@ -15,6 +15,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 
 from compute_shim.api.application import ROUTES
 from compute_shim.api.schemas import attachments, base, devices, events, hosts, kinds, queue
+from compute_shim.db import queue as queue_rows
 from novaclient_usb.reason_codes import ReasonCode
 from tests.functional.world import DEMO_PROJECT, OTHER_PROJECT, SERVERS, STICKS, World
 
@@ -139,7 +140,7 @@ def test_requests_made_of_the_description(name: str, busy_world: World) -> None:
         "server_id": [server.id for server in SERVERS.values()],
         "host": ["compute1", "compute2"],
         "project_id": [DEMO_PROJECT, OTHER_PROJECT],
-        "entry_id": ["1", "2", "3"],
+        "entry_id": [it.entry.entry_id for it in queue_rows.waiting(busy_world.db)],
     }
     choices = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in known.items()})
 

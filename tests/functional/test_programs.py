@@ -92,6 +92,8 @@ def test_the_conductor_gives_back_what_a_deleted_server_had(
     world.sync(STICK1={})
     device_id = world.device_id("STICK1")
     world.attach("demo", SERVERS["DEMO"].id, device_id)
+    world.nova.servers.clear()
+    world.sync(STICK1={})
     world.report(device_id, "waiting", reason_code="domain_absent")
     running = conductor(_looks_at_once(tmp_path, nova))
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from compute_shim import conf as configuration
 from compute_shim import rpc, wire
 from compute_shim.db import models, queries
-from compute_shim.objects import Claim, ClaimStatus, State
+from compute_shim.objects import Claim, ClaimStatus, Server, State
 from tests.functional import statements
 from tests.functional.world import SERVERS, STICKS, World
 
@@ -63,13 +63,14 @@ def test_a_claim_and_its_outcome_cross_the_bus(conductor: rpc.ConductorClient, w
 def test_servers_cross_the_bus(conductor: rpc.ConductorClient, world: World) -> None:
     """And a repetition is known as one, although it was encoded anew."""
     on, off = SERVERS["DEMO"].id, SERVERS["OTHER"].id
+    told = {on: Server(True, 3), off: Server(False)}
     for _ in range(2):
         with statements.recorded(world.db.engine()) as made:
-            conductor.sync("QEMU", [STICKS["STICK1"]], ["a problem"], {on: True, off: False})
+            conductor.sync("QEMU", [STICKS["STICK1"]], ["a problem"], told)
     assert len(made) == 2
     with world.db.reader() as session:
         rows = session.scalars(sa.select(models.Instance)).all()
-    assert {row.instance_uuid: row.running for row in rows} == {on: True, off: False}
+    assert {row.instance_uuid: Server(row.running, row.usb_ports) for row in rows} == told
     assert {row.host for row in rows} == {"compute1"}
 
 

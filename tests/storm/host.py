@@ -68,11 +68,14 @@ class StormDiscovery:
     They stand in for `compute_shim.agent.discovery.Discovery`, which would look at this machine.
     """
 
-    def __init__(self) -> None:
-        self.devices = [device(number, plug_id=f"b007/2.{number}/{number}") for number in range(DEVICES)]
+    def __init__(self, count: int = DEVICES, kind: str = "") -> None:
+        offer = {"shared": True, "projects": (), "kind": kind, "handover": "none"}
+        self.devices = [
+            device(number, plug_id=f"b007/2.{number}/{number}", **offer) for number in range(count)
+        ]
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
-        # The conductor knows each by the id that its claim has.
+        # One has the id that its claim has: by which the conductor knows it.
         ids = {claim.identity: claim.device_id for claim in claims}
         return [dataclasses.replace(it, device_id=ids.get(it.identity)) for it in self.devices]
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import webob
 
 from compute_shim import exception, nova
-from compute_shim.api import devices, leases, paging, servers
+from compute_shim.api import devices, leases, paging, servers, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import queue as schemas
@@ -54,7 +55,7 @@ def create(call: Call, server_id: str) -> webob.Response:
     servers.authorize(call, policies.JOIN, server)
     servers.refuse_locked(call, server)
     entry = _join(call, server, **wanted)
-    [found] = queue.waiting(call.service.db, entry_id=entry.id) or [queue.Waiting(entry, 1)]
+    [found] = queue.waiting(call.service.db, entry_id=entry.entry_id) or [queue.Waiting(entry, 1)]
     return webob.Response(json={"entry": _view(found)}, status=202)
 
 
@@ -62,11 +63,11 @@ def delete(call: Call, server_id: str, entry_id: str) -> webob.Response:
     """Give up a place in line; of a server that is deleted as well."""
     call.authorize(policies.LEAVE)
     call.query(base.NOTHING)
-    known = int(entry_id) if entry_id.isdecimal() and len(entry_id) <= len(str(1 << 62)) else None
-    found = [] if known is None else queue.waiting(call.service.db, entry_id=known)
+    known_id = validation.uuid(entry_id)
+    found = [] if known_id is None else queue.waiting(call.service.db, entry_id=known_id)
     for entry in (it.entry for it in found):
         if entry.server_id == server_id.lower() and _may_leave(call, entry):
-            queue.leave(call.service.db, entry.server_id, entry.id)
+            queue.leave(call.service.db, entry.server_id, entry.entry_id)
             return webob.Response(status=204, content_type=None)
     raise exception.NotFound(
         f"Server {server_id} has no place {entry_id} in line.", ReasonCode.QUEUE_ENTRY_NOT_FOUND
@@ -136,19 +137,20 @@ def _page(
     call: Call, query: Mapping[str, str], server_id: str | None, project_id: str | None
 ) -> webob.Response:
     limit = paging.limit(call, query)
-    marker = int(query["marker"]) if "marker" in query else None
-    found = queue.waiting(
-        call.service.db, server_id=server_id, project_id=project_id, marker=marker, limit=limit + 1
-    )
+    marker = query["marker"].lower() if "marker" in query else None
+    waiting = functools.partial(queue.waiting, call.service.db, server_id=server_id, project_id=project_id)
+    if marker is not None and not waiting(entry_id=marker):
+        raise exception.Invalid(f"Invalid input: marker: there is no place {marker} in line.")
+    found = waiting(marker=marker, limit=limit + 1)
     page = found[:limit]
-    following = page[-1].entry.id if len(found) > limit else None
+    following = page[-1].entry.entry_id if len(found) > limit else None
     return webob.Response(json=paging.answer(call, "queue", query, [_view(it) for it in page], following))
 
 
 def _view(waiting: queue.Waiting) -> dict[str, Any]:
     entry = waiting.entry
     return {
-        "id": str(entry.id),
+        "id": entry.entry_id,
         "server_id": entry.server_id,
         "project_id": entry.project_id,
         "device_id": entry.device_id,

@@ -3,8 +3,7 @@
 
 from compute_shim.api.schemas import base
 
-_MARKER = {"type": "string", "pattern": r"^[0-9]{1,18}\Z", "description": "the id of an entry"}
-_PAGE = {"limit": base.LIMIT, "marker": _MARKER}
+_PAGE = {"limit": base.LIMIT, "marker": base.UUID}
 
 LIST = base.strict({"server_id": base.UUID, "project_id": base.TEXT, **_PAGE})
 

@@ -20,7 +20,7 @@ from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.agent.wiper import Progress
 from compute_shim.hypervisor.base import Domain, Hostdev
-from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, Server, State
 from tests.functional import recorded
 from tests.unit.agent.model import FakeDriver, claim, device, ours
 
@@ -61,7 +61,7 @@ class FakeConductor:
         self.away = False
         self.seen: list[list[Device]] = []
         self.identified: list[bool] = []
-        self.servers: list[Mapping[str, bool] | None] = []
+        self.servers: list[Mapping[str, Server] | None] = []
         self.request_ids: dict[str, str | None] = {}
         self.outcomes: dict[str, ClaimStatus] = {}
         self.reports = 0
@@ -73,7 +73,7 @@ class FakeConductor:
         hypervisor: str,
         devices: Iterable[Device],
         problems: Iterable[str],
-        servers: Mapping[str, bool] | None,
+        servers: Mapping[str, Server] | None,
         *,
         identified: bool,
     ) -> list[Claim]:
@@ -301,12 +301,13 @@ def test_a_device_is_wiped_and_that_is_told(world: Callable[..., World]) -> None
     it = world([to_wipe()], [device(1)], []).start()
     until(lambda: it.wiper.wanted == {"device-1"})
     it.wiper.tell(40, Reason(ReasonCode.WIPING))
-    until(lambda: it.conductor.outcomes["device-1"].wiped == 40)
-    told = it.conductor.outcomes["device-1"]
-    assert (told.state, told.reason_code) == ("unavailable", ReasonCode.WIPING)
+    why = Reason(ReasonCode.WIPING)
+    told = dataclasses.replace(ClaimStatus.of(to_wipe(), State.UNAVAILABLE, why), wiped=40)
+    until(lambda: it.conductor.outcomes.get("device-1") == told)
     it.wiper.tell(100, Reason(ReasonCode.WIPED))
-    until(lambda: it.conductor.outcomes["device-1"].reason_code == ReasonCode.WIPED)
-    assert it.conductor.outcomes["device-1"].state == "available"
+    why = Reason(ReasonCode.WIPED)
+    told = dataclasses.replace(ClaimStatus.of(to_wipe(), State.AVAILABLE, why), wiped=100)
+    until(lambda: it.conductor.outcomes.get("device-1") == told)
 
 
 @pytest.mark.parametrize(
@@ -657,7 +658,7 @@ def test_a_reset_that_fails_does_not_keep_the_device(
 
 def test_every_sync_tells_the_servers_of_the_host_as_they_are_then(world: Callable[..., World]) -> None:
     it = world([], [device(1)], [running(), Domain(OTHER, "instance-2", False)]).start()
-    until(lambda: it.conductor.servers == [{SERVER: True, OTHER: False}])
+    until(lambda: it.conductor.servers == [{SERVER: Server(True), OTHER: Server(False)}])
     del it.driver.state[SERVER]
     it.driver.state[OTHER] = running(uuid=OTHER)
     it.driver.on_change(SERVER)
@@ -665,7 +666,10 @@ def test_every_sync_tells_the_servers_of_the_host_as_they_are_then(world: Callab
     it.discovery.devices = []
     it.agent.devices_changed()
     until(lambda: it.conductor.seen[-1] == [])
-    assert it.conductor.servers == [{SERVER: True, OTHER: False}, {OTHER: True}]
+    assert it.conductor.servers == [
+        {SERVER: Server(True), OTHER: Server(False)},
+        {OTHER: Server(True)},
+    ]
 
 
 def test_while_the_hypervisor_is_away_nobody_is_told_which_servers_there_are(
@@ -675,14 +679,14 @@ def test_while_the_hypervisor_is_away_nobody_is_told_which_servers_there_are(
     it = world([], [device(1)], [running()])
     it.reporter._interval = 0.01
     it.start()
-    until(lambda: it.conductor.servers[-1:] == [{SERVER: True}])
+    until(lambda: it.conductor.servers[-1:] == [{SERVER: Server(True)}])
     it.driver.away = True
     it.driver.on_change(None)
     until(lambda: it.conductor.servers[-1] is None)
     it.driver.state[SERVER] = Domain(SERVER, "instance-1", False)
     it.driver.away = False
     until(lambda: it.conductor.servers[-1] is not None)
-    assert it.conductor.servers[-1] == {SERVER: False}
+    assert it.conductor.servers[-1] == {SERVER: Server(False)}
 
 
 def test_the_first_look_after_the_hypervisor_was_away_is_at_everything(

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import types
 import uuid
 from collections.abc import Collection, Iterator
@@ -67,7 +68,8 @@ CASTS = [
     ["unique1", "unique2", "phone"],
     [it.name for it in SELVES],
 ]
-_RULES = device_spec.parse(['{"vendor_id": "18d1", "follow": "socket"}', "{}"])
+_OFFERED = '"shared": true, "handover": "none"'
+_RULES = device_spec.parse([f'{{"vendor_id": "18d1", "follow": "socket", {_OFFERED}}}', f"{{{_OFFERED}}}"])
 
 
 class Told:
@@ -167,9 +169,10 @@ class Host(RuleBasedStateMachine):
         self.agent.reconcile()
 
     def _sync(self) -> list[Claim]:
-        plugged = [wire.encode(device, (1, 2)) for device in self.told.plugged]
+        # As the message bus has it.
+        plugged = json.loads(json.dumps([wire.encode(device, (1, 3)) for device in self.told.plugged]))
         answer = Manager(self.db).sync(
-            {}, HOST, "QEMU", "1.2", plugged, [], [], identified=self.told.identified
+            {}, HOST, "QEMU", "1.3", plugged, [], [], identified=self.told.identified
         )
         return [Claim(**claim) for claim in answer]
 

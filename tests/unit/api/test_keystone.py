@@ -74,8 +74,8 @@ ENDPOINT = "the-endpoint"
 
 
 @pytest.fixture
-def limits(http: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The limits of the project, as the service sees them."""
+def limited(http: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keystone]:
+    """A Keystone with limits."""
     # What oslo.limit keeps for the life of the process.
     monkeypatch.setattr(limit, "_SDK_CONNECTION", None)
     file = tmp_path / "usb-shim.conf"
@@ -89,9 +89,14 @@ def limits(http: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     http.get(f"{URL}/limits/model", json={"model": {"name": "flat", "description": ""}})
     endpoint = {"id": ENDPOINT, "service_id": "the-service", "region_id": "one"}
     http.get(f"{URL}/endpoints/{ENDPOINT}", json={"endpoint": endpoint})
-    keystone = Keystone(conf)
-    yield lambda: keystone.limits(PROJECT)
+    yield Keystone(conf)
     cfg.CONF.reset()
+
+
+@pytest.fixture
+def limits(limited: Keystone) -> Any:
+    """The limits of the project, as the service sees them."""
+    return lambda: limited.limits(PROJECT)
 
 
 def _registered(http: Any, **limits: int) -> None:
@@ -148,3 +153,15 @@ def test_without_oslo_limit_there_are_none(http: Any) -> None:
     conf([], default_config_files=[], default_config_dirs=[])
     assert Keystone(conf).limits(PROJECT) == {}
     assert http.request_history == []
+
+
+def test_what_an_operator_has_to_do_for_the_quota(http: Any, limited: Keystone) -> None:
+    _registered(http, volumes=7)
+    assert "openstack registered limit create" in (limited.quota_problem() or "")
+    http.get(f"{URL}/registered_limits", status_code=503)
+    assert "Check [oslo_limit]" in (limited.quota_problem() or "")
+
+
+def test_the_quota_can_be_used(http: Any, limited: Keystone) -> None:
+    _registered(http, usb_devices=7)
+    assert limited.quota_problem() is None

@@ -65,7 +65,7 @@ def test_all_is_well(
     migrations.upgrade(installation.db)
     installation.agent("compute1")
     assert installation.check(monkeypatch) == 0
-    assert capsys.readouterr().out.count("Success") == 5
+    assert capsys.readouterr().out.count("Success") == 6
 
 
 def test_nothing_is_configured(
@@ -129,6 +129,16 @@ def test_what_is_wrong_with_nova(
     monkeypatch.setattr(nova_checks, "check", lambda conf, db: found)
     assert installation.check(monkeypatch) == 2
     assert "Set [nova] region_name." in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_the_quota(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrations.upgrade(installation.db)
+    installation.agent("compute1")
+    monkeypatch.setattr(status.Keystone, "quota_problem", lambda self: "Register usb_devices.")
+    assert installation.check(monkeypatch) == 2
+    assert "Register usb_devices." in capsys.readouterr().out
 
 
 def test_no_such_file(

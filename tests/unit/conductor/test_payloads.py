@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compute_shim import wire
 from compute_shim.conductor import payloads
-from compute_shim.objects import ClaimStatus, Device
+from compute_shim.objects import ClaimStatus, Device, Server
 from tests.unit.db.test_states import STICK
 
 GOOD = dataclasses.asdict(STICK)
@@ -145,9 +145,10 @@ SERVER = {"uuid": "00000000-0000-0000-0000-000000000001", "running": True}
 
 def test_servers_are_told_since_rpc_1_1() -> None:
     assert payloads.servers([SERVER, {**SERVER, "uuid": SERVER["uuid"][:-1] + "2", "later": 1}], "1.1") == {
-        SERVER["uuid"]: True,
-        "00000000-0000-0000-0000-000000000002": True,
+        SERVER["uuid"]: Server(True),
+        "00000000-0000-0000-0000-000000000002": Server(True),
     }
+    assert payloads.servers([{**SERVER, "usb_ports": 3}], "1.3") == {SERVER["uuid"]: Server(True, 3)}
     assert payloads.servers([], "1.1") == {}
     assert payloads.servers(None, "1.1") is None
     assert payloads.servers(None, "1.0") == payloads.servers([SERVER], "1.0") == {}

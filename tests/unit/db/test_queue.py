@@ -30,9 +30,9 @@ class Line:
         queries.sync_host(self.db, HOST, "QEMU", "1.3", sticks, servers=self.servers)
         self.ids = [row.id for row in queries.devices(self.db)]
 
-    def join(self, server: str, device_id: str | None = None) -> int:
+    def join(self, server: str, device_id: str | None = None) -> str:
         kind = KIND if device_id is None else None
-        return queue.join(self.db, server, server[0], Actor("u", "r", server[0]), device_id, kind).id
+        return queue.join(self.db, server, server[0], Actor("u", "r", server[0]), device_id, kind).entry_id
 
     def claim(self, server: str, number: int = 0) -> bool:
         return intent.claim(self.db, self.ids[number], server, server[0])
@@ -116,7 +116,7 @@ def test_who_is_alone_in_line_may_as_well_ask(line: Line) -> None:
     line.join("b1")
     line.join("b1", line.ids[0])
     line.join("b2")
-    queue.leave(line.db, "b2", queue.waiting(line.db, server_id="b2")[0].entry.id)
+    queue.leave(line.db, "b2", queue.waiting(line.db, server_id="b2")[0].entry.entry_id)
     assert line.claim("b1")
     assert places(line) == [("b1", 1)], "the kind was not what it asked for"
     line.free()
@@ -225,3 +225,11 @@ def test_who_is_awaited(line: Line) -> None:
     line.join("a1")
     assert queue.is_awaited(line.db, line.ids[0], besides="b1")
     assert not queue.is_awaited(line.db, line.ids[0], besides="a1")
+
+
+def test_nobody_is_in_line_for_a_device_that_is_forgotten(line: Line) -> None:
+    line.join("a1", line.ids[0])
+    line.join("b1")
+    queries.sync_host(line.db, HOST, "QEMU", "1.3", [])
+    assert queries.forget(line.db, line.ids[0])
+    assert places(line) == [("b1", 1)]

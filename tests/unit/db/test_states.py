@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from oslo_config import cfg
 
 from compute_shim.conf import database
-from compute_shim.db import intent, models, queries, states
+from compute_shim.db import handover, intent, models, queries, states
 from compute_shim.db.api import Database
 from compute_shim.objects import ClaimStatus, Device, Reason, ReasonCode, State
 
@@ -246,3 +247,51 @@ def test_a_claim_that_changed_meanwhile_is_not_overruled() -> None:
     queries.record_statuses(db, HOST, [ClaimStatus(device_id, 1, State.ATTACHED)])
     intent.wait_for_server(db, doubted, ReasonCode.SERVER_ON_OTHER_HOST)
     assert queries.devices(db)[0].state == State.ATTACHED
+
+
+def used(**changes: Any) -> tuple[Database, models.Device]:
+    """A stick that is wiped between two projects, and that a server has given back."""
+    db = empty_database()
+    stick = dataclasses.replace(STICK, handover="wipe", shared=True, plug_id="boot/2.3/1", **changes)
+    queries.sync_host(db, HOST, "QEMU", "1.3", [stick])
+    [row] = queries.devices(db)
+    assert intent.claim(db, row.id, SERVERS[0], "p")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
+    assert intent.give_up(db, row.id, SERVERS[0])
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 2, State.AVAILABLE)])
+    return db, queries.devices(db)[0]
+
+
+def replugged(db: Database, **changes: Any) -> models.Device:
+    stick = dataclasses.replace(STICK, handover="wipe", shared=True, plug_id="boot/2.4/9", **changes)
+    queries.sync_host(db, HOST, "QEMU", "1.3", [])
+    queries.sync_host(db, HOST, "QEMU", "1.3", [stick])
+    return next(row for row in queries.devices(db) if row.present)
+
+
+def test_a_stick_is_wiped_also_when_it_comes_back() -> None:
+    db, row = used(serial="A")
+    assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
+    row = replugged(db, serial="A")
+    assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
+
+
+def test_a_stick_that_may_be_another_is_not_wiped() -> None:
+    """Nothing but its socket says that it is the same."""
+    db, row = used(serial="", socket="s", identity="46f4:0001@s")
+    assert states.claim_of(row).wiped == 0
+    row = replugged(db, serial="", socket="s", identity="46f4:0001@s", device_id=row.id)
+    assert (row.state, row.reason_code) == (State.UNAVAILABLE, ReasonCode.WIPE_FAILED)
+    assert states.claim_of(row).wiped is None
+    assert handover.release(db, row.id) is not None
+    assert queries.devices(db)[0].state == State.AVAILABLE
+
+
+def test_another_device_in_the_socket_of_a_claim_is_not_wiped() -> None:
+    db, row = used(serial="A", socket="s", follow="socket")
+    stick = dataclasses.replace(STICK, handover="wipe", shared=True, plug_id="boot/2.4/9")
+    other = dataclasses.replace(stick, serial="B", socket="s", follow="socket", device_id=row.id)
+    queries.sync_host(db, HOST, "QEMU", "1.3", [other])
+    [after] = [it for it in queries.devices(db) if it.present]
+    assert (after.id, after.serial) == (row.id, "B")
+    assert (after.state, states.claim_of(after).wiped) == (State.AVAILABLE, None)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from lab.guest.console import usb_devices
+from lab.guest.console import begins, usb_devices
 
 FIRST = 'lab-guest: usb [{"id": "08e6:4433", "serial": "", "product": "QEMU USB CCID"}]\r\n'
 SECOND = 'lab-guest: usb [{"id": "46f4:0001", "serial": "LABSTICK01", "product": "QEMU USB HARDDRIVE"}]\r\n'
@@ -21,3 +21,9 @@ def test_a_list_that_is_being_written_does_not_count_yet() -> None:
 
 def test_a_guest_that_has_not_said_anything_has_nothing() -> None:
     assert usb_devices("SeaBIOS\r\n") == []
+
+
+def test_what_a_disk_begins_with() -> None:
+    line = 'lab-guest: usb [{"id": "46f4:0001", "serial": "A", "product": "B", "begins": "stick1"}]\r\n'
+    assert begins(line, "A") == "stick1"
+    assert begins(line, "B") is None

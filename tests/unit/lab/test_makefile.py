@@ -16,7 +16,7 @@ _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.st
 
 
 @pytest.mark.parametrize(
-    "target", ["test-cloud", "test-lab", "test", "demo", "demo-down", "chaos", "storm", "lint"]
+    "target", ["test-cloud", "test-lab", "test", "demo", "demo-down", "chaos", "storm", "hammer", "lint"]
 )
 def test_a_dry_run_runs_nothing(tmp_path: Path, target: str) -> None:
     marker = tmp_path / "ran"

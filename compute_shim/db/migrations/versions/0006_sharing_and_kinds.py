@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("claimed_kind", sa.String(64)),
         sa.Column("handover", sa.String(16)),
         sa.Column("last_project_id", sa.String(255)),
+        sa.Column("last_plug_id", sa.String(80)),
         sa.Column("wiped", sa.Integer),
         sa.Column("wipe_error", sa.String(1000)),
     ):
@@ -46,6 +47,7 @@ def upgrade() -> None:
         sa.Column(
             "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
         ),
+        sa.Column("entry_id", sa.String(36), nullable=False),
         sa.Column("server_id", sa.String(36), nullable=False),
         sa.Column("project_id", sa.String(64), nullable=False),
         sa.Column("user_id", sa.String(255)),
@@ -57,6 +59,7 @@ def upgrade() -> None:
         sa.Column("round", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.DateTime, nullable=False),
         sa.UniqueConstraint("server_id", "target", name="uniq_usb_queue0server_id0target"),
+        sa.UniqueConstraint("entry_id", name="uniq_usb_queue0entry_id"),
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
