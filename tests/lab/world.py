@@ -164,7 +164,8 @@ class World:
 
     def held_by(self, serial: str) -> list[str]:
         """The servers whose QEMU has the device open: that is what a guest really has."""
-        device = self.device(serial)
+        # Another project's device shows no serial to this one.
+        [device] = self.admin.devices.list(serial=serial)
         node = f"/dev/bus/usb/{device['bus']:03}/{device['device']:03}"
         return [name for name in self.servers if node in self.open_files(name)]
 
