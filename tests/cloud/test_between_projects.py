@@ -15,7 +15,7 @@ from lab.cloud.site import COMPUTE_HOST
 from lab.host import usb
 from tests.cloud.conftest import Cloud
 
-_SERIAL, _STICK = "LABSTICK03", "stick3"
+_SERIAL, _STICK = "LABSTICK01", "stick1"
 _SECRET = b"of-the-other-project"
 _SECONDS = 300
 
@@ -50,7 +50,7 @@ def test_the_next_in_line_reads_nothing_of_what_was_stored(cloud: Cloud, booted:
     other, demo, admin = cloud.usb("other"), cloud.usb("demo"), cloud.usb("admin")
 
     def stick() -> dict[str, str]:
-        [found] = admin.devices.list(serial=_SERIAL)
+        [found] = admin.devices.list(host=COMPUTE_HOST, serial=_SERIAL)
         return found
 
     def wait(true: object, what: str) -> None:
