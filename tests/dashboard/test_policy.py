@@ -23,13 +23,28 @@ ROLES = {"nobody": [], "reader": ["reader"], "member": ["member", "reader"], "ad
 # What each role is offered beyond the one before it.
 OFFERED = {
     "nobody": set(),
-    "reader": {"devices:list", "devices:show", "events:list", "attachments:list"},
-    "member": {"attachments:create", "attachments:delete"},
+    "reader": {
+        "devices:list",
+        "devices:show",
+        "devices:explain",
+        "kinds:list",
+        "events:list",
+        "attachments:list",
+        "queue:list",
+    },
+    "member": {
+        "attachments:create",
+        "attachments:update",
+        "attachments:delete",
+        "queue:join",
+        "queue:leave",
+    },
     "admin": {
         "devices:see_all",
         "devices:update",
         "devices:delete",
         "devices:release",
+        "devices:share",
         "attachments:any_server",
         "hosts:list",
         "hosts:show",
