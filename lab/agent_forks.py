@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Agents in a lab host, as forks of one process that has imported the agent.
+"""Agents in a lab host, as forks of one process that has imported the agent, and what it imports later.
 
-In a lab host that import takes a quarter of a minute, and tests start the agent often.
+In a lab host those imports take a quarter of a minute, and tests start the agent often.
 
     python -m lab.agent_forks
 
@@ -23,9 +23,20 @@ LOG = Path("/var/log/usb-shim-agent.log")
 
 def main() -> None:
     """Start an agent whenever one is asked for."""
-    from compute_shim.cmd import agent
-    from compute_shim.hypervisor.libvirt import lxc, qemu  # noqa: F401  the agent imports what it is told to
+    from compute_shim.cmd import agent  # before anything imports oslo.messaging
 
+    # isort: split
+    import difflib  # noqa: F401
+    import encodings.idna  # noqa: F401
+
+    import kombu.transport.pyamqp  # noqa: F401
+    import oslo_messaging
+    from oslo_config import cfg
+
+    from compute_shim.hypervisor.libvirt import lxc, qemu  # noqa: F401
+
+    # This finds and imports the message bus's driver; nothing is connected.
+    oslo_messaging.get_rpc_transport(cfg.ConfigOpts(), "rabbit://")
     os.mkfifo(STARTED)
     os.mkfifo(ASKED)
     # Nobody waits for what has ended.

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from lab import agent_forks
 from lab.cloud.site import ETC, GATEWAY, VENV, Site, write_private
-from lab.host import Host
+from lab.host import Host, HostError, command
 from lab.paths import ROOT
 
 #: What a lab host that agents are started in has to run from its start on (`lab.host.Host.start`).
@@ -23,6 +24,7 @@ BACKGROUND = {
 _QUICK_SYNC_SECONDS = 2
 # A host that has just been started imports the agent first.
 _LAUNCH_SECONDS = 300
+_START_SECONDS = 300
 _PID = "/run/lab/usb-shim-agent.pid"
 _LOG = str(agent_forks.LOG)
 # What it logs when the conductor has its devices (compute_shim/agent/reporter.py).
@@ -77,19 +79,25 @@ class Agent:
         )
 
     def start(self) -> None:
-        """Start it, and wait until it has told its devices. It is up before that: it asks which are known."""
-        lines = self.host.run(f"touch {_LOG}; wc -l < {_LOG}").stdout.strip()
+        """Start it, and wait until it has told its devices. It is up before that: it asks which are known.
+
+        :raises HostError: it does not tell them, with the end of its log.
+        """
+        lines = int(self.host.run(f"touch {_LOG}; wc -l < {_LOG}").stdout)
         self.launch()
-        self._service.wait(
-            lambda: _TOLD in self.host.run(f"tail -n +$(({lines} + 1)) {_LOG}").stdout,
-            f"the agent of {self.host.name} does not tell its devices",
-        )
+        told = f"grep -qm 1 {shlex.quote(_TOLD)} < <(tail -n +{lines + 1} -f {_LOG}); kill $!"
+        try:
+            self.host.run(told, timeout=_START_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise HostError(
+                f"the agent of {self.host.name} does not tell its devices:\n{self.log()}"
+            ) from None
 
     def launch(self) -> None:
         """Start it, and do not wait for it."""
         asked, started = agent_forks.ASKED, agent_forks.STARTED
         self.host.run(
-            f"until [ -p {asked} ]; do sleep 0.1; done;"
+            f"{command.until(f'[ -p {asked} ]')};"
             f" echo {shlex.quote(str(self.config))} > {asked}; cat {started} > {_PID}",
             timeout=_LAUNCH_SECONDS,
         )
@@ -100,7 +108,8 @@ class Agent:
 
     def stop(self) -> None:
         """SIGTERM, and wait until it has ended."""
-        self.host.run(f"pid=$(cat {_PID}); kill $pid; while [ -e /proc/$pid ]; do sleep 0.1; done")
+        ended = command.until("[ ! -e /proc/$pid ]")
+        self.host.run(f"pid=$(cat {_PID}); kill $pid; {ended}")
 
     def reload(self) -> None:
         """Let it read its configuration anew."""

@@ -16,7 +16,7 @@ from lab.cloud.process import Processes, wait_until
 from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, SECOND_HOST, VENV, Site, share
 from lab.cloud.timeline import LabError
-from lab.host import Host
+from lab.host import Host, command
 from lab.paths import CACHE
 
 _START_SECONDS = 600
@@ -70,12 +70,12 @@ def _nova_compute_log(name: str) -> Path:
 def _nova_compute(name: str) -> str:
     """The shell command that prepares and becomes nova-compute."""
     modules = bundle_path()
-    command = _python("start.py", modules, "--config-file", config.nova_compute(name))
+    program = _python("start.py", modules, "--config-file", config.nova_compute(name))
     return "; ".join(
         [
             f"mkdir -p {_words(config.COMPUTE_STATE / 'instances', config.COMPUTE_STATE / 'lock')}",
-            f"until [ -e {_words(modules)} ]; do sleep 0.2; done",
-            f"exec {_words(*command)} > {_words(share(name) / 'nova-compute.out')} 2>&1",
+            command.until(f"[ -e {_words(modules)} ]"),
+            f"exec {_words(*program)} > {_words(share(name) / 'nova-compute.out')} 2>&1",
         ]
     )
 
@@ -95,14 +95,14 @@ def _site_packages() -> Path:
 
 def _agent(name: str) -> str:
     """The shell command that becomes our agent."""
-    command: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.usb_shim_agent(name)]
+    program: list[str | Path] = [VENV / "bin/usb-shim-agent", "--config-file", config.usb_shim_agent(name)]
     return "; ".join(
         [
             # Before libvirtd starts, which looks for hooks then.
             f"install -D -m 755 {_words(hook.__file__, _HOOK)}",
             # Both take long to start; the way to the first server leads over nova-compute.
-            f"until grep -qs 'Starting compute node' {_words(_nova_compute_log(name))}; do sleep 0.5; done",
-            f"exec {_words(*command)} > {_words(share(name) / 'usb-shim-agent.out')} 2>&1",
+            f"until grep -qs 'Starting compute node' {_words(_nova_compute_log(name))}; do sleep 1; done",
+            f"exec {_words(*program)} > {_words(share(name) / 'usb-shim-agent.out')} 2>&1",
         ]
     )
 

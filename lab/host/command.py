@@ -37,6 +37,14 @@ def run(
             output(kind, data)
 
 
+def until(condition: str) -> str:
+    """Return bash's words for waiting until the command `condition` succeeds.
+
+    No process is started only to pause: on an emulated processor that would take it from what is waited for.
+    """
+    return f"exec {{never}}<> <(:); until {condition}; do read -rt 0.1 -u $never; done; exec {{never}}<&-"
+
+
 def _receive(connection: socket.socket, size: int, deadline: float | None) -> bytes:
     data = b""
     while len(data) < size:

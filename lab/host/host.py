@@ -284,7 +284,7 @@ class Host:
             f"compgen -G {pattern}" if present else f"! compgen -G {pattern}" for pattern in patterns
         )
         try:
-            self.run(f"until {found}; do sleep 0.05; done", timeout=KERNEL_TIMEOUT)
+            self.run(command.until(found), timeout=KERNEL_TIMEOUT)
         except subprocess.TimeoutExpired:
             change = "the device at" if present else "the loss of the device at"
             raise HostError(

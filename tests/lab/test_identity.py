@@ -62,9 +62,7 @@ def wait(world: World, device_id: str, state: str, code: str | None = None) -> N
 
 def holders(world: World, device_id: str) -> list[str]:
     """The servers whose QEMU has a device open."""
-    device = world.admin.devices.get(device_id)
-    node = f"/dev/bus/usb/{device['bus']:03}/{device['device']:03}"
-    return [name for name in world.servers if node in world.open_files(name)]
+    return world.holders(world.admin.devices.get(device_id))
 
 
 def test_twins_with_a_factory_serial(world: World) -> None:

@@ -18,12 +18,9 @@ from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.world import OTHER_PROJECT, PROJECT, World, until
 
 _ROOT = "/var/lib/lab-containers"
-# Runs what is put into /do, one after the other.
+# Runs what is written to one pipe, and writes to the other what that prints.
 _INIT = """
-while :; do
-  if [ -f /do ]; then mv /do /doing; sh /doing > /out 2>&1; mv /out /done; fi
-  sleep 0.1
-done
+while :; do sh < /asked > /answered 2>&1; done
 """
 
 # USBDEVFS_CLAIMINTERFACE (linux/usbdevice_fs.h) of interface 0; a descriptor begins with its length and type.
@@ -49,7 +46,8 @@ class Containers(World):
         root = f"{_ROOT}/{server.name}"
         self.shell(
             f"mkdir -p {root}/{{usr,proc,sys,dev,tmp}}; cd {root}; ln -s usr/bin bin; ln -s usr/lib lib;"
-            f" ln -s usr/lib64 lib64; echo {base64.b64encode(_INIT.encode()).decode()} | base64 -d > init"
+            f" ln -s usr/lib64 lib64; echo {base64.b64encode(_INIT.encode()).decode()} | base64 -d > init;"
+            " mkfifo asked answered"
         )
         domains.virsh(self.host, "define", "/dev/stdin", stdin=domains.container(server, root), driver="lxc")
         self.virsh("start", server.name)
@@ -58,11 +56,7 @@ class Containers(World):
     def inside(self, server: str, command: str) -> str:
         """What a command prints that the container itself runs."""
         code = base64.b64encode(command.encode()).decode()
-        done = self.shell(
-            f"cd {_ROOT}/{server}; echo {code} | base64 -d > asked; mv asked do;"
-            " until [ -f done ]; do sleep 0.1; done; cat done; rm done"
-        )
-        return done.stdout
+        return self.shell(f"cd {_ROOT}/{server}; echo {code} | base64 -d > asked; cat answered").stdout
 
     def use(self, server: str, node: str) -> str:
         """A program in the container claims the device and reads its descriptor, or is told why it cannot."""
@@ -177,9 +171,8 @@ def test_a_container_that_stops_starts_and_reboots(world: Containers) -> None:
     world.wait_state("LABSTICK01", "attached")
     assert world.nodes("box") == [node(stick)]
     before = world.virsh("domid", "box").strip()
-    world.shell(f"echo 'python3 -c \"import ctypes; ctypes.CDLL(None).reboot(0x1234567)\"' > {_ROOT}/box/do")
+    world.inside("box", 'python3 -c "import ctypes; ctypes.CDLL(None).reboot(0x1234567)"')
     until(lambda: world.virsh("domid", "box").strip() not in (before, "-"), "the container does not reboot")
-    world.shell(f"rm -f {_ROOT}/box/do*")
     until(lambda: world.nodes("box") == [node(stick)], "the container lost its stick when it rebooted")
     world.wait_state("LABSTICK01", "attached")
 
