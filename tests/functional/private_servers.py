@@ -8,6 +8,7 @@ beside them, do not meet. RabbitMQ gets a free block of ports on 127.0.0.1, Mari
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ os.environ["LAB_RUN"] = _DIRECTORY.name
 
 from lab.cloud import config, services, site  # noqa: E402
 from lab.cloud.process import Command, Processes  # noqa: E402
-from lab.cloud.site import LOG, PIDS, VENV, write_private  # noqa: E402
+from lab.cloud.site import LOG, PIDS, STATE, VENV, write_private  # noqa: E402
 from lab.paths import ROOT, RUN  # noqa: E402
 from tests.functional.databases import MariaDB  # noqa: E402
 
@@ -46,8 +47,9 @@ class PrivateServers:
         self._mariadb.remove()
 
     def stop_processes(self) -> None:
-        """Stop RabbitMQ and the programs of ours."""
+        """Stop RabbitMQ, whose queues are forgotten, and the programs of ours."""
         self.processes.stop(*self.processes.names())
+        shutil.rmtree(STATE / "rabbitmq", ignore_errors=True)
 
     def create_database(self) -> str:
         """The URL of a new database."""
