@@ -87,7 +87,7 @@ def containers(stack: Stack) -> Iterator[Containers]:
     }
     world = Containers(stack, stack.host, servers)
     stack.agent.stop()
-    stack.agent.configure("{}", "lxc")
+    stack.agent.configure('{"shared": true, "handover": "none"}', "lxc")
     stack.agent.start()
     for server in servers.values():
         world.start_init(server)

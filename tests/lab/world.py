@@ -165,7 +165,7 @@ class World:
     def held_by(self, serial: str) -> list[str]:
         """The servers that have the device with a serial."""
         # Another project's device shows no serial to this one.
-        [device] = self.admin.devices.list(serial=serial)
+        [device] = self.admin.devices.list(host=self.host.name, serial=serial)
         return self.holders(device)
 
     def holders(self, device: dict[str, Any]) -> list[str]:
