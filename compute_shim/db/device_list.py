@@ -78,15 +78,27 @@ def page(
     """The devices that fit the filter, at most ``limit`` of them."""
     key = seen_state(db, wanted) if order.key == "state" else getattr(_D, order.key)
     keys = (key.desc(), _D.id.desc()) if order.descending else (key, _D.id)
-    statement = sa.select(_D).where(*conditions(db, wanted)).order_by(*keys).limit(limit)
+    fitting = _filters(db, wanted)
     if marker is not None:
         after = operator.lt if order.descending else operator.gt
         same = sa.and_(key == marker.value, after(_D.id, marker.id))
         # The first condition is implied by the second; databases find the place in an index by it alone.
         begin = key <= marker.value if order.descending else key >= marker.value
-        statement = statement.where(begin, sa.or_(after(key, marker.value), same))
+        fitting += [begin, sa.or_(after(key, marker.value), same)]
+    statement = sa.select(_D)
+    if wanted.project_id is None:
+        statement = statement.where(*fitting)
+    elif limit is None:
+        statement = statement.where(_seen(wanted.project_id), *fitting)
+    else:
+        # Where a project sees few of many devices, databases would look for them in all rows: no index is one
+        # of all ways to see a device. Each way has one.
+        ways = (sa.select(_D.id).where(way, *fitting) for way in _ways_to_see(wanted.project_id))
+        seen = [sa.select(way.order_by(*keys).limit(limit).subquery()) for way in ways]
+        found = sa.union(*seen).subquery()
+        statement = statement.join(found, found.c.id == _D.id)
     with db.reader() as session:
-        return session.scalars(statement).all()
+        return session.scalars(statement.order_by(*keys).limit(limit)).all()
 
 
 def find(db: Database, device_id: str, project_id: str | None) -> models.Device | None:
@@ -103,16 +115,27 @@ def find(db: Database, device_id: str, project_id: str | None) -> models.Device 
 
 def _seen(project_id: str) -> sa.ColumnElement[bool]:
     """Rows of which a project may know: those that it has, and those that are offered and shared with it."""
+    return sa.or_(*_ways_to_see(project_id))
+
+
+def _ways_to_see(project_id: str) -> list[sa.ColumnElement[bool]]:
     # One that is blocked without a code may not be offered: a program of RPC 1.0 stored it.
     offered = sa.and_(
         _D.blocked_code.is_distinct_from(ReasonCode.NOT_OFFERED),
         sa.or_(_D.blocked_reason.is_(None), _D.blocked_code.is_not(None)),
     )
-    return sa.or_(_D.project_id == project_id, sa.and_(offered, sharing.visible_to(project_id)))
+    shared = (sharing.with_all(), sharing.by_name(project_id))
+    return [_D.project_id == project_id, *(sa.and_(way, offered) for way in shared)]
 
 
 def conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
     """What rows that fit the filter fulfil."""
+    seen = [] if wanted.project_id is None else [_seen(wanted.project_id)]
+    return seen + _filters(db, wanted)
+
+
+def _filters(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    """The same, whoever may know of them."""
     conditions = [
         getattr(_D, name) == value
         for name in ("host", "vendor_id", "product_id", "serial", "port", "kind")
@@ -124,8 +147,6 @@ def conditions(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
         conditions.append(_D.id.in_(wanted.ids))
     if wanted.owner is not None:
         conditions.append(_D.project_id == wanted.owner)
-    if wanted.project_id is not None:
-        conditions.append(_seen(wanted.project_id))
     if wanted.state is not None:
         conditions.append(_in_state(db, wanted))
     if wanted.server_id is not None:

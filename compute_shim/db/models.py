@@ -46,6 +46,7 @@ class Device(Base):
         sa.Index("host_usb_devices_kind_idx", "kind"),
         sa.Index("host_usb_devices_project_id_idx", "project_id"),
         sa.Index("host_usb_devices_lease_until_idx", "lease_until"),
+        sa.Index("host_usb_devices_shared_created_at_id_idx", "shared", "created_at", "id"),
         sa.Index("host_usb_devices_state_created_at_id_idx", "state", "created_at", "id"),
         _MYSQL,
     )

@@ -34,6 +34,9 @@ def upgrade() -> None:
     op.add_column("usb_instances", sa.Column("usb_ports", sa.Integer))
     op.create_index("host_usb_devices_project_id_idx", "host_usb_devices", ["project_id"])
     op.create_index("host_usb_devices_lease_until_idx", "host_usb_devices", ["lease_until"])
+    op.create_index(
+        "host_usb_devices_shared_created_at_id_idx", "host_usb_devices", ["shared", "created_at", "id"]
+    )
     op.create_table(
         "usb_projects",
         sa.Column("project_id", sa.String(64), primary_key=True),
