@@ -24,6 +24,10 @@ DEVICES_PER_HOST = 20
 #: So many of them are attached to the one server of the host; the others are free.
 ATTACHED_PER_HOST = 2
 
+#: Of a cloud in which devices are shared by name; 10,000 devices are shared 50,000 times.
+PROJECTS = 1_000
+PROJECTS_PER_DEVICE = 5
+
 HYPERVISOR = "QEMU 7.2.22"
 # Filling a database, and the benchmark after it, take longer than an agent may be silent by default.
 _DOWN_SECONDS = 24 * 3600
@@ -61,7 +65,7 @@ class Cloud(World):
         now = timeutils.utcnow()
         for number, host in enumerate(self.hosts):
             self._add(models.Host, [_host_row(host, now)])
-            devices = _device_rows(host, now - datetime.timedelta(seconds=number))
+            devices = self._device_rows(host, now - datetime.timedelta(seconds=number))
             self._add(models.Device, devices)
             self._add(models.Event, map(_event_row, devices))
         self._write(least=1)
@@ -91,6 +95,9 @@ class Cloud(World):
         """
         return _good(self.request(token, "GET", path)).json
 
+    def _device_rows(self, host: str, seen: datetime.datetime) -> list[dict[str, Any]]:
+        return [_device_row(host, number, seen) for number in range(DEVICES_PER_HOST)]
+
     def _add(self, model: type[models.Base], rows: Iterable[dict[str, Any]]) -> None:
         self._rows.setdefault(model, []).extend(rows)
         self._write(least=_ROWS_PER_INSERT)
@@ -101,6 +108,39 @@ class Cloud(World):
                 with self.db.writer() as session:
                     session.connection().execute(sa.insert(model), rows)
                 rows.clear()
+
+
+class SharedCloud(Cloud):
+    """Each device is shared with a few of many projects, and not attached to anything.
+
+    :ivar demo_hosts: those whose last device is shared with the project of the token ``demo``.
+    """
+
+    def __init__(self, connection: str, directory: Path, hosts: int) -> None:
+        super().__init__(connection, directory, hosts)
+        others = [str(uuid.uuid5(_SPACE, f"project {number}")) for number in range(1, PROJECTS)]
+        self._projects = [DEMO_PROJECT, *(name.replace("-", "") for name in others)]
+        self._shared = 0
+        self.demo_hosts: list[str] = []
+
+    def _device_rows(self, host: str, seen: datetime.datetime) -> list[dict[str, Any]]:
+        rows = []
+        for row in super()._device_rows(host, seen):
+            free = {"state": State.AVAILABLE, "instance_uuid": None, "project_id": None, "shared": False}
+            rows.append(row | free)
+            self._share(row["id"])
+        if self._shared % PROJECTS == 0:
+            self.demo_hosts.append(host)
+        return rows
+
+    def _share(self, device_id: str) -> None:
+        """With the next few projects: each gets as many devices. Project 0 comes last in its turn."""
+        numbers = range(self._shared + 1, self._shared + 1 + PROJECTS_PER_DEVICE)
+        self._add(
+            models.DeviceProject,
+            [{"device_id": device_id, "project_id": self._projects[n % PROJECTS]} for n in numbers],
+        )
+        self._shared += PROJECTS_PER_DEVICE
 
 
 def host_name(number: int) -> str:
@@ -154,10 +194,6 @@ def _host_row(host: str, now: datetime.datetime) -> dict[str, Any]:
     }
 
 
-def _device_rows(host: str, seen: datetime.datetime) -> list[dict[str, Any]]:
-    return [_device_row(host, number, seen) for number in range(DEVICES_PER_HOST)]
-
-
 def _device_row(host: str, number: int, seen: datetime.datetime) -> dict[str, Any]:
     attached = number < ATTACHED_PER_HOST
     return dataclasses.asdict(_device(host, number)) | {
@@ -166,6 +202,7 @@ def _device_row(host: str, number: int, seen: datetime.datetime) -> dict[str, An
         "state": State.ATTACHED if attached else State.AVAILABLE,
         "instance_uuid": server_id(host) if attached else None,
         "project_id": DEMO_PROJECT if attached else None,
+        "shared": True,
         "created_at": seen,
         "updated_at": seen,
     }

@@ -53,7 +53,7 @@ def look_for_absent_servers(cloud: Cloud, host: str) -> None:
     sync()
 
 
-def _get(name: str, path: str, caller: str = "admin") -> Operation:
+def get(name: str, path: str, caller: str = "admin") -> Operation:
     """A GET; ``{host}``, ``{server}`` and ``{device}`` stand for those of the host."""
     return Operation(
         name,
@@ -63,22 +63,24 @@ def _get(name: str, path: str, caller: str = "admin") -> Operation:
     )
 
 
+CLAIM = Operation(
+    "attach and detach",
+    lambda cloud, host: cloud.take(host, _FREE),
+    after=lambda cloud, host: cloud.free(host, _FREE),
+)
+
 OPERATIONS = (
-    _get("list, limit=20", "/v1/devices?limit=20"),
-    _get("list, limit=20, tenant", "/v1/devices?limit=20", "demo"),
-    _get("list, page of 1,000", "/v1/devices?limit=1000"),
-    _get("list, state=failed: none", "/v1/devices?state=failed"),
-    _get("list, host=", "/v1/devices?host={host}"),
-    _get("list, server_id=, tenant", "/v1/devices?server_id={server}", "demo"),
-    _get("show device", "/v1/devices/{device}"),
-    _get("attachments of a server", "/v1/servers/{server}/attachments", "demo"),
-    Operation(
-        "attach and detach",
-        lambda cloud, host: cloud.take(host, _FREE),
-        after=lambda cloud, host: cloud.free(host, _FREE),
-    ),
-    _get("list of hosts, limit=20", "/v1/hosts?limit=20"),
-    _get("show host", "/v1/hosts/{host}"),
+    get("list, limit=20", "/v1/devices?limit=20"),
+    get("list, limit=20, tenant", "/v1/devices?limit=20", "demo"),
+    get("list, page of 1,000", "/v1/devices?limit=1000"),
+    get("list, state=failed: none", "/v1/devices?state=failed"),
+    get("list, host=", "/v1/devices?host={host}"),
+    get("list, server_id=, tenant", "/v1/devices?server_id={server}", "demo"),
+    get("show device", "/v1/devices/{device}"),
+    get("attachments of a server", "/v1/servers/{server}/attachments", "demo"),
+    CLAIM,
+    get("list of hosts, limit=20", "/v1/hosts?limit=20"),
+    get("show host", "/v1/hosts/{host}"),
     Operation(
         "sync, unchanged",
         lambda cloud, host: cloud.sync_unchanged(host),
@@ -94,11 +96,12 @@ def report(clouds: Sequence[Cloud], rounds: int) -> str:
     ratios = [f"/ {clouds[0].size:,}" for _ in clouds[1:]]
     head = "".join(f"{text:>9}" for text in times) + "".join(f"{text:>9}" for text in ratios)
     lines = [f"{'milliseconds at so many devices, and ratios':44}{head}  SQL  reads more"]
-    lines += [_row(operation, clouds, rounds) for operation in OPERATIONS]
+    lines += [row(operation, clouds, rounds) for operation in OPERATIONS]
     return "\n".join(lines)
 
 
-def _row(operation: Operation, clouds: Sequence[Cloud], rounds: int) -> str:
+def row(operation: Operation, clouds: Sequence[Cloud], rounds: int) -> str:
+    """Medians, ratios to the first cloud, and what the last one has the database do."""
     counts, reads = zip(*(_statements(operation, cloud) for cloud in clouds), strict=True)
     seconds = _medians(operation, clouds, rounds)
     times = "".join(f"{1e3 * median:9.1f}" for median in seconds)
