@@ -85,7 +85,10 @@ class Agent:
         """
         lines = int(self.host.run(f"touch {_LOG}; wc -l < {_LOG}").stdout)
         self.launch()
-        told = f"grep -qm 1 {shlex.quote(_TOLD)} < <(tail -n +{lines + 1} -f {_LOG}); kill $!"
+        told = (
+            f"exec {{log}}< <(exec tail -n +{lines + 1} -f {_LOG});"
+            f" grep -qm 1 {shlex.quote(_TOLD)} <&$log; kill $!"
+        )
         try:
             self.host.run(told, timeout=_START_SECONDS)
         except subprocess.TimeoutExpired:

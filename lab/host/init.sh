@@ -19,6 +19,7 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/lock /run/lab /run/libvirt /lib/modules
+ln -s /proc/self/fd /dev/fd # for bash
 ln -s "$LAB_MODULES" "/lib/modules/$(uname -r)"
 
 # The checkout without a cache, so that an edit on the machine is seen here at once.

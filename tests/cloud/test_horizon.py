@@ -177,8 +177,9 @@ def test_another_project_is_refused_and_sees_why(cloud: Cloud, demo: Browser, ot
     other.shot("taken-meanwhile")
     assert "demo" not in other.see(f"{pages.DIALOG} .alert").text
     pages.open_attach(other, "other")
-    row = pages.see_row(other, STICK, "Unavailable: in use by another project", within=pages.DIALOG)
+    row = pages.see_row(other, "Unavailable: in use by another project", within=pages.DIALOG)
     assert not row.find_element(By.CSS_SELECTOR, "input").is_enabled()
+    assert STICK not in other.see(pages.DIALOG).text
     other.shot("taken-already")
     other.open(f"{pages.DEVICES}{cloud.server_id('demo', 'demo')}/attach")
     other.see(".alert", "could not be found")

@@ -50,7 +50,13 @@ def label(world: World) -> Iterator[None]:
 def wiped(world: World, label: None) -> Iterator[World]:
     """The rule has the stick wiped."""
     with world.rule_first(f'{{"serial": "{_SERIAL}", "shared": true, "handover": "wipe"}}'):
+        wait_handover(world, "wipe")
         yield world
+
+
+def wait_handover(world: World, handover: str) -> None:
+    """Until the agent has told what its rule asks for."""
+    until(lambda: world.admin.devices.list(serial=_SERIAL)[0]["handover"] == handover, "the rule is not told")
 
 
 def causes(world: World) -> list[str]:
@@ -120,7 +126,7 @@ def test_the_shield_lends_it_the_driver(wiped: World) -> None:
 
 def test_what_is_held_is_released_by_an_operator(world: World, label: None) -> None:
     with world.rule_first(f'{{"serial": "{_SERIAL}", "shared": true}}'):
-        until(lambda: world.admin.devices.list(serial=_SERIAL)[0]["handover"] == "hold", "it is not held")
+        wait_handover(world, "hold")
         use(world)
         world.wait_state(_SERIAL, "available")
         device_id = world.device(_SERIAL)["id"]
