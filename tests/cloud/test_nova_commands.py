@@ -44,13 +44,18 @@ def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud, booted:
     )
     assert state(cloud, "LABSTICK01") == "attached"
 
-    # Taken, also for one's own other server; and without saying by whom to a stranger.
+    # Taken, also for one's own other server; and without saying by whom, or which one it is, to a stranger.
     ours = cloud.server_id("demo", "demo")
     assert "taken" in cloud.fail("demo", "usb-attach", "demo2", "LABSTICK01")
-    refusal = cloud.fail("other", "usb-attach", "other", "LABSTICK01")
+    [stick] = [device for device in cloud.usb("demo").devices.list() if device["serial"] == "LABSTICK01"]
+    refusal = cloud.fail("other", "usb-attach", "other", stick["id"])
     assert "taken" in refusal
     assert "HTTP 409" in refusal
-    assert ours not in refusal + cloud.succeed("other", "usb-show", "LABSTICK01")
+    shown = cloud.succeed("other", "usb-show", stick["id"])
+    assert "unavailable" in shown
+    assert ours not in refusal + shown
+    assert "LABSTICK01" not in refusal + shown
+    assert "No USB device 'LABSTICK01' was found" in cloud.fail("other", "usb-attach", "other", "LABSTICK01")
 
     # Asking again for what one has is no error.
     cloud.succeed("demo", "usb-attach", "--wait", "demo", "LABSTICK01")

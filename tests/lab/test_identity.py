@@ -198,7 +198,8 @@ def test_a_device_that_changes_its_id(world: World) -> None:
 @pytest.mark.usefixtures("connector")
 def test_a_claim_that_follows_the_socket(world: World) -> None:
     """A rule says so for this vendor: the phone is in the server whatever it calls itself."""
-    with world.rule_first(f'{{"vendor_id": "{_PHONE[:4]}", "follow": "socket"}}'):
+    rule = f'{{"vendor_id": "{_PHONE[:4]}", "follow": "socket", "shared": true, "handover": "none"}}'
+    with world.rule_first(rule):
         with gadget(world.host, "Maker", "Phone", "F1", _PHONE, max_speed="high-speed"):
             until(lambda: at_rest(world), "it is not listed")
             [before] = at_rest(world)

@@ -188,7 +188,7 @@ def test_a_container_starts_without_its_stick(world: Containers) -> None:
 def test_a_program_that_has_the_device_open_keeps_it_from_the_next_server(world: Containers) -> None:
     stick = world.attach("LABSTICK01", "box")
     server = world.servers["box"].uuid
-    world.inside("box", f"(exec 3<> {node(stick)}; exec sleep 600) > /dev/null & echo $! > /pid")
+    world.inside("box", f"(exec 3<> {node(stick)}; exec sleep 600) > /dev/null 2>&1 & echo $! > /pid")
     world.usb.attachments.delete(server, stick["id"])
     world.wait_state("LABSTICK01", "detaching", ReasonCode.OPEN_IN_SERVER)
     with pytest.raises(exceptions.Conflict):
