@@ -7,14 +7,19 @@ from typing import Any
 
 import webob
 import webob.dec
+import webob.exc
+from keystoneauth1 import exceptions as ks_exceptions
 from keystonemiddleware import auth_token
 from keystonemiddleware import opts as ksm_opts
 from oslo_config import cfg
 from oslo_context import context as oslo_context
+from oslo_log import log
 from oslo_middleware import request_id
 
 from compute_shim.api import microversion
 from compute_shim.api.call import CONTEXT
+
+LOG = log.getLogger(__name__)
 
 _GROUP = "keystone_authtoken"
 _PUBLIC = ("", "/v1")
@@ -32,13 +37,30 @@ def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
     # Two tries, while somebody waits, take no more than half of the time that there is.
     conf.set_default("http_request_max_retries", 1, group=_GROUP)
     conf.set_default("http_connect_timeout", max(1, conf.api.request_timeout // 4), group=_GROUP)
-    checked = auth_token.AuthProtocol(application, {"oslo_config_config": conf})
+    checked = _Tokens(application, {"oslo_config_config": conf})
 
     @webob.dec.wsgify
     def choose(request: webob.Request) -> Any:
         return application if _public(request) else checked
 
     return choose
+
+
+class _Tokens(auth_token.AuthProtocol):
+    """Says 503 whenever Keystone does not tell who is asking.
+
+    keystonemiddleware (13.0) does so when nobody listens, and lets the exception through when an answer does
+    not come in time, or the connection is not trusted.
+    """
+
+    def fetch_token(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().fetch_token(*args, **kwargs)
+        except ks_exceptions.ClientException as error:
+            LOG.critical("Unable to validate token: %s", error)
+            raise webob.exc.HTTPServiceUnavailable(
+                "The Keystone service is temporarily unavailable."
+            ) from error
 
 
 def _public(request: webob.Request) -> bool:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Application credentials with access rules, which keystonemiddleware checks against our catalog type."""
+"""What keystonemiddleware does for us: access rules against our catalog type, and a Keystone in trouble."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import pytest
+from keystoneauth1 import exceptions as ks_exceptions
 from keystoneauth1 import fixture as ks_fixture
+from keystonemiddleware import auth_token
 from keystonemiddleware import fixture as keystone_fixture
 
 from compute_shim.api import deploy
@@ -46,6 +49,24 @@ def test_a_keystone_that_hangs_is_not_waited_for_long(limited: World) -> None:
     group = limited.conf.keystone_authtoken
     tries = 1 + group.http_request_max_retries
     assert tries * group.http_connect_timeout <= limited.conf.api.request_timeout / 2
+
+
+@pytest.mark.parametrize(
+    "error", [ks_exceptions.ConnectTimeout, ks_exceptions.SSLError, ks_exceptions.EndpointNotFound]
+)
+def test_a_keystone_that_does_not_tell_who_asks(
+    error: type[Exception], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """keystonemiddleware lets these through: its caller would answer 500."""
+
+    def fetch_token(self: Any, token: str, allow_expired: bool = False) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(auth_token.AuthProtocol, "fetch_token", fetch_token)
+    answer = world.request("demo", "GET", "/v1/devices")
+    assert answer.status_int == 503
+    assert answer.json["error"]["reason_code"] == "identity_unavailable"
+    assert answer.headers["Retry-After"]
 
 
 def test_the_operator_may_call_the_service_something_else(limited: World) -> None:
