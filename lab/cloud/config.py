@@ -280,6 +280,8 @@ def _usb_shim(site: Site) -> Sections:
     return {
         "DEFAULT": {"transport_url": site.transport_url()},
         "database": {"connection": site.database_url("usb_shim")},
+        # All services share two processors with emulators: Keystone may not answer within two seconds.
+        "api": {"request_timeout": 60},
         # Tests make tokens invalid, and look what comes of it at once.
         "keystone_authtoken": {**_authtoken(site, "usb-shim"), "token_cache_time": -1},
         "nova": _user(site, "usb-shim"),
