@@ -10,7 +10,7 @@ import pytest
 from oslo_utils import timeutils
 
 from compute_shim import nova
-from compute_shim.api.schemas.devices import FOR_ADMINS, SORT_KEYS
+from tests.functional.learned import all_that_another_gets
 from tests.functional.world import ADMIN_PROJECT, DEMO_PROJECT, SERVERS, World
 
 DEMO, OTHER = SERVERS["DEMO"].id, SERVERS["OTHER"].id
@@ -29,48 +29,11 @@ def _later() -> None:
     timeutils.advance_time_seconds(2)
 
 
-def _all_that_another_gets(world: World, device_id: str) -> list[Any]:
-    """Every answer about devices, with its headers, but for the identifier of the request."""
-    lists = [f"/v1/devices?sort_key={key}&sort_dir=desc" for key in SORT_KEYS if key not in FOR_ADMINS]
-    states = [f"/v1/devices?state={state}" for state in ("attached", "waiting", "detaching", "unavailable")]
-    answers = [
-        world.request("other", "GET", path)
-        for path in (
-            f"/v1/devices/{device_id}",
-            f"/v1/devices/{device_id}/events",
-            f"/v1/devices/{device_id}/explain",
-            f"/v1/devices/{device_id}/explain?server_id={OTHER}",
-            "/v1/kinds",
-            "/v1/queue",
-            f"/v1/servers/{OTHER}/queue",
-            f"/v1/servers/{DEMO}/queue",
-            f"/v1/devices?server_id={OTHER}",
-            f"/v1/devices?limit=1&marker={device_id}&sort_key=state",
-            f"/v1/servers/{OTHER}/attachments",
-            f"/v1/servers/{OTHER}/attachments/{device_id}",
-            f"/v1/servers/{DEMO}/attachments",
-            f"/v1/servers/{DEMO}/attachments/{device_id}",
-            *lists,
-            *states,
-        )
-    ]
-    entry = {"entry": {"device_id": device_id}}
-    answers.append(world.request("other", "POST", f"/v1/servers/{DEMO}/queue", entry))
-    answers.append(world.attach("other", OTHER, device_id))
-    answers.append(world.detach("other", OTHER, device_id))
-    answers.append(world.detach("other", DEMO, device_id))
-    hidden = "x-openstack-request-id"
-    return [
-        (answer.status_int, answer.text, {k: v for k, v in answer.headers.items() if k.lower() != hidden})
-        for answer in answers
-    ]
-
-
 def test_nothing_that_a_server_does_shows_elsewhere(world: World, clock: None) -> None:
     world.sync(STICK1={}, STICK2={})
     device_id = world.device_id("STICK1")
     assert world.attach("demo", DEMO, device_id).status_int == 202
-    before = _all_that_another_gets(world, device_id)
+    before = all_that_another_gets(world, device_id)
     for state, code in (
         ("attached", None),
         ("waiting", "server_off"),
@@ -81,13 +44,13 @@ def test_nothing_that_a_server_does_shows_elsewhere(world: World, clock: None) -
         _later()
         world.report(device_id, state, SECRET if code else None, code)
         assert world.request("demo", "GET", f"/v1/devices/{device_id}").json["device"]["state"] == state
-        assert _all_that_another_gets(world, device_id) == before
+        assert all_that_another_gets(world, device_id) == before
     _later()
     assert world.attach("demo", DEMO, device_id).status_int == 202
-    assert _all_that_another_gets(world, device_id) == before
+    assert all_that_another_gets(world, device_id) == before
     _later()
     assert world.detach("demo", DEMO, device_id).status_int == 202
-    assert _all_that_another_gets(world, device_id) == before
+    assert all_that_another_gets(world, device_id) == before
 
 
 def test_nothing_of_a_device_that_is_not_shared_shows(world: World, clock: None) -> None:
@@ -101,7 +64,7 @@ def test_nothing_of_a_device_that_is_not_shared_shows(world: World, clock: None)
     # Both projects have a server in line for the kind, of which each may have another device.
     assert world.attach("other", SERVERS["OTHER"].id, other_device).status_int == 202
     world.request("other", "POST", f"/v1/servers/{OTHER}/queue", {"entry": {"kind": "dongle"}})
-    before = _all_that_another_gets(world, device_id)
+    before = all_that_another_gets(world, device_id)
     assert {status for status, _, _ in before[:1]} == {404}
 
     def admin(method: str, path: str, body: Any = None) -> None:
@@ -124,7 +87,7 @@ def test_nothing_of_a_device_that_is_not_shared_shows(world: World, clock: None)
     for act in acts:
         _later()
         act()
-        assert _all_that_another_gets(world, device_id) == before
+        assert all_that_another_gets(world, device_id) == before
     assert world.request("other", "GET", f"/v1/devices/{other_device}").status_int == 200
 
 
