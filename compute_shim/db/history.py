@@ -47,7 +47,7 @@ def page(
 ) -> Sequence[models.Event]:
     """The events that fit the filter.
 
-    :param marker: only those after the event of this id, in the order of the list.
+    :param marker: only those after the event in this place, in the order of the list.
     :param limit: at most so many.
     """
     columns = {
@@ -65,6 +65,15 @@ def page(
     order = _E.id if wanted.oldest_first else _E.id.desc()
     with db.reader() as session:
         return session.scalars(statement.order_by(order).limit(limit)).all()
+
+
+def place(db: Database, event_id: str) -> int | None:
+    """The place in the history of the event of an id, None if there is none."""
+    known = _E.event_id == event_id
+    if event_id.isdigit():
+        known = sa.and_(_E.id == int(event_id), _E.event_id.is_(None))
+    with db.reader() as session:
+        return session.scalar(sa.select(_E.id).where(known))
 
 
 def purge(db: Database, days: int) -> int:

@@ -195,10 +195,14 @@ class Event(Base):
         sa.Index("usb_device_events_project_id_id_idx", "project_id", "id"),
         sa.Index("usb_device_events_host_created_at_idx", "host", "created_at"),
         sa.Index("usb_device_events_created_at_idx", "created_at"),
+        sa.UniqueConstraint("event_id", name="uniq_usb_device_events0event_id"),
         _MYSQL,
     )
 
+    # Counts up, so that it says what came first. Others would count in it, so it is shown of none but those
+    # that a program of RPC 1.2 has recorded: these have no other id.
     id: orm.Mapped[int] = orm.mapped_column(_COUNTER, primary_key=True)
+    event_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(36), default=lambda: str(uuid.uuid4()))
     device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36))
     # A device may be forgotten before its history is.
     device_name: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))

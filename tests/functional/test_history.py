@@ -209,3 +209,24 @@ def test_hosts_are_for_administrators(world: World) -> None:
         assert "compute1" in world.request("admin", "GET", path).text
         assert "compute1" not in world.request("demo", "GET", path).text
         assert "/dev/bus" not in world.request("demo", "GET", path).text
+
+
+def test_ids_do_not_tell_how_much_happens_elsewhere(world: World) -> None:
+    world.sync(STICK1={}, STICK2={})
+    sticks = [world.device_id(name) for name in ("STICK1", "STICK2")]
+    for device_id in sticks:
+        world.attach("demo", SERVERS["DEMO"].id, device_id)
+    events = world.request("demo", "GET", "/v1/events").json["events"]
+    assert {len(event["id"]) for event in events} == {36}
+
+
+def test_events_of_before_the_upgrade_have_numbers(world: World) -> None:
+    """They have no other id, and are found by that."""
+    world.sync(STICK1={})
+    world.attach("demo", SERVERS["DEMO"].id, world.device_id("STICK1"))
+    with world.db.writer() as session:
+        session.execute(sa.update(models.Event).values(event_id=None))
+    latest, *older = world.request("admin", "GET", "/v1/events").json["events"]
+    assert latest["id"].isdigit()
+    assert world.request("admin", "GET", f"/v1/events?marker={latest['id']}").json["events"] == older
+    assert world.request("admin", "GET", "/v1/events?marker=4711").status_int == 400

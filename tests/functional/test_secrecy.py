@@ -60,9 +60,9 @@ class Hidden:
         self.world.request("demo", "PATCH", path, {"attachment": {"lease": 3600}})
 
     def learned(self) -> list[Any]:
-        """Everything that the other project can read of the first one, and of its own place in line."""
+        """Everything that the other project can read of the first one, and of what is its own."""
         return [
-            self.world.request("other", "GET", "/v1/queue").text,
+            *(self.world.request("other", "GET", f"/v1/{path}").text for path in ("queue", "events")),
             *all_that_another_gets(self.world, self.first),
         ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import webob
 
-from compute_shim import legacy_reasons
+from compute_shim import exception, legacy_reasons
 from compute_shim.api import devices, paging, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import events as schemas
@@ -38,12 +38,23 @@ def _page(call: Call, query: dict[str, str], device_id: str | None = None) -> we
     if query.get("project_id", call.project_id) != call.project_id:
         call.authorize(policies.LIST_ALL)
     limit = paging.limit(call, query)
-    marker = int(query["marker"]) if "marker" in query else None
+    marker = _place(call, query["marker"].lower()) if "marker" in query else None
     rows = history.page(call.service.db, _filter(viewer, query, device_id), marker, limit + 1)
     page = rows[:limit]
-    following = page[-1].id if len(rows) > limit else None
+    following = _id(page[-1]) if len(rows) > limit else None
     views = [_view(viewer, event) for event in page]
     return webob.Response(json=paging.answer(call, "events", query, views, following))
+
+
+def _place(call: Call, marker: str) -> int:
+    found = history.place(call.service.db, marker)
+    if found is None:
+        raise exception.Invalid(f"Invalid input: marker: there is no event {marker}.")
+    return found
+
+
+def _id(event: models.Event) -> str:
+    return event.event_id or str(event.id)
 
 
 def _filter(viewer: Viewer, query: dict[str, str], device_id: str | None) -> history.Filter:
@@ -62,7 +73,7 @@ def _view(viewer: Viewer, event: models.Event) -> dict[str, Any]:
     # Who works in another project, an administrator for example, is not for this one to know.
     known = viewer.sees_all or event.actor_project_id == viewer.project_id
     shown = {
-        "id": str(event.id),
+        "id": _id(event),
         "device_id": event.device_id or None,
         "device_name": event.device_name,
         "created_at": utc(event.created_at),

@@ -3,8 +3,12 @@
 
 from compute_shim.api.schemas import base
 
-# An event's id is a number of 64 bits.
-_ID = {"type": "string", "pattern": r"^[0-9]{1,18}\Z", "description": "the id of an event"}
+# Events that a program of RPC 1.2 has recorded have a number of 64 bits.
+_ID = {
+    "type": "string",
+    "pattern": rf"{base.UUID['pattern']}|^[0-9]{{1,18}}\Z",
+    "description": "the id of an event",
+}
 
 _PAGES = {
     "since": base.TIME,

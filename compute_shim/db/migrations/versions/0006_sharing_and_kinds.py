@@ -37,6 +37,9 @@ def upgrade() -> None:
     op.create_index(
         "host_usb_devices_shared_created_at_id_idx", "host_usb_devices", ["shared", "created_at", "id"]
     )
+    with op.batch_alter_table("usb_device_events") as batch:
+        batch.add_column(sa.Column("event_id", sa.String(36)))
+        batch.create_unique_constraint("uniq_usb_device_events0event_id", ["event_id"])
     op.create_table(
         "usb_projects",
         sa.Column("project_id", sa.String(64), primary_key=True),
