@@ -35,6 +35,8 @@ _OF_OPERATORS: dict[str, str] = {
     ReasonCode.KIND_CHANGED: "usb_device.updated",
     ReasonCode.LEASE_CHANGED: "usb_device.lease.changed",
     ReasonCode.LEASE_ENDING: "usb_device.lease.ending",
+    ReasonCode.QUEUE_JOINED: "usb_device.queue.joined",
+    ReasonCode.QUEUE_LEFT: "usb_device.queue.left",
     ReasonCode.RELEASED: "usb_device.released",
     ReasonCode.FORGOTTEN: "usb_device.forgotten",
     ReasonCode.HOST_DELETED: "usb_device.forgotten",

@@ -79,6 +79,8 @@ class ReasonCode(enum.StrEnum):
     LEASE_CHANGED = "lease_changed"
     LEASE_ENDING = "lease_ending"
     LEASE_ENDED = "lease_ended"
+    QUEUE_JOINED = "queue_joined"
+    QUEUE_LEFT = "queue_left"
     QUEUE_SERVED = "queue_served"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
@@ -202,6 +204,8 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.LEASE_CHANGED: "lease changed",
     _C.LEASE_ENDING: "lease ends soon",
     _C.LEASE_ENDED: "lease ended",
+    _C.QUEUE_JOINED: "got in line",
+    _C.QUEUE_LEFT: "left the line",
     _C.QUEUE_SERVED: "next in line",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",

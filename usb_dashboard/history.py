@@ -22,7 +22,12 @@ class Event(base.APIDictWrapper):
 
     @property
     def shown_state(self) -> Any:
-        """The state that the device came to (translated) and the reason for it, as HTML."""
+        """The state that the device came to (translated) and the reason for it, as HTML.
+
+        Of a place in line for the device there is no state.
+        """
+        if self.state is None:
+            return verbatim(self.state_reason)
         return shown_state(self.state, self.state_reason)
 
 

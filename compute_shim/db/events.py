@@ -143,6 +143,30 @@ def add_of_host(
     _add(session, [{"device_id": "", "host": host, "state": "", **columns}])
 
 
+def add_of_line(
+    session: orm.Session,
+    entry: models.QueueEntry,
+    cause: ReasonCode,
+    actor: Actor | None = None,
+    note: Reason | None = None,
+) -> None:
+    """Add to the history what became of a place in line. Its project may not know the device's state.
+
+    :param note: what else there is to say; as for `record`.
+    """
+    row = None if entry.device_id is None else session.get(models.Device, entry.device_id)
+    columns = {
+        "device_id": entry.device_id or "",
+        "device_name": entry.kind if row is None else row.name,
+        "host": None if row is None else row.host,
+        "port": None if row is None else row.port,
+        "state": "",
+        "instance_uuid": entry.server_id,
+        "project_id": entry.project_id,
+    }
+    _add(session, [columns | _cause_columns(cause) | _reason_columns(None, note) | _who(actor)])
+
+
 def operated(
     session: orm.Session, row: models.Device, description: str, enabled: bool, actor: Actor | None
 ) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import models
-from compute_shim.objects import Handover
+from compute_shim.db import events, models
+from compute_shim.db.events import Actor
+from compute_shim.objects import Handover, Reason, ReasonCode
 
 _D, _I, _P, _Q = models.Device, models.Instance, models.DeviceProject, models.QueueEntry
 
@@ -61,6 +63,23 @@ def ahead() -> sa.ScalarSelect[int]:
     common = sa.exists().where(fits(_Q, device), fits(other, device)).correlate(_Q, other)
     count = sa.select(sa.func.count()).select_from(other).where(other.target == _Q.target, before, common)
     return count.correlate(_Q).scalar_subquery()
+
+
+def end(
+    session: orm.Session,
+    which: Iterable[sa.ColumnElement[bool]],
+    actor: Actor | None = None,
+    note: Reason | None = None,
+) -> int:
+    """Delete entries that were not served, and record that; how many they were.
+
+    :param note: why, if nobody requested it.
+    """
+    ended = session.scalars(sa.select(_Q).where(*which).with_for_update()).all()
+    for entry in ended:
+        events.add_of_line(session, entry, ReasonCode.QUEUE_LEFT, actor, note)
+        session.delete(entry)
+    return len(ended)
 
 
 def leave(session: orm.Session, server_id: str, device_id: str, kind: str | None) -> None:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import intent, lines, models, usage
+from compute_shim.db import events, intent, lines, models, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
-from compute_shim.objects import ReasonCode
+from compute_shim.objects import Reason, ReasonCode
 
 _D, _I, _Q = models.Device, models.Instance, models.QueueEntry
 
@@ -74,6 +74,7 @@ def join(
         )
         session.add(entry)
         session.flush()
+        events.add_of_line(session, entry, ReasonCode.QUEUE_JOINED, actor)
         return entry
 
 
@@ -91,18 +92,18 @@ def _count(session: orm.Session, *conditions: sa.ColumnElement[bool]) -> int:
 
 
 @retried
-def leave(db: Database, server_id: str, entry_id: str) -> bool:
+def leave(db: Database, server_id: str, entry_id: str, actor: Actor | None = None) -> bool:
     """Give up a place in line; False if the server does not have it."""
     with db.writer() as session:
-        statement = sa.delete(_Q).where(_Q.entry_id == entry_id, _Q.server_id == server_id)
-        return session.connection().execute(statement).rowcount == 1
+        its = (_Q.entry_id == entry_id, _Q.server_id == server_id)
+        return lines.end(session, its, actor) == 1
 
 
 @retried
 def forget_server(db: Database, server_id: str) -> int:
     """A server is gone, and with it its places in line; how many they were."""
     with db.writer() as session:
-        return session.connection().execute(sa.delete(_Q).where(_Q.server_id == server_id)).rowcount
+        return lines.end(session, [_Q.server_id == server_id], note=Reason(ReasonCode.SERVER_DELETED))
 
 
 @dataclasses.dataclass(frozen=True)

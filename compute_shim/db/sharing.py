@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, models
+from compute_shim.db import events, lines, models
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.objects import Reason, ReasonCode
@@ -128,7 +128,7 @@ def forget(session: orm.Session, rows: Iterable[models.Device]) -> None:
     ids = [row.id for row in rows]
     if ids:
         session.execute(sa.delete(_P).where(_P.device_id.in_(ids)))
-        session.execute(sa.delete(models.QueueEntry).where(models.QueueEntry.device_id.in_(ids)))
+        lines.end(session, [models.QueueEntry.device_id.in_(ids)], note=Reason(ReasonCode.FORGOTTEN))
 
 
 def _change(

@@ -52,6 +52,15 @@ class HistoryTest(PlayedTest):
         assert last[3:] == ["the-server", "-", "-"]
         assert first[4:] == ["u1", "req-1"]
 
+    def test_a_place_in_line_has_no_state(self) -> None:
+        self.plug(device("stick"))
+        self.happened(
+            event("got in line", state=None), event("left the line", state=None, state_reason="why")
+        )
+        first, last = self.cells(self.client.get(URL, headers=AJAX))
+        assert first[2] == "-"
+        assert "why" in last[2]
+
     def test_as_a_page(self) -> None:
         self.plug(device("stick"))
         self.happened()

@@ -67,7 +67,7 @@ def delete(call: Call, server_id: str, entry_id: str) -> webob.Response:
     found = [] if known_id is None else queue.waiting(call.service.db, entry_id=known_id)
     for entry in (it.entry for it in found):
         if entry.server_id == server_id.lower() and _may_leave(call, entry):
-            queue.leave(call.service.db, entry.server_id, entry.entry_id)
+            queue.leave(call.service.db, entry.server_id, entry.entry_id, call.actor)
             return webob.Response(status=204, content_type=None)
     raise exception.NotFound(
         f"Server {server_id} has no place {entry_id} in line.", ReasonCode.QUEUE_ENTRY_NOT_FOUND

@@ -233,3 +233,46 @@ def test_nobody_is_in_line_for_a_device_that_is_forgotten(line: Line) -> None:
     queries.sync_host(line.db, HOST, "QEMU", "1.3", [])
     assert queries.forget(line.db, line.ids[0])
     assert places(line) == [("b1", 1)]
+
+
+def lines_history(line: Line) -> list[tuple[str | None, str | None, str | None, str | None]]:
+    """What the history says of places in line, the latest last: cause, server, project and who asked."""
+    events = history.page(line.db, history.Filter(oldest_first=True))
+    found = [event for event in events if (event.cause_code or "").startswith("queue_")]
+    return [(it.cause_code, it.instance_uuid, it.project_id, it.user_id) for it in found]
+
+
+def test_the_history_tells_of_places_in_line() -> None:
+    line = Line()
+    line.claim("c1")
+    line.join("a1", line.ids[0])
+    entry = line.join("a2")
+    line.join("b1")
+    assert queue.leave(line.db, "a2", entry, Actor("v", "r", "a"))
+    assert queue.forget_server(line.db, "b1") == 1
+    line.free()
+    assert line.serve() == "a1"
+    assert lines_history(line) == [
+        (ReasonCode.QUEUE_JOINED, "a1", "a", "u"),
+        (ReasonCode.QUEUE_JOINED, "a2", "a", "u"),
+        (ReasonCode.QUEUE_JOINED, "b1", "b", "u"),
+        (ReasonCode.QUEUE_LEFT, "a2", "a", "v"),
+        (ReasonCode.QUEUE_LEFT, "b1", "b", None),
+        (ReasonCode.QUEUE_SERVED, "a1", "a", "u"),
+    ]
+
+
+def test_a_place_that_goes_with_the_device_is_in_the_history() -> None:
+    line = Line()
+    line.join("a1", line.ids[0])
+    with line.db.writer() as session:
+        sharing.forget(session, [line.row()])
+    assert lines_history(line)[-1] == (ReasonCode.QUEUE_LEFT, "a1", "a", None)
+
+
+def test_joining_twice_is_one_event() -> None:
+    line = Line()
+    assert line.join("a1") == line.join("a1")
+    assert len(lines_history(line)) == 1
+    [event] = history.page(line.db, history.Filter(server_id="a1"))
+    assert (event.device_id, event.device_name, event.state) == ("", KIND, "")
