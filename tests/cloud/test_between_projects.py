@@ -56,7 +56,12 @@ def test_the_next_in_line_reads_nothing_of_what_was_stored(cloud: Cloud, booted:
     def wait(true: object, what: str) -> None:
         wait_until(true, what, _SECONDS, cloud.host.running, every=0.5)  # type: ignore[arg-type]
 
-    wait(lambda: stick()["handover"] == "wipe", "the agent has not read its rules")
+    def is_wiped() -> bool:
+        it = stick()
+        return (it["handover"], it["state"]) == ("wipe", "available")
+
+    # Another test may have given it to a project: then the new rule has it wiped before anything else.
+    wait(is_wiped, "the agent has not read its rules")
     _write(wiped, _SECRET)
     device_id = stick()["id"]
     other.attachments.create(theirs, device_id)

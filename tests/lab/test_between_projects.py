@@ -51,6 +51,8 @@ def wiped(world: World, label: None) -> Iterator[World]:
     """The rule has the stick wiped."""
     with world.rule_first(f'{{"serial": "{_SERIAL}", "shared": true, "handover": "wipe"}}'):
         wait_handover(world, "wipe")
+        # Where a project had it, it is wiped at once.
+        world.wait_state(_SERIAL, "available")
         yield world
 
 
