@@ -149,7 +149,7 @@ def test_a_database_that_comes_later(start: Start, tmp_path: Path) -> None:
 def test_a_database_that_hangs_does_not_keep_the_conductor_from_stopping(start: Start, silent: str) -> None:
     running = start("conductor", _FAKE_BUS + connection(f"mysql+pymysql://usb:s3cret@{silent}/usb"))
     running.logs("started, configuration files: ")
-    assert running.terminate() == 0
+    assert running.terminate() == 0, running.errors
 
 
 @pytest.fixture

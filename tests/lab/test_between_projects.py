@@ -54,6 +54,8 @@ def wiped(world: World, label: None) -> Iterator[World]:
         # Where a project had it, it is wiped at once.
         world.wait_state(_SERIAL, "available")
         yield world
+        world.restore()
+    wait_handover(world, "none")
 
 
 def wait_handover(world: World, handover: str) -> None:
