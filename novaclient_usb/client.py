@@ -157,8 +157,7 @@ class _Http:
         :param query: values that are None are left out; ``limit`` is that of one page
         :param most: so many items are enough
         """
-        query = {"limit": most, **(query or {})}
-        query = {key: value for key, value in query.items() if value is not None}
+        query = _given(**{"limit": most, **(query or {})})
         items = []
         while True:
             page = self("GET", *path, params=query)
@@ -179,6 +178,11 @@ def _not_ours(url: str) -> exceptions.ClientException:
         f"{url} does not answer as the {SERVICE_TYPE} service does. Is the '{SERVICE_TYPE}' endpoint in the"
         " service catalog right?"
     )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _printable(value: Any) -> Any:
@@ -295,8 +299,7 @@ class Attachments:
         :param kind: one of this kind that is free on the server's host
         :param lease: seconds after which the device is taken back
         """
-        wanted = {"device_id": device_id, "kind": kind, "lease": lease}
-        body = {"attachment": {key: value for key, value in wanted.items() if value is not None}}
+        body = {"attachment": _given(device_id=device_id, kind=kind, lease=lease)}
         return self._http("POST", "servers", server_id, "attachments", json=body)["attachment"]
 
     def update(self, server_id: str, device_id: str, lease: int | None) -> dict[str, Any]:
@@ -414,8 +417,7 @@ class Queue:
         :param kind: for one of this kind that becomes free on the server's host
         :param lease: seconds after which the device is taken back
         """
-        wanted = {"device_id": device_id, "kind": kind, "lease": lease}
-        body = {"entry": {key: value for key, value in wanted.items() if value is not None}}
+        body = {"entry": _given(device_id=device_id, kind=kind, lease=lease)}
         return self._http("POST", "servers", server_id, "queue", json=body)["entry"]
 
     def leave(self, server_id: str, entry_id: str) -> None:

@@ -28,6 +28,19 @@ def find(call: Call, device_id: str) -> models.Device:
     return row
 
 
+def refuse_unknown_kind(call: Call, project_id: str | None, kind: str) -> None:
+    """There must be a device of the kind, wherever it is and whoever has it.
+
+    :param project_id: that may see it; None: anybody.
+    :raises compute_shim.exception.NotFound: there is none
+    """
+    some = device_list.Filter(project_id, liveness.Window.now(call.service.conf), kind=kind)
+    if not device_list.page(call.service.db, some, device_list.Order(), limit=1):
+        raise exception.NotFound(
+            f"USB devices of the kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND
+        )
+
+
 def no_device(device_id: str) -> exception.NotFound:
     """The one answer to whoever names a device that is not there, or not theirs to see."""
     return exception.NotFound(f"USB device {device_id} could not be found.", ReasonCode.DEVICE_NOT_FOUND)

@@ -28,6 +28,17 @@ def find(call: Call, server_id: str) -> nova.Server:
     return server
 
 
+def find_to_change(call: Call, rule: policy.DocumentedRuleDefault, server_id: str) -> nova.Server:
+    """A server of the caller's with which the caller may do this.
+
+    :raises compute_shim.exception.ApiError: as `find`, `authorize` and `refuse_locked` do
+    """
+    server = find(call, server_id)
+    authorize(call, rule, server)
+    refuse_locked(call, server)
+    return server
+
+
 def own(call: Call) -> list[nova.Server]:
     """The servers of the caller's project.
 

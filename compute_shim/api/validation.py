@@ -48,6 +48,16 @@ def query(request: webob.Request, schema: dict[str, Any]) -> dict[str, str]:
     return values
 
 
+def one_of_two(noun: str, wanted: dict[str, Any]) -> None:
+    """Something is asked for by the id of a device or by a kind, and not by both.
+
+    :param noun: in which the body has it.
+    :raises compute_shim.exception.Invalid: it is not
+    """
+    if len({"device_id", "kind"} & wanted.keys()) != 1:
+        raise exception.Invalid(f"Invalid input: {noun}: it must have either device_id or kind.")
+
+
 def uuid(value: str) -> str | None:
     """A UUID as it is stored, None if that is none."""
     return value.lower() if re.search(base.UUID["pattern"], value) else None

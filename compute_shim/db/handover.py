@@ -7,6 +7,8 @@ have it again, unless it is wiped.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from compute_shim import objects
@@ -32,12 +34,16 @@ def held(project_id: str | None) -> sa.ColumnElement[bool]:
     return sa.and_(_D.handover == Handover.HOLD, others)
 
 
-def open_to(project_id: str) -> sa.ColumnElement[bool]:
-    """Rows of devices that are not held from a project."""
+def open_to(project_id: Any, device: Any = _D) -> sa.ColumnElement[bool]:
+    """Rows of devices that are not held from a project.
+
+    :param project_id: its id, or a column that holds it.
+    :param device: `models.Device`, or an alias of it.
+    """
     return sa.or_(
-        _D.handover.is_distinct_from(Handover.HOLD),
-        _D.last_project_id.is_(None),
-        _D.last_project_id == project_id,
+        device.handover.is_distinct_from(Handover.HOLD),
+        device.last_project_id.is_(None),
+        device.last_project_id == project_id,
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import events, models
+from compute_shim.db import events, handover, models
 from compute_shim.db.events import Actor
-from compute_shim.objects import Handover, Reason, ReasonCode
+from compute_shim.objects import Reason, ReasonCode
 
 _D, _I, _P, _Q = models.Device, models.Instance, models.DeviceProject, models.QueueEntry
 
@@ -34,12 +34,7 @@ def fits(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
         sa.or_(entry.device_id == device.id, entry.kind == device.kind),
         here.correlate_except(_I),
         sa.or_(device.shared.is_(True), shared_with.correlate_except(_P)),
-        # As `compute_shim.db.handover.open_to`.
-        sa.or_(
-            device.handover.is_distinct_from(Handover.HOLD),
-            device.last_project_id.is_(None),
-            device.last_project_id == entry.project_id,
-        ),
+        handover.open_to(entry.project_id, device),
     )
 
 

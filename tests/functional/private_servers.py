@@ -73,6 +73,12 @@ class PrivateServers:
         )
         return file
 
+    def create_schema(self, database_url: str) -> None:
+        """Bring a database up to date, with the command of an operator."""
+        file = self.configure("manage", database_url)
+        manage: list[str | Path] = [VENV / "bin/python", "-m", "compute_shim.cmd.manage"]
+        self.processes.run("manage", [*manage, "--config-file", file, "db", "sync"])
+
     def start_conductor(self, name: str, database_url: str) -> Path:
         """Start a conductor; it may be still on its way to the message bus.
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from compute_shim.hypervisor.base import Domain
-from lab.cloud.site import VENV
 from lab.paths import RUN
 from lab.stack_nova import HOST
 from tests.functional.private_servers import PrivateServers
@@ -85,9 +84,7 @@ class Hammer:
         """Start everything, and wait until the sticks are there."""
         self._servers.start_rabbitmq()
         self._write_servers()
-        file = self._servers.configure("manage", self._database_url)
-        manage = [VENV / "bin/python", "-m", "compute_shim.cmd.manage", "--config-file", file]
-        self._servers.processes.run("manage", [*manage, "db", "sync"])
+        self._servers.create_schema(self._database_url)
         self._programs.start_all()
         self._stop_agent = run_agent(self._servers.configure(HOST), self._driver, self._discovery)
         deadline = time.monotonic() + _PATIENCE

@@ -14,7 +14,6 @@ from concurrent import futures
 
 import sqlalchemy as sa
 
-from lab.cloud.site import VENV
 from lab.paths import RUN
 from tests.functional.private_servers import PrivateServers
 from tests.storm import oracle, settings
@@ -56,9 +55,7 @@ class Storm:
         """Start everything, and wait until all devices can be attached."""
         self._servers.start_rabbitmq()
         self._write_servers()
-        file = self._servers.configure("manage", self._database_url)
-        manage = [VENV / "bin/python", "-m", "compute_shim.cmd.manage", "--config-file", file]
-        self._servers.processes.run("manage", [*manage, "db", "sync"])
+        self._servers.create_schema(self._database_url)
         self._programs.start_all()
         for name in HOSTS:
             servers = [server for owned in self._owned[name] for server in owned]

@@ -54,11 +54,8 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.authorize(policies.CREATE)
     call.query(base.NOTHING)
     wanted = call.body(schemas.CREATE)["attachment"]
-    if len({"device_id", "kind"} & wanted.keys()) != 1:
-        raise exception.Invalid("Invalid input: attachment: it must have either device_id or kind.")
-    server = servers.find(call, server_id)
-    servers.authorize(call, policies.CREATE, server)
-    servers.refuse_locked(call, server)
+    validation.one_of_two("attachment", wanted)
+    server = servers.find_to_change(call, policies.CREATE, server_id)
     row = _get(call, server, **wanted)
     call.nudge(row.id)
     row = queries.device(call.service.db, row.id) or row
@@ -178,17 +175,13 @@ def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> mo
     host = servers.live_host(call, server)
     viewer = Viewer.of(call)
     up = liveness.Window.now(call.service.conf)
-    there = device_list.Filter(project_id=viewer.scope, up=up, kind=kind)
-    free = dataclasses.replace(there, host=host, state=State.AVAILABLE)
+    free = device_list.Filter(viewer.scope, up, kind=kind, host=host, state=State.AVAILABLE)
     caps = _caps(call, server)
     seconds = leases.seconds(call, kind, lease)
     for row in device_list.page(call.service.db, free, device_list.Order()):
         if _take(call, server, row, caps, seconds, kind):
             return row
-    if not device_list.page(call.service.db, there, device_list.Order(), limit=1):
-        raise exception.NotFound(
-            f"USB devices of the kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND
-        )
+    devices.refuse_unknown_kind(call, viewer.scope, kind)
     raise exception.Conflict(
         f"No USB device of the kind {kind} is free on the host of server {server.id}. Wait until one is, or"
         " choose another.",

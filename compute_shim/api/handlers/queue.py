@@ -16,7 +16,6 @@ from compute_shim.api.schemas import base
 from compute_shim.api.schemas import queue as schemas
 from compute_shim.api.visibility import Viewer, utc
 from compute_shim.db import device_list, instances, models, queue
-from compute_shim.liveness import Window
 from compute_shim.objects import State
 from compute_shim.policies import attachments as attachment_policies
 from compute_shim.policies import devices as device_policies
@@ -49,11 +48,8 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.authorize(policies.JOIN)
     call.query(base.NOTHING)
     wanted = call.body(schemas.JOIN)["entry"]
-    if len({"device_id", "kind"} & wanted.keys()) != 1:
-        raise exception.Invalid("Invalid input: entry: it must have either device_id or kind.")
-    server = servers.find(call, server_id)
-    servers.authorize(call, policies.JOIN, server)
-    servers.refuse_locked(call, server)
+    validation.one_of_two("entry", wanted)
+    server = servers.find_to_change(call, policies.JOIN, server_id)
     entry = _join(call, server, **wanted)
     [found] = queue.waiting(call.service.db, entry_id=entry.entry_id) or [queue.Waiting(entry, 1)]
     return webob.Response(json={"entry": _view(found)}, status=202)
@@ -93,7 +89,7 @@ def _join(
         row = _wanted(call, server, device_id)
         device_id, kind_of_lease = row.id, row.kind
     else:
-        _refuse_unknown(call, server, kind)
+        devices.refuse_unknown_kind(call, server.project_id, kind or "")
         kind_of_lease = kind
     seconds = leases.seconds(call, kind_of_lease, lease)
     try:
@@ -121,16 +117,6 @@ def _wanted(call: Call, server: nova.Server, device_id: str) -> models.Device:
             ReasonCode.DEVICE_ON_OTHER_HOST,
         )
     return row
-
-
-def _refuse_unknown(call: Call, server: nova.Server, kind: str | None) -> None:
-    """There must be one of the kind that the server's project may have, wherever it is now."""
-    up = Window.now(call.service.conf)
-    some = device_list.Filter(project_id=server.project_id, up=up, kind=kind)
-    if not device_list.page(call.service.db, some, device_list.Order(), limit=1):
-        raise exception.NotFound(
-            f"USB devices of the kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND
-        )
 
 
 def _page(
