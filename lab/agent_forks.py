@@ -46,7 +46,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _become_agent(configuration)
-            sys.exit(agent.main())
+            agent.main()
         STARTED.write_text(str(child))
 
 

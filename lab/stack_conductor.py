@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
@@ -15,13 +16,13 @@ from compute_shim.cmd import native_threads  # noqa: F401  before all that follo
 from lab import stack_nova
 
 
-def main() -> int:
+def main() -> NoReturn:
     """As usb-shim-conductor."""
     stack_nova.replace_nova(Path(sys.argv.pop(1)))
     from compute_shim.cmd import conductor
 
-    return conductor.main()
+    conductor.main()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-agent``: runs on every compute host, beside nova-compute."""
 
-import sys
+from typing import NoReturn
 
 from compute_shim.cmd import extras
 
@@ -20,9 +20,9 @@ with extras.needed_by(_NAME, "compute"):
     from compute_shim.hypervisor.drivers import driver
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run the agent until SIGTERM or SIGINT."""
-    return program.serve(
+    program.serve(
         _NAME,
         _run,
         refusals=(
@@ -41,4 +41,4 @@ def _run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

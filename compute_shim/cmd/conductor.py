@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``usb-shim-conductor``: runs once or more in a cloud, with access to its database."""
 
-import sys
+from typing import NoReturn
 
 from compute_shim.cmd import extras
 
@@ -19,9 +19,9 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim.db import readiness
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run the conductor until SIGTERM or SIGINT."""
-    return program.serve(
+    program.serve(
         _NAME,
         service.run,
         register=(database.register, nova.register),
@@ -30,4 +30,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

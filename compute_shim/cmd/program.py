@@ -6,8 +6,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from oslo_config import cfg
 from oslo_log import log
@@ -29,20 +32,20 @@ def serve(
     body: Callable[[cfg.ConfigOpts, Daemon], None],
     register: Iterable[Register] = (),
     refusals: tuple[type[Exception], ...] = (),
-) -> int:
-    """Run a program that serves until it is told to stop.
+) -> NoReturn:
+    """Run a program that serves until it is told to stop, and end the process.
 
     :param body: returns at the end; raises what is in `refusals`.
     :param register: each registers options of a library.
-    :returns: the exit code
     """
     signals = Signals()
-    return run(
+    code = run(
         name,
         lambda conf: body(conf, Daemon(name, conf, signals)),
         register,
         refusals=refusals,
     )
+    _end(code)
 
 
 def run(
@@ -104,6 +107,18 @@ def configure(
 def log_to_stderr(conf: cfg.ConfigOpts) -> None:
     """Log to stderr by default, so that the answer of a command is alone on stdout."""
     conf.set_default("use_stderr", True)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process without what the interpreter does at its end.
+
+    Threads of libraries may still run, or hang in a call. The interpreter would wait for some of them
+    (futurist), and abort where another one is writing to the log (``_enter_buffered_busy`` of CPython).
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def one_line(error: Exception) -> str:

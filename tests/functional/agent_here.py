@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from compute_shim.cmd import agent
 
 agent.host_view.refuse_blind = lambda: None
 
 if __name__ == "__main__":
-    sys.exit(agent.main())
+    agent.main()

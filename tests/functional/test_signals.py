@@ -24,6 +24,20 @@ while signals.wait() != signal.SIGTERM:
 signals.ignore()
 """
 
+# The interpreter waits at its end for what futurist runs.
+_HANGING = """
+import sys, time
+from compute_shim.cmd import native_threads, program
+import futurist
+def body(conf, daemon):
+    futurist.ThreadPoolExecutor().submit(time.sleep, 3600)
+    print("ready", flush=True)
+    daemon.wait()
+    print("no line end", end="")
+sys.argv = ["program"]
+program.serve("program", body)
+"""
+
 
 def _configuration(directory: Path, more: str = "") -> str:
     database = create_schema(directory, f"sqlite:///{directory}/usb.sqlite")
@@ -57,6 +71,15 @@ def _end(process: subprocess.Popen[str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+
+
+def test_a_thread_of_a_library_that_hangs_does_not_keep_a_program_from_ending() -> None:
+    with subprocess.Popen([sys.executable, "-c", _HANGING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert _end(process) == 0
+        assert process.stdout.read().endswith("no line end")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

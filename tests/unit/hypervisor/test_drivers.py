@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,9 @@ def test_the_agent_says_so_in_one_line(
     monkeypatch.setattr("sys.argv", ["usb-shim-agent", f"--config-file={configuration}"])
     # It takes the handlers of pytest away.
     monkeypatch.setattr("oslo_log.log.setup", lambda conf, name: None)
-    assert agent.main() == 1
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit, match=r"^1$"):
+        agent.main()
     printed = capsys.readouterr().err
     assert printed.startswith(
         "usb-shim-agent: [libvirt] connection_uri is 'xen:///system': there is no driver"
