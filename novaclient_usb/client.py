@@ -46,6 +46,14 @@ class WaitFailed(exceptions.ClientException):
         self.device = device
 
 
+class Waiting(WaitFailed):
+    """The device is reserved for the server, and is attached later without another request."""
+
+
+class TimedOut(WaitFailed):
+    """The time is up; the operation continues in the background."""
+
+
 class Client:
     """The whole API: ``devices``, ``attachments``, ``queue``, ``kinds``, ``events`` and ``hosts``."""
 
@@ -73,11 +81,15 @@ def from_session(
     interface: str | None = None,
     region_name: str | None = None,
     global_request_id: str | None = None,
+    endpoint_override: str | None = None,
+    version: str = API_VERSION,
 ) -> Client:
     """The client of the service that the catalog names.
 
     :param interface: ``public`` (the default of keystoneauth), ``internal`` or ``admin``
     :param global_request_id: ``req-`` and a UUID, under which the logs of all services show what is done
+    :param endpoint_override: the address of the service, instead of the catalog's
+    :param version: of the API, which the service is asked for
     """
     return Client(
         ks_adapter.Adapter(
@@ -86,8 +98,9 @@ def from_session(
             service_type=SERVICE_TYPE,
             interface=interface,
             region_name=region_name,
-            default_microversion=API_VERSION,
+            default_microversion=version,
             global_request_id=global_request_id,
+            endpoint_override=endpoint_override,
         )
     )
 
@@ -208,11 +221,13 @@ class Devices:
         state: str | None = None,
         vendor_id: str | None = None,
         product_id: str | None = None,
+        limit: int | None = None,
         **filters: str | None,
     ) -> list[dict[str, Any]]:
         """All devices that fit every given value, from as many pages as the service makes of them.
 
         :param server_id: those on the host of this server, and those that the server has
+        :param limit: the first devices only, so many
         :param filters: further parameters of the API: ``serial``, ``port``, ``sort_key`` and so on
         """
         wanted = {
@@ -223,7 +238,7 @@ class Devices:
             "product_id": product_id,
             **filters,
         }
-        return self._http.pages("devices", "devices", query=wanted)
+        return self._http.pages("devices", "devices", query=wanted, most=limit)
 
     def get(self, device_id: str) -> dict[str, Any]:
         """One device."""
@@ -324,14 +339,16 @@ class Attachments:
         :param time_limit: in seconds
         :param progress: called with the device at each look at it
         :returns: the device, attached
-        :raises WaitFailed: it was refused, or was taken away again, or has to wait for something that
-            may be long in coming (the server is off, the device is unplugged), or the time is up
+        :raises WaitFailed: it was refused, or was taken away again
+        :raises Waiting: it has to wait for something that may be long in coming: the server is off, the
+            device is unplugged
+        :raises TimedOut: the time is up
         """
         device = self._wait(server_id, device_id, time_limit, progress)
         if device["server_id"] != server_id:
             raise WaitFailed(device, "was taken away from the server while it was being attached.")
         if device["state"] == "waiting":
-            raise WaitFailed(
+            raise Waiting(
                 device,
                 f"is not attached yet: {_reason(device)}. It stays reserved for the server and will be"
                 " attached by itself when that is over; detach it to give it up.",
@@ -353,7 +370,8 @@ class Attachments:
 
         :param time_limit: in seconds
         :param progress: called with the device at each look at it
-        :raises WaitFailed: the server still has it, or the time is up
+        :raises WaitFailed: the server still has it
+        :raises TimedOut: the time is up
         """
         try:
             device = self._wait(server_id, device_id, time_limit, progress)
@@ -379,9 +397,10 @@ class Attachments:
             if device["server_id"] != server_id or device["state"] not in _IN_PROGRESS:
                 return device
             if time.monotonic() + pause > deadline:
-                raise WaitFailed(
+                raise TimedOut(
                     device,
-                    f"is still {device['state']} after {time_limit:g} seconds. It goes on by itself.",
+                    f"is still {device['state']} after {time_limit:g} seconds. The operation continues in the"
+                    " background.",
                 )
             time.sleep(pause)
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)

@@ -49,16 +49,16 @@ def lsusb_line(device: dict[str, Any]) -> str:
 
 def may_be_kind(wanted: str) -> bool:
     """Whether a kind may be called so; what has the form of an id is only ever an id."""
-    return re.fullmatch(kinds.PATTERN, wanted) is not None and not _is_uuid(wanted)
+    return re.fullmatch(kinds.PATTERN, wanted) is not None and not is_id(wanted)
 
 
 def find_device(devices: Iterable[dict[str, Any]], wanted: str, how_to_list: str) -> dict[str, Any]:
     """The one device that is called so.
 
-    :param wanted: its id, its name, its ``vid:pid``, its serial, or ``BUS:DEV`` as ``lsusb`` prints it
-        (``002:003``; ``2:3`` as well). One text may be several of these, and all of them are tried, but
-        what has the form of an id is only ever an id: a device must not get itself attached in place of
-        another by bearing its id as serial.
+    :param wanted: its id, its name, its ``vid:pid``, its serial, its port (``1-4``), or ``BUS:DEV`` as
+        ``lsusb`` prints it (``002:003``; ``2:3`` as well). One text may be several of these, and all of them
+        are tried, but what has the form of an id is only ever an id: a device must not get itself attached
+        in place of another by bearing its id as serial.
     :param how_to_list: one sentence for the error, on how to see which devices there are
     :raises DeviceNotFound: none is called so
     :raises AmbiguousDevice: several are
@@ -69,23 +69,26 @@ def find_device(devices: Iterable[dict[str, Any]], wanted: str, how_to_list: str
     if len(matches) > 1:
         listed = "".join(f"\n  {_describe(device)}" for device in matches)
         raise AmbiguousDevice(
-            f"{len(matches)} USB devices are called '{printable(wanted)}'. Take the ID of one:{listed}"
+            f"{len(matches)} USB devices are called '{printable(wanted)}'. Use one of these IDs:{listed}"
         )
     return matches[0]
 
 
 def _is_called(device: dict[str, Any], wanted: str) -> bool:
-    if _is_uuid(wanted):
+    if is_id(wanted):
         return bool(device["id"] == wanted.lower())
     if _BUS_DEVICE.fullmatch(wanted) and [device["bus"], device["device"]] == [
         int(number) for number in wanted.split(":")
     ]:
         return True
     vid_pid = f"{device['vendor_id']}:{device['product_id']}"
-    return wanted.lower() == vid_pid or (wanted != "" and wanted in (device["name"], device["serial"]))
+    return wanted.lower() == vid_pid or (
+        wanted != "" and wanted in (device["name"], device["serial"], device["port"])
+    )
 
 
-def _is_uuid(text: str) -> bool:
+def is_id(text: str) -> bool:
+    """Whether this has the form of an id."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:

@@ -10,48 +10,48 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from keystoneauth1 import exceptions
-from novaclient import utils
+from novaclient import exceptions, utils
 from novaclient.v2 import client as nova_client
 
-from novaclient_usb import ReasonCode, client, durations, names
+from novaclient_usb import client, commands, names
 
-# What a server may get in line for.
-_WORTH_WAITING = (ReasonCode.DEVICE_TAKEN, ReasonCode.KIND_NOT_FREE, ReasonCode.QUEUED_FOR_OTHERS)
-
-
-def _duration(text: str) -> int:
-    try:
-        return durations.seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
+_HOW_TO_LIST = "'nova usb-list' lists the devices."
 
 _server = utils.arg("server", metavar="<server>", help="Name or ID of server.")
-_device = utils.arg(
-    "device",
-    metavar="<device>",
-    help="ID, name, vendor:product, serial number or BUS:DEV (as lsusb prints it) of a USB device.",
+_device = utils.arg("device", metavar="<device>", help=f"{commands.DEVICE_HELP}.")
+_wait = utils.arg(
+    "--wait",
+    action="store_true",
+    default=False,
+    help="Wait for the operation to complete.",
+)
+_timeout = utils.arg(
+    "--timeout",
+    # ``timeout`` is nova's own, for one request.
+    dest="wait_timeout",
+    metavar="<seconds>",
+    type=commands.positive,
+    help=f"Seconds to wait at most, with --wait (default: {client.TIME_LIMIT:g}).",
 )
 
 
 @utils.arg(
     "--server",
     metavar="<server>",
-    help="Only the devices of this server's host, and those that the server has. Name or ID of server.",
+    help="List only devices on this server's host and devices attached to the server. Name or ID of server.",
 )
-@utils.arg("--host", metavar="<host>", help="Only the devices of this compute host. (Admin only)")
+@utils.arg("--host", metavar="<host>", help="List only devices of this compute host. (Admin only)")
 @utils.arg(
     "--state",
     metavar="<state>",
-    help="Only devices in this state: available, attaching, attached, waiting, detaching, failed or"
+    help="List only devices in this state: available, attaching, attached, waiting, detaching, failed or"
     " unavailable.",
 )
 def do_usb_list(cs: nova_client.Client, args: argparse.Namespace) -> None:
-    """List the USB devices that you may see."""
-    server_id = utils.find_resource(cs.servers, args.server).id if args.server else None
-    devices = _client(cs).devices.list(server_id=server_id, host=args.host, state=args.state)
-    devices.sort(key=lambda device: (device.get("host") or "", device["bus"] or 0, device["device"] or 0))
+    """List USB devices."""
+    server_id = _find_server(cs, args.server).id if args.server else None
+    devices = commands.list_devices(_client(cs), args.host, server_id=server_id, state=args.state)
+    devices.sort(key=commands.place)
     columns = ["ID", "Device", "Serial", "State", "Server", "Reason"]
     if any("host" in device for device in devices):
         columns.append("Host")
@@ -73,18 +73,17 @@ def do_usb_list(cs: nova_client.Client, args: argparse.Namespace) -> None:
 @_device
 def do_usb_show(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """Show details about a USB device."""
-    devices = _client(cs).devices.list()
-    _print_properties(names.find_device(devices, args.device, "'nova usb-list' lists what there is."))
+    _print_properties(commands.Finder(_client(cs), _HOW_TO_LIST).find(args.device))
 
 
 @_device
 def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """Show what happened to a USB device, the latest first."""
     usb = _client(cs)
-    device = names.find_device(usb.devices.list(), args.device, "'nova usb-list' lists what there is.")
+    device_id = commands.Finder(usb, _HOW_TO_LIST).find_id(args.device)
     rows = [
         types.SimpleNamespace(
-            at=event["created_at"],
+            **{"at_(utc)": event["created_at"]},
             cause=event["cause"],
             state=event["state"],
             reason=_encodable(event["state_reason"]),
@@ -92,52 +91,50 @@ def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
             user=event["user_id"],
             request=event["request_id"],
         )
-        for event in usb.devices.events(device["id"])
+        for event in usb.devices.events(device_id)
     ]
     # As they come: `sortby_index` would order them by time, in which one second may hold several.
-    utils.print_list(rows, ["At", "Cause", "State", "Reason", "Server", "User", "Request"], sortby_index=None)
+    utils.print_list(
+        rows, ["At (UTC)", "Cause", "State", "Reason", "Server", "User", "Request"], sortby_index=None
+    )
 
 
-@utils.arg(
-    "--wait",
-    action="store_true",
-    default=False,
-    help="Report the progress until the server has the device.",
-)
+@_wait
+@_timeout
 @utils.arg(
     "--for",
     dest="lease",
-    type=_duration,
+    type=commands.duration,
     metavar="<time>",
-    help="Take the device back after this time, for example 90m, 2h or 7d.",
+    help="Detach the device after this time, for example 90m, 2h or 7d.",
 )
 @utils.arg(
     "--queue",
     action="store_true",
     default=False,
-    help="If another server has the device, or those of the kind, get in line for it.",
+    help="If other servers have the device, or all of the kind, get in line for it.",
 )
 @_server
 @utils.arg(
     "device",
     metavar="<device>",
-    help="ID, name, vendor:product, serial number or BUS:DEV (as lsusb prints it) of a USB device, or the"
-    " kind of which to take one that is free.",
+    help=f"{commands.DEVICE_HELP}, or the kind of which to take one that is free.",
 )
 def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """Attach a USB device of the compute host to a server."""
+    _check_timeout(args)
     usb = _client(cs)
-    server = utils.find_resource(cs.servers, args.server)
-    device_id, kind = _wanted(usb, server.id, args)
-    try:
-        device = usb.attachments.create(server.id, device_id, kind, args.lease)["device"]
-    except exceptions.Conflict as error:
-        if not args.queue or client.reason_code(error) not in _WORTH_WAITING:
-            raise
-        _print_properties(usb.queue.join(server.id, device_id, kind, args.lease))
+    server_id = _find_server(cs, args.server).id
+    how = f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host."
+    device_id, kind = commands.device_or_kind(usb, server_id, args.device, how)
+    attachment, entry = commands.attach_or_join(usb, server_id, device_id, kind, args.lease, args.queue)
+    if attachment is None:
+        _print_properties(entry or {})
+        _end(commands.WAITING if args.wait else 0)
         return
+    device, status = attachment["device"], 0
     if args.wait:
-        device = _watch("attaching", usb.attachments.wait_attached, server.id, device["id"])
+        device, status = _watch("attaching", usb.attachments.wait_attached, args, server_id, device["id"])
     _print_properties(
         {
             "device": names.lsusb_line(device),
@@ -145,46 +142,47 @@ def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
             **{key: device[key] for key in ("server_id", "state", "state_reason")},
         }
     )
+    _end(status)
 
 
-@utils.arg(
-    "--wait",
-    action="store_true",
-    default=False,
-    help="Report the progress until the server no longer has the device.",
-)
+@_wait
+@_timeout
 @_server
 @_device
 def do_usb_detach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """Detach a USB device from a server, or give up one that it waits for."""
+    _check_timeout(args)
     usb = _client(cs)
-    server = utils.find_resource(cs.servers, args.server)
-    own = [device for device in usb.devices.list(server_id=server.id) if device["server_id"] == server.id]
-    device = names.find_device(
-        own,
-        args.device,
-        "The server has no such device;"
-        f" 'nova usb-list --server {shlex.quote(args.server)}' shows which it has.",
-    )
-    usb.attachments.delete(server.id, device["id"])
+    server_id = _find_server(cs, args.server).id
+    how = f"'nova usb-list --server {shlex.quote(args.server)}' shows which devices it has."
+    finder = commands.of_server(usb, server_id, f"The server has no such device. {how}")
+    device_id = finder.find_id(args.device)
+    usb.attachments.delete(server_id, device_id)
     if args.wait:
-        _watch("detaching", usb.attachments.wait_detached, server.id, device["id"])
+        _, status = _watch("detaching", usb.attachments.wait_detached, args, server_id, device_id)
+        _end(status)
 
 
-def _wanted(usb: client.Client, server_id: str, args: argparse.Namespace) -> tuple[str | None, str | None]:
-    """The id of the device, or the kind, that is to be attached.
+def _find_server(cs: nova_client.Client, name_or_id: str) -> Any:
+    """A server of the project, else one of any project, which only admins may look for.
 
-    A kind goes before devices, whose strings may be made to deceive.
+    :raises novaclient.exceptions.CommandError: there is none, or there are several
     """
-    kinds = usb.kinds.list(server_id=server_id) if names.may_be_kind(args.device) else []
-    if args.device in [kind["name"] for kind in kinds]:
-        return None, args.device
-    device = names.find_device(
-        usb.devices.list(server_id=server_id),
-        args.device,
-        f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host.",
-    )
-    return device["id"], None
+    try:
+        return utils.find_resource(cs.servers, name_or_id, wrap_exception=False)
+    except exceptions.NotFound:
+        pass
+    except exceptions.NoUniqueMatch as error:
+        raise exceptions.CommandError(str(error)) from None
+    try:
+        return utils.find_resource(cs.servers, name_or_id, all_tenants=True)
+    except exceptions.Forbidden:
+        raise exceptions.CommandError(f"No server with a name or ID of '{name_or_id}' exists.") from None
+
+
+def _check_timeout(args: argparse.Namespace) -> None:
+    if args.wait_timeout is not None and not args.wait:
+        raise exceptions.CommandError("--timeout is of use with --wait only.")
 
 
 def _client(cs: nova_client.Client) -> client.Client:
@@ -201,19 +199,23 @@ def _client(cs: nova_client.Client) -> client.Client:
     )
 
 
-def _watch(action: str, wait: Callable[..., Any], server_id: str, device_id: str) -> Any:
-    """Wait, and show it as novaclient shows waiting for a server (`novaclient.v2.shell._poll_for_status`)."""
+def _watch(action: str, wait: Callable[..., Any], args: argparse.Namespace, *ids: str) -> tuple[Any, int]:
+    """Wait. The device then, and the exit code.
 
-    def show(device: dict[str, Any]) -> None:
-        print(f"\rUSB device {action}...", end="", flush=True)
-
-    print()
+    :raises novaclient_usb.client.WaitFailed: the service gave up
+    """
     try:
-        result = wait(server_id, device_id, progress=show)
-    finally:
-        print()
-    print("Finished")
-    return result
+        with commands.Progress(action) as progress:
+            return wait(*ids, time_limit=args.wait_timeout or client.TIME_LIMIT, progress=progress), 0
+    except (client.Waiting, client.TimedOut) as error:
+        print(f"ERROR ({type(error).__name__}): {error}", file=sys.stderr)
+        return error.device, commands.exit_code(error)
+
+
+def _end(status: int) -> None:
+    """End ``nova`` with an exit code, if that is not 0."""
+    if status:
+        sys.exit(status)
 
 
 def _print_properties(properties: dict[str, Any]) -> None:
@@ -228,11 +230,4 @@ def _print_properties(properties: dict[str, Any]) -> None:
 
 
 def _encodable(value: Any) -> Any:
-    """The value; of a text what the terminal's encoding can express.
-
-    Otherwise one device with a foreign name would keep a Latin-1 terminal from listing any.
-    """
-    if not isinstance(value, str):
-        return value
-    encoding = sys.stdout.encoding or "utf-8"
-    return value.encode(encoding, "replace").decode(encoding)
+    return commands.encodable(value) if isinstance(value, str) else value

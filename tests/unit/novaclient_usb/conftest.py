@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cloud of canned answers, and the real ``nova`` command in front of it."""
+"""A cloud of canned answers, and the real ``nova`` and ``openstack`` commands in front of it."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import openstackclient.shell
 import pytest
 import requests_mock
 from keystoneauth1 import fixture, identity, session
 from novaclient import shell
+from osc_lib import clientmanager
 
 from novaclient_usb import client
 
@@ -19,6 +22,7 @@ KEYSTONE = "http://keystone/v3"
 NOVA = "http://nova/v2.1"
 USB = "http://usb"
 
+PROJECT = "3f1c9b0a5d4e4f6f8a7b6c5d4e3f2a1b"
 DEMO = "5f8a9a0e-7b0c-4f0e-9a5e-0c9d6b9e6a11"
 
 DEPRECATION = "nova CLI is deprecated and will be removed in a future release\n"
@@ -50,16 +54,21 @@ class Cloud:
         mocker.get("http://nova/", json={"versions": [version]})
         mocker.get(NOVA, json={"version": version})
         server = {"id": DEMO, "name": "demo"}
-        mocker.get(f"{NOVA}/servers", json={"servers": [server]})
-        mocker.get(f"{NOVA}/servers?name=nowhere", json={"servers": []})
+        for path in ("servers", "servers/detail"):
+            mocker.get(f"{NOVA}/{path}", json={"servers": [server]})
+            mocker.get(f"{NOVA}/{path}?name=nowhere", json={"servers": []})
         mocker.get(f"{NOVA}/servers/{DEMO}", json={"server": server})
         not_found = {"itemNotFound": {"message": "Instance nowhere could not be found.", "code": 404}}
         mocker.get(f"{NOVA}/servers/nowhere", status_code=404, json=not_found)
+        mocker.get(f"{NOVA}/servers/demo", status_code=404, json=not_found)
+        mocker.get(f"{KEYSTONE}/projects/other", status_code=404)
+        mocker.get(f"{KEYSTONE}/projects?name=other", json={"projects": [{"id": PROJECT, "name": "other"}]})
 
     def set_catalog(self, *service_types: str) -> None:
         """Let Keystone name these services, in region R1, with an endpoint of each kind."""
         token = fixture.V3Token()
         token.set_project_scope()
+        token.add_service("identity").add_standard_endpoints(public=KEYSTONE, region="R1")
         for service_type in service_types:
             url, path = {"compute": ("http://nova", "/v2.1"), "usb-passthrough": (USB, "/v1")}[service_type]
             token.add_service(service_type).add_standard_endpoints(
@@ -133,6 +142,36 @@ def nova(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> Callable[..., Resu
 
 
 @pytest.fixture
+def openstack(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Result]]:
+    """Run ``openstack`` with these arguments."""
+    handlers = list(logging.getLogger().handlers)
+    monkeypatch.setattr("sys.argv", ["openstack"])
+
+    def forget() -> None:
+        """What the command leaves behind in the process: its log, and clients that it would use again."""
+        logging.getLogger().handlers = list(handlers)
+        for value in vars(clientmanager.ClientManager).values():
+            if isinstance(value, clientmanager.ClientCache):
+                monkeypatch.setattr(value, "_handle", None)
+
+    def run(*argv: str) -> Result:
+        forget()
+        capsys.readouterr()
+        credentials = ["--os-username", "u", "--os-password", "p", "--os-project-name", "p"]
+        domains = ["--os-user-domain-id", "d", "--os-project-domain-id", "d"]
+        try:
+            status = openstackclient.shell.main(["--os-auth-url", KEYSTONE, *credentials, *domains, *argv])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return Result(status, *capsys.readouterr())
+
+    yield run
+    forget()
+
+
+@pytest.fixture
 def usb_session(cloud: Cloud) -> session.Session:
     """Somebody who has logged in."""
     auth = identity.V3Password(
@@ -166,10 +205,12 @@ def make_device() -> Callable[..., dict[str, Any]]:
             "bus": 2,
             "device": 3,
             "state": "available",
+            "reason_code": None,
             "state_reason": None,
+            "state_since": "2026-11-23T00:00:00Z",
             "available": True,
+            "kind": None,
             "server_id": None,
-            "project_id": None,
             "description": None,
             "enabled": True,
             "created_at": "2026-11-23T00:00:00+00:00",

@@ -20,7 +20,7 @@ ids = st.sampled_from([str(uuid.UUID(int=0xABC0 + number)) for number in range(4
 busnum = st.integers(1, 3)
 deceptive = st.one_of(
     ids,
-    st.sampled_from(["", "1:1", "001:002", "3:3", "0781:5567", "1234:5678", "stick"]),
+    st.sampled_from(["", "1:1", "001:002", "3:3", "1-1", "1-2", "0781:5567", "1234:5678", "stick"]),
     st.text(max_size=4),
 )
 sticks = st.fixed_dictionaries(
@@ -32,6 +32,7 @@ sticks = st.fixed_dictionaries(
         "serial": deceptive,
         "bus": busnum,
         "device": busnum,
+        "port": st.sampled_from(["1-1", "1-2"]),
     }
 )
 hosts = st.lists(sticks, max_size=4, unique_by=lambda device: device["id"])
@@ -57,6 +58,7 @@ def test_finds_what_is_called_so_or_lists_all_that_are(devices: list[dict[str, A
         return {
             device["name"],
             device["serial"],
+            device["port"],
             f"{device['vendor_id']}:{device['product_id']}",
             f"{bus}:{number}",
             f"{bus:03}:{number:03}",
@@ -97,6 +99,7 @@ def test_what_the_others_say_never_gets_them_attached_in_place_of_it(
                 f"{device['bus']}:{device['device']}",
                 f"{device['bus']:03}:{device['device']:03}",
                 f"{device['vendor_id']}:{device['product_id']}",
+                device["port"],
             ]
         )
     )

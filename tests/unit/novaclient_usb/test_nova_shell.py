@@ -77,11 +77,21 @@ def test_list_tells_an_admin_the_hosts(nova: Any, cloud: Any, make_device: Any) 
     assert [line.split("|")[-2].strip() for line in lines[3:5]] == ["usbhost1", "usbhost2"]
 
 
-def test_list_passes_its_filters_on(nova: Any, cloud: Any) -> None:
-    cloud.usb("GET", DEVICES, {"devices": []})
+def test_list_passes_its_filters_on(nova: Any, cloud: Any, make_device: Any) -> None:
+    cloud.usb("GET", DEVICES, {"devices": [make_device()]})
     result = nova("usb-list", "--server", "demo", "--host", "usb host", "--state", "waiting")
     assert (result.status, result.err) == (0, "")
     assert cloud.usb_log == [f"GET http://usb/v1/devices?server_id={DEMO}&host=usb+host&state=waiting"]
+
+
+def test_list_of_a_host_without_devices(nova: Any, cloud: Any) -> None:
+    cloud.usb("GET", DEVICES, {"devices": []})
+    cloud.usb("GET", "/v1/hosts/usbhost1", {"host": {"host": "usbhost1"}})
+    cloud.usb_error("GET", "/v1/hosts/nosuch", 404, "No USB agent is registered for host nosuch.")
+    assert nova("usb-list", "--host", "usbhost1").status == 0
+    result = nova("usb-list", "--host", "nosuch")
+    assert (result.status, result.out) == (1, "")
+    assert "No USB agent is registered for host nosuch." in result.err
 
 
 def test_list_of_all_pages(nova: Any, cloud: Any, make_device: Any) -> None:
@@ -119,16 +129,18 @@ def test_show(nova: Any, cloud: Any, make_device: Any) -> None:
 | device_class | 08                                   |
 | enabled      | True                                 |
 | id           | {STICK1} |
+| kind         | -                                    |
 | name         | SanDisk Corp. Cruzer Blade           |
 | port         | 2-1                                  |
 | product      | Cruzer Blade                         |
 | product_id   | 5567                                 |
-| project_id   | -                                    |
+| reason_code  | -                                    |
 | serial       | LABSTICK01                           |
 | server_id    | -                                    |
 | speed        | 480                                  |
 | state        | available                            |
 | state_reason | -                                    |
+| state_since  | 2026-11-23T00:00:00Z                 |
 | updated_at   | 2026-11-23T00:00:00+00:00            |
 | vendor       | SanDisk                              |
 | vendor_id    | 0781                                 |
@@ -139,7 +151,7 @@ def test_show(nova: Any, cloud: Any, make_device: Any) -> None:
 
 @pytest.mark.usefixtures("attaching")
 @pytest.mark.parametrize(
-    "wanted", [STICK1, "SanDisk Corp. Cruzer Blade", "0781:5567", "LABSTICK01", "002:003", "2:3"]
+    "wanted", ["SanDisk Corp. Cruzer Blade", "0781:5567", "LABSTICK01", "2-1", "002:003", "2:3"]
 )
 def test_attach(nova: Any, cloud: Any, wanted: str) -> None:
     result = nova("usb-attach", "demo", wanted)
@@ -161,6 +173,23 @@ def test_attach(nova: Any, cloud: Any, wanted: str) -> None:
     assert cloud.usb_log == [
         f"GET http://usb{OF_DEMO}",
         f'POST http://usb{ATTACHMENTS} {{"attachment": {{"device_id": "{STICK1}"}}}}',
+    ]
+
+
+@pytest.mark.usefixtures("attaching")
+def test_an_id_needs_no_list(nova: Any, cloud: Any, make_device: Any) -> None:
+    cloud.usb("GET", f"/v1/devices/{STICK1}", {"device": make_device()})
+    cloud.usb("GET", f"/v1/devices/{STICK1}/events", {"events": []})
+    cloud.usb("DELETE", f"{ATTACHMENTS}/{STICK1}", None, status=202)
+    for command in ("usb-show", "usb-events"):
+        assert nova(command, STICK1.upper()).status == 0
+    for command in ("usb-attach", "usb-detach"):
+        assert nova(command, "demo", STICK1.upper()).status == 0
+    assert cloud.usb_log == [
+        f"GET http://usb/v1/devices/{STICK1}",
+        f"GET http://usb/v1/devices/{STICK1}/events",
+        f'POST http://usb{ATTACHMENTS} {{"attachment": {{"device_id": "{STICK1}"}}}}',
+        f"DELETE http://usb{ATTACHMENTS}/{STICK1}",
     ]
 
 
@@ -246,9 +275,7 @@ def test_attach_and_wait(nova: Any, cloud: Any, make_device: Any, clock: Any) ->
     assert result.err == ""
     assert result.status == 0
     assert result.out == (
-        f"""
-{chr(13)}USB device attaching...{chr(13)}USB device attaching...{chr(13)}USB device attaching...
-Finished
+        f"""\
 +--------------+-------------------------------------------------------------+
 | Property     | Value                                                       |
 +--------------+-------------------------------------------------------------+
@@ -268,14 +295,18 @@ NAMED = f"Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade ({STICK1})
 
 @pytest.mark.usefixtures("attaching", "clock")
 @pytest.mark.parametrize(
-    ("last", "message"),
+    ("last", "kind", "status", "message"),
     [
         (
             {"server_id": DEMO, "state": "failed", "state_reason": "libvirt: no free USB port."},
+            "WaitFailed",
+            1,
             "could not be attached, its state is failed: libvirt: no free USB port.",
         ),
         (
             {"server_id": DEMO, "state": "waiting", "state_reason": "the server is off"},
+            "Waiting",
+            3,
             (
                 "is not attached yet: the server is off. It stays reserved for the server and will be"
                 " attached by itself when that is over; detach it to give it up."
@@ -283,20 +314,26 @@ NAMED = f"Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade ({STICK1})
         ),
         (
             {"server_id": None, "state": "available"},
+            "WaitFailed",
+            1,
             "was taken away from the server while it was being attached.",
         ),
         (
             {"server_id": DEMO2, "state": "attached"},
+            "WaitFailed",
+            1,
             "was taken away from the server while it was being attached.",
         ),
         (
             {"server_id": DEMO, "state": "attaching"},
-            "is still attaching after 300 seconds. It goes on by itself.",
+            "TimedOut",
+            4,
+            "is still attaching after 20 seconds. The operation continues in the background.",
         ),
     ],
 )
 def test_attach_and_wait_in_vain(
-    nova: Any, cloud: Any, make_device: Any, last: dict[str, Any], message: str
+    nova: Any, cloud: Any, make_device: Any, last: dict[str, Any], kind: str, status: int, message: str
 ) -> None:
     cloud.usb(
         "GET",
@@ -304,10 +341,42 @@ def test_attach_and_wait_in_vain(
         {"device": make_device(server_id=DEMO, state="attaching")},
         {"device": make_device(**last)},
     )
+    result = nova("usb-attach", "--wait", "--timeout", "20", "demo", "2:3")
+    assert result.err == f"ERROR ({kind}): {NAMED} {message}\n"
+    assert result.status == status
+    # What is not refused is told as well.
+    assert (last["state"] in result.out) == (status in (3, 4))
+
+
+@pytest.mark.usefixtures("attaching", "clock")
+def test_progress_is_for_terminals(
+    nova: Any, cloud: Any, make_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.usb(
+        "GET",
+        f"/v1/devices/{STICK1}",
+        {"device": make_device(server_id=DEMO, state="attaching")},
+        {"device": make_device(server_id=DEMO, state="attached")},
+    )
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     result = nova("usb-attach", "--wait", "demo", "2:3")
-    assert result.err == f"ERROR (WaitFailed): {NAMED} {message}\n"
-    assert result.status == 1
-    assert "Finished" not in result.out
+    assert result.err == "\rUSB device attaching: attaching  \rUSB device attaching: attached   \n"
+    assert "attaching" not in result.out
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "1.5"])
+def test_a_timeout_that_is_none(nova: Any, timeout: str) -> None:
+    result = nova("usb-attach", "--wait", f"--timeout={timeout}", "demo", "2:3")
+    assert result.status == 2
+    assert "error: argument --timeout: " in result.err
+    assert timeout in result.err
+
+
+@pytest.mark.parametrize("command", ["usb-attach", "usb-detach"])
+def test_a_timeout_without_a_wait(nova: Any, cloud: Any, command: str) -> None:
+    result = nova(command, "--timeout", "5", "demo", "2:3")
+    assert (result.status, result.err) == (1, "ERROR (CommandError): --timeout is of use with --wait only.\n")
+    assert cloud.usb_log == []
 
 
 @pytest.mark.usefixtures("detaching")
@@ -330,15 +399,14 @@ def test_detach_and_wait(nova: Any, cloud: Any, make_device: Any) -> None:
     )
     result = nova("usb-detach", "--wait", "demo", "LABSTICK01")
     assert (result.status, result.err) == (0, "")
-    assert result.out == "\n\rUSB device detaching...\rUSB device detaching...\nFinished\n"
+    assert result.out == ""
 
 
 @pytest.mark.usefixtures("detaching", "clock")
 def test_detach_and_wait_for_a_device_that_is_gone_then(nova: Any, cloud: Any) -> None:
     cloud.usb_error("GET", f"/v1/devices/{STICK1}", 404, "There is no such device.")
     result = nova("usb-detach", "--wait", "demo", "LABSTICK01")
-    assert (result.status, result.err) == (0, "")
-    assert result.out.endswith("\nFinished\n")
+    assert (result.status, result.out, result.err) == (0, "", "")
 
 
 @pytest.mark.usefixtures("detaching", "clock")
@@ -366,8 +434,8 @@ def test_detach_of_what_the_server_has_not(nova: Any, cloud: Any, make_device: A
     cloud.usb("GET", OF_DEMO, {"devices": [make_device()]})
     result = nova("usb-detach", "demo", "LABSTICK01")
     assert result.err == (
-        "ERROR (DeviceNotFound): No USB device 'LABSTICK01' was found. The server has no such device;"
-        " 'nova usb-list --server demo' shows which it has.\n"
+        "ERROR (DeviceNotFound): No USB device 'LABSTICK01' was found. The server has no such device."
+        " 'nova usb-list --server demo' shows which devices it has.\n"
     )
     assert result.status == 1
 
@@ -382,7 +450,7 @@ def test_two_matches_are_listed(nova: Any, cloud: Any, make_device: Any, command
     result = nova(command, "demo", "0781:5567")
     assert result.err == (
         f"""\
-ERROR (AmbiguousDevice): 2 USB devices are called '0781:5567'. Take the ID of one:
+ERROR (AmbiguousDevice): 2 USB devices are called '0781:5567'. Use one of these IDs:
   {STICK1}  Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade (serial LABSTICK01)
   {STICK2}  Bus 002 Device 004: ID 0781:5567 SanDisk Corp. Cruzer Blade (serial LABSTICK02)
 """
@@ -396,7 +464,7 @@ def test_a_device_that_does_not_exist(nova: Any, cloud: Any) -> None:
     shown = nova("usb-show", "9:9")
     attached = nova("usb-attach", "demo", "9:9")
     assert shown.err == (
-        "ERROR (DeviceNotFound): No USB device '9:9' was found. 'nova usb-list' lists what there is.\n"
+        "ERROR (DeviceNotFound): No USB device '9:9' was found. 'nova usb-list' lists the devices.\n"
     )
     assert attached.err == (
         "ERROR (DeviceNotFound): No USB device '9:9' was found. 'nova usb-list --server demo' lists the"
@@ -516,16 +584,19 @@ def test_strings_of_a_hostile_device_are_shown_harmless(nova: Any, cloud: Any, m
 
 
 def test_a_device_cannot_forge_a_row(nova: Any, cloud: Any, make_device: Any) -> None:
-    cloud.usb("GET", DEVICES, {"devices": [make_device()]})
+    cloud.usb("GET", f"/v1/devices/{STICK1}", {"device": make_device()})
     honest = nova("usb-show", STICK1).out
-    cloud.usb("GET", DEVICES, {"devices": [make_device(product=r"a\nb", vendor="a\nb\rc")]})
+    forged = make_device(product=r"a\nb", vendor="a\nb\rc")
+    cloud.usb("GET", f"/v1/devices/{STICK1}", {"device": forged})
     assert len(nova("usb-show", STICK1).out.splitlines()) == len(honest.splitlines())
 
 
 def test_a_terminal_that_lacks_the_characters(
     nova: Any, cloud: Any, make_device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cloud.usb("GET", DEVICES, {"devices": [make_device(name="Größe \u4e2d", state_reason="\x07")]})
+    device = make_device(name="Größe \u4e2d", state_reason="\x07")
+    cloud.usb("GET", DEVICES, {"devices": [device]})
+    cloud.usb("GET", f"/v1/devices/{STICK1}", {"device": device})
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", terminal)
     listed = nova("usb-list")
@@ -539,22 +610,24 @@ def test_help_tells_the_commands(nova: Any) -> None:
     """A module that cannot be imported would be left out of the help, without a word."""
     assert nova("help", "usb-attach").out == (
         """\
-usage: nova usb-attach [--wait] [--for <time>] [--queue] <server> <device>
+usage: nova usb-attach [--wait] [--timeout <seconds>] [--for <time>] [--queue]
+                       <server> <device>
 
 Attach a USB device of the compute host to a server.
 
 Positional arguments:
-  <server>      Name or ID of server.
-  <device>      ID, name, vendor:product, serial number or BUS:DEV (as lsusb
-                prints it) of a USB device, or the kind of which to take one
-                that is free.
+  <server>             Name or ID of server.
+  <device>             USB device (ID, name, vendor:product, serial number,
+                       port such as 1-4, or BUS:DEV as lsusb prints it), or
+                       the kind of which to take one that is free.
 
 Options:
-  --wait        Report the progress until the server has the device.
-  --for <time>  Take the device back after this time, for example 90m, 2h or
-                7d.
-  --queue       If another server has the device, or those of the kind, get in
-                line for it.
+  --wait               Wait for the operation to complete.
+  --timeout <seconds>  Seconds to wait at most, with --wait (default: 300).
+  --for <time>         Detach the device after this time, for example 90m, 2h
+                       or 7d.
+  --queue              If other servers have the device, or all of the kind,
+                       get in line for it.
 """
     )
     overview = nova("help").out
@@ -589,7 +662,7 @@ def test_events(nova: Any, cloud: Any, make_device: Any) -> None:
     assert (result.status, result.err) == (0, "")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.out.splitlines()]
     assert [row for row in cells if row] == [
-        ["At", "Cause", "State", "Reason", "Server", "User", "Request"],
+        ["At (UTC)", "Cause", "State", "Reason", "Server", "User", "Request"],
         ["2026-11-23T00:00:02Z", "unplugged", "waiting", "un\ufffd[2Jplugged", DEMO, "-", "-"],
         ["2026-11-23T00:00:01Z", "asked", "attaching", "-", DEMO, "somebody", "req-1"],
     ]
