@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``openstack server ... usb device``"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from osc_lib import exceptions
+
+from novaclient_usb import client, commands, names
+from novaclient_usb.osc import base
+
+
+class _OfServer(base.UsbCommand):
+    """A command about a server."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser = super().get_parser(prog_name)
+        base.add_server(parser)
+        return parser
+
+
+class _Waiting(_OfServer):
+    """A command that may wait.
+
+    It ends with 3 if the device is attached later, without another request, and with 4 if the time is up.
+    """
+
+    _status = 0
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--wait", action="store_true", help="Wait for the operation to complete")
+        parser.add_argument(
+            "--timeout",
+            metavar="<seconds>",
+            type=commands.positive,
+            help=f"Seconds to wait at most, with --wait (default: {client.TIME_LIMIT:g})",
+        )
+        return parser
+
+    def run(self, args: argparse.Namespace) -> int:
+        """The exit code."""
+        if args.timeout is not None and not args.wait:
+            raise exceptions.CommandError("--timeout is of use with --wait only.")
+        return super().run(args) or self._status
+
+    def watch(self, action: str, wait: Callable[..., Any], args: argparse.Namespace, *ids: str) -> Any:
+        """Wait. What then is the result, or a device that is not as it should be.
+
+        :raises novaclient_usb.client.WaitFailed: the service gave up
+        """
+        try:
+            with commands.Progress(action) as progress:
+                return wait(*ids, time_limit=args.timeout or client.TIME_LIMIT, progress=progress)
+        except (client.Waiting, client.TimedOut) as error:
+            self.log.error("%s", error)
+            self._status = commands.exit_code(error)
+            return error.device
+
+
+class AddUsbDevice(_Waiting, base.ShowOne):
+    """Attach a USB device of the compute host to a server"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "device",
+            metavar="<device>",
+            help=f"{commands.DEVICE_HELP}, or the kind of which to take one that is free",
+        )
+        parser.add_argument(
+            "--for",
+            dest="lease",
+            type=commands.duration,
+            metavar="<time>",
+            help="Detach the device after this time, for example 90m, 2h or 7d",
+        )
+        parser.add_argument(
+            "--queue",
+            action="store_true",
+            help="If other servers have the device, or all of the kind, get in line for it",
+        )
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> base.Properties:
+        """Attach it."""
+        server_id = self.server_id(args)
+        how = (
+            f"'openstack usb device list --server {shlex.quote(args.server)}' lists the devices of its host."
+        )
+        device_id, kind = commands.device_or_kind(self.usb, server_id, args.device, how)
+        attachment, entry = commands.attach_or_join(
+            self.usb, server_id, device_id, kind, args.lease, args.queue
+        )
+        if attachment is None:
+            self._status = commands.WAITING if args.wait else 0
+            return base.properties(entry or {})
+        device = attachment["device"]
+        if args.wait:
+            wait = self.usb.attachments.wait_attached
+            device = self.watch("attaching", wait, args, server_id, attachment["device_id"])
+        return base.properties(_flat(attachment | {"device": device}))
+
+
+class RemoveUsbDevice(_Waiting):
+    """Detach a USB device from a server, or give up one that it waits for"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("device", metavar="<device>", help=commands.DEVICE_HELP)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> None:
+        """Detach it."""
+        server_id = self.server_id(args)
+        device_id = _of_server(self.usb, server_id, args).find_id(args.device)
+        self.usb.attachments.delete(server_id, device_id)
+        if args.wait:
+            self.watch("detaching", self.usb.attachments.wait_detached, args, server_id, device_id)
+
+
+class ListServerUsbDevice(_OfServer, base.Lister):
+    """List the USB devices of a server"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--long", action="store_true", help="List additional fields in output")
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> base.Table:
+        """Print the table."""
+        columns = {
+            "Device ID": "device_id",
+            "Device": "device",
+            "Serial": "serial",
+            "State": "state",
+            "Reason": "state_reason",
+            "Lease Ends": "lease_until",
+        }
+        more = {
+            "Reason Code": "reason_code",
+            "Since": "state_since",
+            "Claimed Kind": "kind",
+            "Port": "port",
+            "Speed": "speed",
+        }
+        shown = [
+            attachment["device"] | _flat(attachment)
+            for attachment in self.usb.attachments.list(self.server_id(args))
+        ]
+        return base.rows(shown, columns | more if args.long else columns)
+
+
+class SetServerUsbDevice(_OfServer, base.ShowOne):
+    """Change for how long a server has a USB device"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("device", metavar="<device>", help=commands.DEVICE_HELP)
+        lease = parser.add_mutually_exclusive_group(required=True)
+        lease.add_argument(
+            "--for",
+            dest="lease",
+            type=commands.duration,
+            metavar="<time>",
+            help="Detach the device when this time from now has passed, for example 90m, 2h or 7d",
+        )
+        lease.add_argument(
+            "--no-end",
+            action="store_const",
+            const=None,
+            dest="lease",
+            help="Keep the device as long as it may be kept",
+        )
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> base.Properties:
+        """Change it."""
+        server_id = self.server_id(args)
+        device_id = _of_server(self.usb, server_id, args).find_id(args.device)
+        return base.properties(_flat(self.usb.attachments.update(server_id, device_id, args.lease)))
+
+
+def _of_server(usb: client.Client, server_id: str, args: argparse.Namespace) -> commands.Finder:
+    how = f"'openstack server usb device list {shlex.quote(args.server)}' shows which devices it has."
+    return commands.of_server(usb, server_id, f"The server has no such device. {how}")
+
+
+def _flat(attachment: dict[str, Any]) -> dict[str, Any]:
+    """An attachment as a table of properties."""
+    device = attachment["device"]
+    return {
+        "server_id": attachment["server_id"],
+        "device_id": attachment["device_id"],
+        "device": names.lsusb_line(device),
+        "kind": attachment["kind"],
+        "lease_until": attachment["lease_until"],
+        **{key: device[key] for key in ("state", "reason_code", "state_reason")},
+    }
