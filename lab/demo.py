@@ -39,7 +39,8 @@ It goes on running, and two more servers come up: demo2 (yours), other (of anoth
     nova usb-list --server demo
     nova usb-attach demo2 {serial}          # refused: it is taken
     nova usb-detach --wait demo {serial}
-    nova usb-attach --wait demo 08e6:4433       # the smart-card reader
+    openstack server add usb device --wait demo 08e6:4433    # the smart-card reader
+    openstack server usb device list demo
     python -m lab guest usb demo                # what the guest itself sees
     python -m lab host devices                  # what is plugged into the compute host
     python -m lab host unplug stick1            # and plug, replug: watch nova usb-list

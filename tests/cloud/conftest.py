@@ -45,6 +45,13 @@ class Cloud:
 
     def nova(self, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``nova`` as a user of the cloud; both streams and the exit status are what the user sees."""
+        return self._run(user, "nova", *arguments)
+
+    def openstack(self, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same with ``openstack``."""
+        return self._run(user, "openstack", *arguments)
+
+    def _run(self, user: str, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
             "OS_AUTH_URL": self.site.url("keystone", "/v3"),
@@ -58,11 +65,15 @@ class Cloud:
             "PYTHONWARNINGS": "ignore",
         }
         return subprocess.run(
-            [VENV / "bin/nova", *arguments], env=environment, capture_output=True, text=True, timeout=300
+            [VENV / "bin" / command, *arguments], env=environment, capture_output=True, text=True, timeout=300
         )
 
     def usb(self, user: str) -> client.Client:
         """Our API as a user reaches it without the command line in between."""
+        return client.from_session(self.session(user))
+
+    def session(self, user: str) -> session.Session:
+        """A user who has logged in."""
         auth = identity.V3Password(
             self.site.url("keystone", "/v3"),
             username=user,
@@ -71,7 +82,7 @@ class Cloud:
             user_domain_id="default",
             project_domain_id="default",
         )
-        return client.from_session(session.Session(auth=auth))
+        return session.Session(auth=auth)
 
     def succeed(self, user: str, *arguments: str) -> str:
         """What the command prints; it must succeed."""
