@@ -272,7 +272,7 @@ def plugged(world: World, usb_id: str, serial: str, function: str) -> Iterator[s
 @pytest.fixture
 def adapter_offered(world: World) -> Iterator[None]:
     """A network adapter is offered only by a rule that names it."""
-    with world.rule_first('{"vendor_id": "dead", "product_id": "beef"}'):
+    with world.rule_first('{"vendor_id": "dead", "product_id": "beef", "shared": true}'):
         yield
 
 
