@@ -297,6 +297,10 @@ class Attachments:
         """All attachments of a server: ``server_id``, ``device_id`` and the ``device``."""
         return self._http.pages("attachments", "servers", server_id, "attachments")
 
+    def ports(self, server_id: str) -> dict[str, int] | None:
+        """How many USB ports a server has: ``total`` and ``used``; None if its host does not tell."""
+        return self._http("GET", "servers", server_id, "attachments", params={"limit": 1})["usb_ports"]
+
     def get(self, server_id: str, device_id: str) -> dict[str, Any]:
         """One attachment of a server."""
         return self._http("GET", "servers", server_id, "attachments", device_id)["attachment"]

@@ -82,6 +82,24 @@ def would_exceed(
         return _over(session, caps, row, server_id, project_id, more)
 
 
+def ports(db: Database, server_id: str) -> tuple[int, int] | None:
+    """How many USB ports a server has, and how many of them are taken; None: its host does not tell.
+
+    While a server moves two hosts have a domain of it: the one counts in which it runs.
+    """
+    domains = sa.select(_I).where(_I.instance_uuid == server_id).order_by(_I.running.desc(), _I.host).limit(1)
+    with db.reader() as session:
+        domain = session.scalar(domains)
+        if domain is None or domain.usb_ports is None:
+            return None
+        return domain.usb_ports, _count(session, *_on_its_ports(server_id, domain.host))
+
+
+def _on_its_ports(server_id: str | None, host: str) -> list[sa.ColumnElement[bool]]:
+    """What is true of the devices that take the ports of a server on a host."""
+    return [_D.instance_uuid == server_id, _D.host == host]
+
+
 def _over(
     session: orm.Session,
     caps: Caps,
@@ -96,11 +114,11 @@ def _over(
     :param more: so many claims are still to come.
     """
     here = (_I.instance_uuid == server_id, _I.host == row.host)
-    ports = session.scalar(sa.select(_I.usb_ports).where(*here))
+    most = session.scalar(sa.select(_I.usb_ports).where(*here))
     own = _D.project_id == project_id
     of_kind = f"{OF_KIND}{row.kind}"
     limits = [
-        ("usb_port", PORTS, ports, [_D.instance_uuid == server_id, _D.host == row.host]),
+        ("usb_port", PORTS, most, _on_its_ports(server_id, row.host)),
         ("server_limit", None, caps.server, [_D.instance_uuid == server_id]),
         ("quota", DEVICES, caps.project.get(DEVICES), [own]),
         ("quota", of_kind, caps.project.get(of_kind), [own, _D.kind == row.kind]),

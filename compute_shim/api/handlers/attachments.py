@@ -33,12 +33,16 @@ from novaclient_usb.reason_codes import USE_XHCI, XHCI_PORTS, ReasonCode, descri
 
 
 def index(call: Call, server_id: str) -> webob.Response:
-    """The devices that a server has."""
+    """The devices that a server has, and how many more it has USB ports for."""
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     devices.authorize_query(call, query)
-    rows, marker = devices.page(call, query, _claims(call, policies.LIST, server_id))
-    return webob.Response(json=paging.answer(call, "attachments", query, _views(call, rows), marker))
+    claims = _claims(call, policies.LIST, server_id)
+    rows, marker = devices.page(call, query, claims)
+    ports = usage.ports(call.service.db, server_id.lower())
+    body = paging.answer(call, "attachments", query, _views(call, rows), marker)
+    body["usb_ports"] = None if ports is None else {"total": ports[0], "used": ports[1]}
+    return webob.Response(json=body)
 
 
 def show(call: Call, server_id: str, device_id: str) -> webob.Response:
