@@ -74,6 +74,16 @@ def attachment_list(request: HttpRequest, server_id: str) -> list[Device]:
     return [_attached(item) for item in usbclient(request).attachments.list(server_id)]
 
 
+def attachment_get(request: HttpRequest, server_id: str, device_id: str) -> Device:
+    """One device of a server."""
+    return _attached(usbclient(request).attachments.get(server_id, device_id))
+
+
+def usb_ports(request: HttpRequest, server_id: str) -> dict[str, int] | None:
+    """How many USB ports a server has, and how many are taken; None if that is not known."""
+    return usbclient(request).attachments.ports(server_id)
+
+
 def attach(request: HttpRequest, server_id: str, device_id: str) -> Device:
     """Ask for a device for a server; returns it as `attachment_list` does."""
     return _attached(usbclient(request).attachments.create(server_id, device_id))

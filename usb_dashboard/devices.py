@@ -10,6 +10,8 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from openstack_dashboard.api import base
 
+from usb_dashboard import reasons
+
 # Class codes: https://www.usb.org/defined-class-codes. Icons: Font Awesome 6, without the names of version 4.
 _CLASSES = {
     "01": ("fa fa-volume-up", _("Audio")),
@@ -23,6 +25,7 @@ _CLASSES = {
     "0e": ("fa fa-video", _("Video")),
     "e0": ("fa fa-wifi", _("Wireless")),
 }
+_STORAGE = "08"
 _OTHER_CLASS = ("fab fa-usb", _("USB device"))
 
 #: What the states of a device are called (translated).
@@ -37,6 +40,12 @@ STATES = {
 }
 
 
+#: The states that pass by themselves, soon.
+IN_PROGRESS = ("attaching", "detaching")
+
+_SPINNER = '<span class="fa fa-spinner fa-spin" aria-hidden="true"></span>&nbsp;'
+
+
 def verbatim(text: str | None) -> SafeString | None:
     """Any text as HTML that shows exactly that; None, which tables show as a dash, if there is none.
 
@@ -48,10 +57,29 @@ def verbatim(text: str | None) -> SafeString | None:
     return mark_safe(f"<span ng-non-bindable>{html.escape(text)}</span>")  # noqa: S308  it is escaped
 
 
-def shown_state(state: str, reason: str | None) -> SafeString:
-    """A state of a device (translated) and the reason for it, as HTML."""
-    name = html.escape(str(STATES[state]))
-    return mark_safe(f"{name}: {verbatim(reason)}" if reason else name)  # noqa: S308  it is escaped
+# A longer reason is shown in part, and whole on demand.
+_LONG_REASON = 100
+
+
+def shown_state(state: str, code: str | None, reason: str | None) -> SafeString:
+    """A state of a device and the reason for it (translated), as HTML.
+
+    :param code: of the reason.
+    :param reason: as the service puts it.
+    """
+    whole = reasons.of_state(state, code)
+    name = html.escape(str(whole or STATES[state]))
+    # What the service says beyond the code is for administrators, and worth showing whatever the state.
+    why = None if whole else reasons.text(code, reason)
+    spinner = _SPINNER if state in IN_PROGRESS else ""
+    return mark_safe(f"{spinner}{name}: {_clamped(why)}" if why else spinner + name)  # noqa: S308  escaped
+
+
+def _clamped(text: str) -> SafeString:
+    if len(text) <= _LONG_REASON:
+        return verbatim(text) or mark_safe("")
+    start = f"{text[:_LONG_REASON]}\u2026"
+    return mark_safe(f"<details><summary>{verbatim(start)}</summary>{verbatim(text)}</details>")  # noqa: S308
 
 
 class Device(base.APIDictWrapper):
@@ -60,6 +88,20 @@ class Device(base.APIDictWrapper):
     def order(self) -> tuple[bool, str, str]:
         """Sort key of a list to choose from: free devices first, then by name and place."""
         return (not self.available, self.name.lower(), self.location)
+
+    @property
+    def short_name(self) -> str:
+        """The name, without a vendor that the product's name repeats; the ids of one that has no name."""
+        vendor = getattr(self, "vendor", None) or ""
+        doubled = f"{vendor} {vendor}".casefold()
+        if vendor and self.name.casefold().startswith(doubled):
+            return self.name[len(vendor) + 1 :]
+        return self.name or self.usb_id
+
+    @property
+    def label(self) -> str:
+        """What the device is called in a sentence: the name, and what tells two of one model apart."""
+        return f"{self.short_name} ({self.serial or self.port})"
 
     @property
     def usb_id(self) -> str:
@@ -79,18 +121,16 @@ class Device(base.APIDictWrapper):
     @property
     def shown_name(self) -> SafeString:
         """The icon of the device's class and the name, as HTML."""
-        # The service sends no class with what a server has.
-        icon, kind = _CLASSES.get(getattr(self, "device_class", ""), _OTHER_CLASS)
+        icon, kind = _CLASSES.get(self.device_class, _OTHER_CLASS)
         kind = html.escape(str(kind))
         sign = f'<span class="{icon} fa-fw" role="img" aria-label="{kind}" title="{kind}"></span>'
         # Horizon's tables lose a space between elements.
-        return mark_safe(f"{sign}&nbsp;{verbatim(self.name or self.usb_id)}")  # noqa: S308  it is escaped
+        return mark_safe(f"{sign}&nbsp;{verbatim(self.short_name)}")  # noqa: S308  it is escaped
 
     @property
     def shown_description(self) -> SafeString | None:
         """What the operator wrote about the device, as HTML."""
-        # The service sends none with what a server has.
-        return verbatim(getattr(self, "description", None))
+        return verbatim(self.description)
 
     @property
     def shown_serial(self) -> SafeString | None:
@@ -100,4 +140,9 @@ class Device(base.APIDictWrapper):
     @property
     def shown_state(self) -> SafeString:
         """The state (translated) and the reason for it, as HTML."""
-        return shown_state(self.state, self.state_reason)
+        return shown_state(self.state, self.reason_code, self.state_reason)
+
+    @property
+    def is_storage(self) -> bool:
+        """Whether what is not written yet is lost when it is detached."""
+        return bool(self.device_class == _STORAGE)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +17,9 @@ from horizon.utils import functions
 from keystoneauth1 import exceptions
 from novaclient import exceptions as nova_exceptions
 
+from novaclient_usb import ReasonCode, client
+from usb_dashboard import times
+
 #: The token is no longer good.
 UNAUTHORIZED = (exceptions.Unauthorized, nova_exceptions.Unauthorized)
 
@@ -26,20 +31,87 @@ ERRORS = (
 )
 
 
-def explain(error: Exception) -> Any:
-    """What to tell people of one of `ERRORS`: the service's own words, if it had any."""
+# What people can do something about, in the words of the page. What is not here the service says itself.
+_TEXTS: dict[str, Any] = {
+    ReasonCode.SERVER_LOCKED: _("Instance {instance} is locked. Unlock it first."),
+    ReasonCode.DEVICE_TAKEN: _("{device} is taken. Choose another one, or wait until it is free."),
+    ReasonCode.DEVICE_ON_OTHER_HOST: _("{device} is on a different host than {instance}."),
+    ReasonCode.DEVICE_DETACHING: _("{device} is being detached from {instance}. Wait until it is free."),
+    ReasonCode.DEVICE_RELEASED: _("{device} was released before it could be attached."),
+    ReasonCode.DEVICE_NOT_SHARED: _("{device} is not shared with the project of {instance}."),
+    ReasonCode.NO_FREE_USB_PORT: _(
+        "All USB ports of {instance} are in use. Detach a USB device from it first."
+    ),
+    ReasonCode.TOO_MANY_DEVICES: _(
+        "{instance} has as many USB devices as it may have. Detach one from it first."
+    ),
+    ReasonCode.QUOTA_EXCEEDED: _(
+        "The project has as many USB devices as it may have. Detach one first, or ask your cloud"
+        " administrator for more."
+    ),
+    ReasonCode.QUEUED_FOR_OTHERS: _("Other instances are in the queue for {device}."),
+    ReasonCode.HOST_DOWN: _("The host of {instance} does not answer. Contact your cloud administrator."),
+    ReasonCode.SERVER_NOT_ON_HOST: _("{instance} is on no host. Start it first."),
+    ReasonCode.ATTACHMENT_NOT_FOUND: _("{instance} does not have {device} any more."),
+    ReasonCode.SERVER_NOT_FOUND: _("The instance could not be found."),
+    ReasonCode.DEVICE_NOT_FOUND: _("The USB device could not be found."),
+    ReasonCode.FORBIDDEN: _("Your role in the project does not allow it."),
+}
+
+
+def explain(
+    error: Exception,
+    device: tuple[str, str | None] | None = None,
+    instance: tuple[str, str | None] | None = None,
+) -> str:
+    """What to tell people of one of `ERRORS`.
+
+    :param device: the id of the device that it is about, and what people call it, None if that is not known.
+    :param instance: the same of the server.
+    """
     if isinstance(error, exceptions.ConnectionError):
-        return _("The USB service cannot be reached. Try again later, or ask the operator of this cloud.")
+        return str(
+            _("The USB service cannot be reached. Try again later, or ask the operator of this cloud.")
+        )
     if isinstance(error, horizon_exceptions.ServiceCatalogException):
-        return _("This cloud has no USB service.")
-    if isinstance(error, exceptions.HttpError):
-        # What follows is for programmers.
-        return error.message.split(f" (HTTP {error.http_status})")[0]
-    return str(error)
+        return str(_("This cloud has no USB service."))
+    if not isinstance(error, exceptions.HttpError):
+        return str(error)
+    device_id, device_name = device or ("", None)
+    server_id, server_name = instance or ("", None)
+    text = _TEXTS.get(client.reason_code(error) or "")
+    if text is not None:
+        return str(text).format(
+            device=device_name or _("the USB device"), instance=server_name or _("the instance")
+        )
+    # What follows is for programmers.
+    said = str(error.message.split(f" (HTTP {error.http_status})")[0])
+    for is_called, name in (
+        (f"USB device {device_id}", device_name),
+        (f"server {server_id}", server_name),
+        (f"Server {server_id}", server_name),
+    ):
+        said = said.replace(is_called, name or is_called)
+    return said
+
+
+@contextlib.contextmanager
+def told(request: HttpRequest, message: Any, redirect: str | None = None) -> Iterator[None]:
+    """What goes wrong inside is a message on the page.
+
+    :param message: with ``%s`` for what `explain` says.
+    :param redirect: the page to show then; by default the page goes on without what is missing.
+    """
+    try:
+        yield
+    except UNAUTHORIZED:
+        raise
+    except ERRORS as error:
+        horizon_exceptions.handle(request, message % explain(error), redirect=redirect, details="")
 
 
 class LoginView:
-    """Beside a view of Horizon's: whoever has no good token is sent to get one."""
+    """Beside a view of Horizon's: whoever has no good token is sent to get one. Times are the user's."""
 
     request: HttpRequest
 
@@ -49,6 +121,7 @@ class LoginView:
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """What the view answers, or the login page."""
+        times.activate(request)
         try:
             return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         except UNAUTHORIZED:

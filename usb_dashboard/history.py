@@ -6,15 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from django.template.defaultfilters import date
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from horizon import forms, tables, views
-from horizon.utils import filters
 from openstack_dashboard.api import base
 
-from usb_dashboard import api, errors
+from usb_dashboard import api, errors, reasons, servers
 from usb_dashboard.devices import Device, shown_state, verbatim
+from usb_dashboard.times import exact
 
 
 class Event(base.APIDictWrapper):
@@ -24,24 +24,25 @@ class Event(base.APIDictWrapper):
     def shown_state(self) -> Any:
         """The state that the device came to (translated) and the reason for it, as HTML.
 
-        Of a place in line for the device there is no state.
+        Of a place in the queue for the device there is no state.
         """
         if self.state is None:
-            return verbatim(self.state_reason)
-        return shown_state(self.state, self.state_reason)
+            return verbatim(reasons.text(self.reason_code, self.state_reason))
+        return shown_state(self.state, self.reason_code, self.state_reason)
 
-
-def _time(moment: str) -> str:
-    return date(filters.parse_isotime(moment), "Y-m-d H:i:s e")
+    @property
+    def shown_cause(self) -> Any:
+        """What it was caused by (translated), as HTML."""
+        return verbatim(reasons.text(self.cause_code, self.cause))
 
 
 class EventsTable(tables.DataTable):
     """The latest first."""
 
-    created_at = tables.Column("created_at", verbose_name=_("Time"), filters=(_time,))
-    cause = tables.Column("cause", verbose_name=_("Cause"), filters=(verbatim,))
+    created_at = tables.Column("created_at", verbose_name=_("Time"), filters=(exact,))
+    cause = tables.Column("shown_cause", verbose_name=_("Cause"))
     state = tables.Column("shown_state", verbose_name=_("State"))
-    server = tables.Column("server_id", verbose_name=_("Instance"))
+    server = tables.Column("server_name", verbose_name=_("Instance"), filters=(verbatim,))
     user = tables.Column("user_id", verbose_name=_("User"))
     request = tables.Column("request_id", verbose_name=_("Request"))
 
@@ -73,11 +74,16 @@ class HistoryView(errors.LoginView, forms.ModalFormMixin, views.HorizonTemplateV
         try:
             device = api.device_get(self.request, device_id)
             events = [Event(event) for event in api.event_list(self.request, device_id)]
+            # An event has a server as a device has.
+            is_admin = self.request.horizon["dashboard"].slug == "admin"
+            servers.with_names(self.request, events, all_projects=is_admin)
         except errors.UNAUTHORIZED:
             raise
         except errors.ERRORS as error:
-            return context | {"problem": verbatim(str(errors.explain(error)))}
-        return context | {"device": device, "table": EventsTable(self.request, data=events)}
+            return context | {"problem": verbatim(errors.explain(error))}
+        title = format_html(_("History of {}"), verbatim(device.label))
+        table = EventsTable(self.request, data=events)
+        return context | {"device": device, "table": table, "modal_header": title}
 
 
 class History(tables.LinkAction):

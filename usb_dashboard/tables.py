@@ -6,16 +6,15 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
-from horizon.exceptions import RecoverableError
 
-from usb_dashboard import api
+from usb_dashboard import errors, times
 from usb_dashboard.devices import STATES, Device, verbatim
 
 __all__ = [
@@ -24,10 +23,14 @@ __all__ = [
     "Detach",
     "DeviceRow",
     "DevicesTable",
+    "ForColumn",
     "LocationColumn",
     "NameColumn",
+    "PortColumn",
     "SerialColumn",
     "StateColumn",
+    "UsbIdColumn",
+    "bears",
     "dialog_url",
     "link",
     "verbatim",
@@ -36,7 +39,10 @@ __all__ = [
 #: Of ``Meta.row_actions_dropdown_template``.
 ROW_ACTIONS = "usb/_row_actions.html"
 
-# A state that is not named here is on its way to another: the row then looks after itself.
+# Bootstrap's class for what must not be broken.
+_IN_ONE_LINE = ("text-nowrap",)
+
+# A state that is not named here passes by itself: while a row has one, its table is asked for often.
 _SETTLED = (
     ("attached", True),
     ("available", True),
@@ -44,6 +50,15 @@ _SETTLED = (
     ("failed", False),
     ("unavailable", False),
 )
+
+
+def bears(device: Device, wanted: str) -> bool:
+    """Whether something that is shown of a device has the text, whatever the case of the letters."""
+    shown = ("name", "usb_id", "location", "port", "serial", "description", "server_name", "server_id")
+    more = ("host", "kind", "project_id", "id", "state_reason", "reason_code")
+    # Not all are told to everybody.
+    values = [getattr(device, field, None) or "" for field in (*shown, *more)]
+    return any(wanted in value.casefold() for value in (*values, str(STATES[device.state])))
 
 
 def link(address: str, text: str) -> SafeString:
@@ -74,7 +89,21 @@ class LocationColumn(tables.Column):
     """Bus and device number, as lsusb prints them."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(_location, verbose_name=_("Bus and Device"), **kwargs)
+        super().__init__(_location, verbose_name=_("Bus and Device"), classes=_IN_ONE_LINE, **kwargs)
+
+
+class UsbIdColumn(tables.Column):
+    """``vendor:product``, as lsusb prints it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("usb_id", verbose_name=_("Vendor:Product"), classes=_IN_ONE_LINE, **kwargs)
+
+
+class PortColumn(tables.Column):
+    """The port, as the kernel names it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("port", verbose_name=_("Port"), classes=_IN_ONE_LINE, **kwargs)
 
 
 class SerialColumn(tables.Column):
@@ -95,38 +124,47 @@ class StateColumn(tables.Column):
         return device.shown_state
 
 
-class DeviceRow(tables.Row):
-    """A row that looks after its device while that is being attached or detached."""
+class ForColumn(tables.Column):
+    """For how long a device has been in its state; the exact time on hover."""
 
-    ajax = True
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("state_since", verbose_name=_("For"), **kwargs)
+
+    def get_data(self, device: Device) -> Any:
+        """HTML."""
+        return times.elapsed(device.state_since)
+
+
+class DeviceRow(tables.Row):
+    """A row of a device, whose strings are hostile."""
 
     def load_cells(self, datum: Device | None = None) -> None:
         """The name, for Horizon's script, which makes HTML of the attribute; Angular evaluates it there."""
         super().load_cells(datum)
-        self.attrs["data-display"] = mark_safe(html.escape(html.escape(self.datum.name)))  # noqa: S308
+        self.attrs["data-display"] = mark_safe(html.escape(html.escape(self.datum.label)))  # noqa: S308
         self.attrs["ng-non-bindable"] = True
-
-    def get_data(self, request: HttpRequest, device_id: str) -> Device:
-        """The device now; the row of one that is not found goes away."""
-        return api.device_get(request, device_id)
 
 
 class DevicesTable(tables.DataTable):
-    """A table with rows that look after themselves."""
+    """A table that is watched (`usb_dashboard.watch`)."""
 
     # All actions are links to dialogs.
     needs_form_wrapper = False
+    _problem: Any = None
 
-    def maybe_preempt(self) -> HttpResponse | None:
-        """Horizon answers 100, for which no browser stops waiting, if the service cannot tell of a row."""
-        response = super().maybe_preempt()
-        if response is not None and response.status_code == RecoverableError.status_code:
-            response.status_code = 503
-        return response
+    def say(self, error: Exception) -> None:
+        """Why there are no devices to show: that is not the same as if there were none."""
+        self._problem = format_html(
+            _("The USB devices could not be retrieved: {}"), verbatim(errors.explain(error))
+        )
+
+    def get_empty_message(self) -> Any:
+        """What stands in place of devices."""
+        return self._problem or super().get_empty_message()
 
 
 class Detach(tables.LinkAction):
-    """Opens the dialog that detaches, with the device chosen."""
+    """Asks whether to detach this device from its server."""
 
     name = "detach"
     verbose_name = _("Detach")
@@ -141,14 +179,15 @@ class Detach(tables.LinkAction):
 
     def get_link_url(self, device: Device) -> str:
         """Of the dashboard that the table is in."""
-        return dialog_url(self.table.request, "detach", device.server_id, place=self.place, device=device.id)
+        return dialog_url(self.table.request, "detach_device", device.server_id, device.id, place=self.place)
 
 
-def dialog_url(request: HttpRequest, name: str, server_id: str, **query: str) -> str:
-    """The address of a dialog for a server, in the dashboard that the user is in.
+def dialog_url(request: HttpRequest, name: str, *ids: str, **query: str) -> str:
+    """The address of a dialog in the dashboard that the user is in.
 
-    :param query: ``place`` where the user is, ``device`` the id of the one to begin with
+    :param ids: of what it is about
+    :param query: ``place``: where the user is
     """
     dashboard = request.horizon["dashboard"].slug
-    address = reverse(f"horizon:{dashboard}:usb:{name}", args=(server_id,))
+    address = reverse(f"horizon:{dashboard}:usb:{name}", args=ids)
     return f"{address}?{urlencode(query)}" if query else address

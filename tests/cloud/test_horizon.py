@@ -148,11 +148,102 @@ def test_the_tab_tells_what_a_device_waits_for(cloud: Cloud, demo: Browser) -> N
             every=1,
         )
         pages.open_tab(demo, server)
-        pages.see_row(demo, "08e6:4433", "Waiting: the device is unplugged")
+        pages.see_row(demo, "08e6:4433", "Waiting: unplugged. Attached again when plugged in.")
         pages.see_row(demo, STICK, "Attached")
         demo.shot("tab-states")
     finally:
         cloud.host.plug("reader")
+
+
+def test_an_action_is_about_the_device_of_its_row(cloud: Cloud, demo: Browser) -> None:
+    """Though the page is old, and the instance has only another device by now (H1)."""
+    give(cloud, "demo", STICK)
+    give(cloud, "demo", "08e6:4433")
+    demo.open(pages.DEVICES)
+    pages.see_row(demo, STICK, "Attached")
+    # The page does not look for itself before it is clicked.
+    demo.script(HIDE)
+    pages.give_back(cloud, STICK)
+    pages.choose_action(demo, STICK, "Detach")
+    pages.see_dialog(demo)
+    demo.see(f"{pages.DIALOG} .alert", f"does not have QEMU USB HARDDRIVE ({STICK}) any more")
+    demo.shot("detached-elsewhere")
+    assert not demo.find(f"{pages.DIALOG} input[type=submit]")
+    [reader] = [it for it in cloud.usb("demo").devices.list() if it["vendor_id"] == "08e6"]
+    assert reader["state"] == "attached"
+
+
+def test_what_the_filter_hides_is_not_sent(cloud: Cloud, demo: Browser) -> None:
+    with contextlib.ExitStack() as plugged:
+        plugged.enter_context(gadget(cloud.host, "One", "more", "MORE1"))
+        wait_until(lambda: pages.listed(cloud, "MORE1"), "no gadget", _SECONDS, cloud.host.running)
+        pages.open_attach(demo, "demo")
+        assert demo.script("return document.activeElement.name") == "choice"
+        pages.choose(demo, STICK)
+        demo.see("#attach_usb_form_chosen", STICK)
+        demo.see(f"{pages.DIALOG} .table_search input").send_keys("MORE1")
+        demo.until(lambda: not demo.script(CHOSEN), "what is hidden is still chosen")
+        assert demo.find("#attach_usb_form_chosen")[0].text == ""
+        demo.shot("filtered-dialog")
+        demo.press(Keys.ESCAPE)
+        demo.gone(pages.DIALOG)
+        # The focus is back at the menu that the dialog was opened from.
+        assert "dropdown-toggle" in demo.script("return document.activeElement.className")
+    wait_until(lambda: pages.device(cloud, "MORE1")["bus"] is None, "it stays", _SECONDS, cloud.host.running)
+    cloud.usb("admin").devices.delete(pages.device(cloud, "MORE1")["id"])
+
+
+# The page counts as hidden, or as seen again.
+HIDE = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})"
+UNHIDE = "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
+CHOSEN = "return document.querySelector('input[name=choice]:checked') !== null"
+
+
+def test_a_page_that_is_watched_stays_true(cloud: Cloud, demo: Browser) -> None:
+    """A stick is pulled and plugged, the service goes and comes back; nobody loads the page again (H4)."""
+    give(cloud, "demo", STICK)
+    demo.open(pages.DEVICES)
+    pages.see_row(demo, STICK, "Attached")
+    demo.script("window.notLoadedAgain = true")
+    cloud.host.unplug("stick1")
+    try:
+        pages.see_row(demo, STICK, "Waiting: unplugged")
+    finally:
+        cloud.host.plug("stick1")
+    pages.see_row(demo, STICK, "Attached")
+    processes = Processes(PIDS, LOG)
+    processes.stop(_USB_API)
+    try:
+        demo.see(f"{pages.CONTENT} .alert", "Not up to date since")
+        pages.see_row(demo, STICK, "Attached")
+        demo.shot("not-up-to-date")
+    finally:
+        services.start_wsgi(_USB_API, cloud.site, processes)
+    demo.gone(f"{pages.CONTENT} .alert")
+    assert demo.script("return window.notLoadedAgain")
+
+
+def test_a_page_that_is_watched_asks_seldom_and_a_hidden_one_never(cloud: Cloud, demo: Browser) -> None:
+    demo.open(pages.DEVICES)
+    pages.see_row(demo, STICK, "Available")
+
+    def asked(seconds: float) -> int:
+        before = len(requests_of(cloud, _USB_API))
+        time.sleep(seconds)
+        return sum(line.startswith("GET /v1/devices") for line in requests_of(cloud, _USB_API)[before:])
+
+    assert asked(32) in (1, 2, 3)
+    demo.script(HIDE)
+    time.sleep(1)
+    assert asked(32) == 0
+    before = len(requests_of(cloud, _USB_API))
+    demo.script(UNHIDE)
+    wait_until(
+        lambda: len(requests_of(cloud, _USB_API)) > before,
+        "it does not look",
+        _SECONDS,
+        cloud.host.running,
+    )
 
 
 def test_the_history(cloud: Cloud, demo: Browser) -> None:
@@ -177,7 +268,7 @@ def test_another_project_is_refused_and_sees_why(cloud: Cloud, demo: Browser, ot
     other.shot("taken-meanwhile")
     assert "demo" not in other.see(f"{pages.DIALOG} .alert").text
     pages.open_attach(other, "other")
-    row = pages.see_row(other, "Unavailable: in use by another project", within=pages.DIALOG)
+    row = pages.see_row(other, "In use by another project", within=pages.DIALOG)
     assert not row.find_element(By.CSS_SELECTOR, "input").is_enabled()
     assert STICK not in other.see(pages.DIALOG).text
     other.shot("taken-already")
@@ -256,10 +347,10 @@ def test_the_service_is_down(cloud: Cloud, demo: Browser) -> None:
         pages.open_attach(demo, "demo")
         demo.see(f"{pages.DIALOG} .alert", "The USB service cannot be reached")
         demo.open(pages.DEVICES)
-        demo.see(pages.MESSAGES, "The USB service cannot be reached")
+        demo.see(f"{pages.CONTENT} tbody", "The USB service cannot be reached")
         demo.shot("service-down-panel")
         pages.open_tab(demo, cloud.server_id("demo", "demo"))
-        demo.see(pages.MESSAGES, "The USB service cannot be reached")
+        demo.see(f"{pages.CONTENT} tbody", "The USB service cannot be reached")
     finally:
         services.start_wsgi(_USB_API, cloud.site, processes)
 
@@ -277,10 +368,10 @@ def test_the_agent_is_down(cloud: Cloud, demo: Browser, admin: Browser) -> None:
             every=1,
         )
         pages.submit(demo, "Attach")
-        demo.see(f"{pages.DIALOG} .alert", "is down")
+        demo.see(f"{pages.DIALOG} .alert", "The host of demo does not answer.")
         demo.shot("agent-down-on-attach")
         pages.open_attach(demo, "demo")
-        pages.see_row(demo, STICK, "the USB agent on the device's host is down", within=pages.DIALOG)
+        pages.see_row(demo, STICK, "its host does not answer", within=pages.DIALOG)
         demo.shot("agent-down-dialog")
         admin.open(pages.ADMIN_DEVICES)
         pages.see_row(admin, STICK, "(agent down)")
@@ -330,7 +421,7 @@ def test_a_hostile_name_is_shown_as_it_is_and_once(cloud: Cloud, demo: Browser, 
         pages.choose(demo, "HOSTILE1")
         demo.shot("hostile-dialog")
         pages.submit(demo, "Attach")
-        assert demo.see(pages.MESSAGES, "Attaching").text.count(f"Attaching {name}.") == 1
+        assert demo.see(pages.MESSAGES, "Attaching").text.count(f"Attaching {name} (HOSTILE1) to demo.") == 1
         demo.shot("hostile-message")
         pages.open_tab(demo, cloud.server_id("demo", "demo"))
         assert pages.see_row(demo, "HOSTILE1", "Attached").text.count(name) == 1
@@ -342,7 +433,7 @@ def test_a_hostile_name_is_shown_as_it_is_and_once(cloud: Cloud, demo: Browser, 
         assert pages.see_row(demo, "HOSTILE1").text.count(name) == 1
         pages.choose_action(demo, "HOSTILE1", "Detach")
         pages.see_dialog(demo)
-        assert pages.see_row(demo, "HOSTILE1", within=pages.DIALOG).text.count(name) == 1
+        assert demo.see(f"{pages.DIALOG} .modal-body", "Detach").text.count(name) == 1
         admin.open(pages.ADMIN_DEVICES)
         assert pages.see_row(admin, "HOSTILE1").text.count(name) == 1
         pages.choose_action(admin, "HOSTILE1", "Disable USB Device")
@@ -376,6 +467,26 @@ def test_nothing_keeps_people_from_using_it(cloud: Cloud, demo: Browser, admin: 
     assert grave_faults(admin, pages.CONTENT) == []
 
 
+def test_in_german(cloud: Cloud, demo: Browser) -> None:
+    give(cloud, "demo", STICK)
+    cloud.host.unplug("stick1")
+    try:
+        demo.open(pages.DEVICES)
+        demo.driver.add_cookie({"name": "horizon_language", "value": "de"})
+        demo.open(pages.DEVICES)
+        pages.see_row(demo, STICK, "Wartet: ausgesteckt. Wird beim Einstecken wieder angehängt.")
+        demo.shot("german-panel")
+        assert grave_faults(demo, pages.CONTENT) == []
+        pages.choose_action(demo, STICK, "Abhängen")
+        pages.see_dialog(demo)
+        demo.see(f"{pages.DIALOG} .modal-body", f"QEMU USB HARDDRIVE ({STICK}) von demo abhängen?")
+        demo.shot("german-dialog")
+        assert grave_faults(demo, pages.DIALOG) == []
+    finally:
+        demo.driver.delete_cookie("horizon_language")
+        cloud.host.plug("stick1")
+
+
 def test_on_a_telephone(cloud: Cloud, demo: Browser) -> None:
     demo.width(375)
     try:
@@ -390,7 +501,7 @@ def test_on_a_telephone(cloud: Cloud, demo: Browser) -> None:
         demo.width(None)
 
 
-def test_the_instances_page_costs_no_call_more_and_a_dialog_one(
+def test_the_instances_page_costs_no_call_more_and_a_dialog_two(
     cloud: Cloud, demo: Browser, tmp_path: Path
 ) -> None:
     with plain_horizon(cloud, tmp_path) as without:
@@ -403,7 +514,8 @@ def test_the_instances_page_costs_no_call_more_and_a_dialog_one(
     demo.open(pages.INSTANCES)
     before = len(requests_of(cloud, _USB_API))
     pages.open_attach(demo, "demo")
-    assert [line.split("?")[0] for line in requests_of(cloud, _USB_API)[before:]] == ["GET /v1/devices"]
+    asked = [line.split("?")[0] for line in requests_of(cloud, _USB_API)[before:]]
+    assert asked == ["GET /v1/devices", f"GET /v1/servers/{cloud.server_id('demo', 'demo')}/attachments"]
 
 
 def calls_of_instances_page(cloud: Cloud, horizon: str) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 from unittest import mock
 
@@ -42,8 +43,11 @@ def device(name: str, **values: Any) -> dict[str, Any]:
         "bus": 1,
         "device": 3,
         "state": "available",
+        "reason_code": None,
         "state_reason": None,
+        "state_since": "2026-01-01T00:00:00Z",
         "available": True,
+        "kind": None,
         "server_id": None,
         "host_id": "some-host",
         "description": "",
@@ -99,13 +103,13 @@ class PlayedTest(helpers.TestCase):
         for one in devices:
             self.service.get(f"{SERVICE}/v1/devices/{one['id']}", json={"device": one})
 
-    def refuse(self, method: str, path: str, code: int, message: str) -> None:
+    def refuse(self, method: str, path: str, code: int, message: str, reason_code: str = "") -> None:
         """The service refuses a call."""
         self.service.request(
             method,
             f"{SERVICE}/v1/{path}",
             status_code=code,
-            json={"error": {"code": code, "title": "x", "message": message}},
+            json={"error": {"code": code, "title": "x", "message": message, "reason_code": reason_code}},
             headers={"Content-Type": "application/json"},
         )
 
@@ -121,10 +125,12 @@ class PlayedTest(helpers.TestCase):
 
     def assert_shown_as_it_is(self, text: str) -> None:
         """The hostile name is there, escaped once, in a place that Angular leaves alone, and nowhere else."""
-        shown = f"<span ng-non-bindable>{html.escape(HOSTILE)}</span>"
-        assert shown in text
-        # Horizon's script makes HTML of the attribute's value (horizon.tables.js, confirm).
-        for_script = f'data-display="{html.escape(html.escape(HOSTILE))}"'
-        rest = text.replace(shown, "").replace(for_script, "")
+        assert f"<span ng-non-bindable>{html.escape(HOSTILE)}</span>" in text
+        rest = re.sub("<span ng-non-bindable>[^<]*</span>", "", text)
+        for attribute in re.findall('data-display="([^"]*)"', text):
+            # Horizon's script makes HTML of the attribute's value (horizon.tables.js, confirm).
+            assert HOSTILE in html.unescape(html.unescape(attribute))
+            assert "<" not in html.unescape(attribute)
+            rest = rest.replace(f'data-display="{attribute}"', "")
         for bad in ("AT&", "&lt;b", "<b>", "{$", "{%x"):
             assert bad not in rest, rest[max(0, rest.index(bad) - 200) : rest.index(bad) + 100]

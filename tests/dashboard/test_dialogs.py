@@ -21,6 +21,7 @@ from usb_dashboard import api
 SERVER = "11111111-2222-3333-4444-555555555555"
 ATTACH = reverse("horizon:project:usb:attach", args=(SERVER,))
 DETACH = reverse("horizon:project:usb:detach", args=(SERVER,))
+DETACH_STICK = reverse("horizon:project:usb:detach_device", args=(SERVER, "id-of-stick"))
 INSTANCES = reverse("horizon:project:instances:index")
 PANEL = reverse("horizon:project:usb:index")
 TAB = reverse("horizon:project:instances:detail", args=(SERVER,)) + "?tab=instance_details__usb"
@@ -28,7 +29,16 @@ ATTACHMENTS = f"servers/{SERVER}/attachments"
 
 
 class DialogTest(PlayedTest):
-    """What is the same for both."""
+    """What is the same for all. The server is called demo."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = mock.Mock(id=SERVER, status="ACTIVE")
+        self.server.name = "demo"
+        server_get = mock.patch.object(horizon_api.nova, "server_get", return_value=self.server)
+        self.server_get = server_get.start()
+        self.addCleanup(server_get.stop)
+        self.plug_attached()
 
     def open(self, address: str) -> str:
         """The dialog, as the browser gets it."""
@@ -55,17 +65,77 @@ class DialogTest(PlayedTest):
         assert response.status_code == 200
         return response["X-Horizon-Location"]
 
-    def plug_attached(self, *attachments: dict[str, Any]) -> None:
-        """What the server has."""
-        self.service.get(f"{SERVICE}/v1/{ATTACHMENTS}", json={"attachments": list(attachments)})
+    def plug_attached(self, *attachments: dict[str, Any], ports: tuple[int, int] | None = (4, 1)) -> None:
+        """What the server has, and how many USB ports, and how many of them are taken."""
+        usb_ports = None if ports is None else {"total": ports[0], "used": ports[1]}
+        body = {"attachments": list(attachments), "usb_ports": usb_ports}
+        self.service.get(f"{SERVICE}/v1/{ATTACHMENTS}", json=body)
+        for one in attachments:
+            self.service.get(f"{SERVICE}/v1/{ATTACHMENTS}/{one['device_id']}", json={"attachment": one})
+            self.service.get(f"{SERVICE}/v1/devices/{one['device_id']}", json={"device": one["device"]})
 
 
 class AttachTest(DialogTest):
-    def test_one_call(self) -> None:
+    def test_two_calls(self) -> None:
         self.plug(device("stick"))
         self.open(ATTACH)
-        assert self.service.last_request.qs == {"server_id": [SERVER]}
-        assert self.calls() == ["GET /v1/devices"]
+        queries = [(call.path, call.qs) for call in self.service.request_history]
+        assert queries == [
+            ("/v1/devices", {"server_id": [SERVER]}),
+            (f"/v1/{ATTACHMENTS}", {"limit": ["1"]}),
+        ]
+        self.server_get.assert_called_once()
+
+    def test_it_says_what_will_happen(self) -> None:
+        self.plug(device("stick"))
+        for status, told in (
+            ("ACTIVE", "is Active. The device appears in it within seconds."),
+            ("SHUTOFF", "is Shutoff. The device is attached when it starts."),
+            ("SUSPENDED", "is Suspended. The device is attached when it is resumed."),
+            ("ERROR", "is Error. No USB device can be attached to it now."),
+        ):
+            self.server.status = status
+            text = self.open(ATTACH)
+            assert f"<span ng-non-bindable>demo</span> {told}" in text
+            assert "Attach a USB Device to <span ng-non-bindable>demo</span>" in text
+            assert "3 of 4 USB ports of the instance are free." in text
+
+    def test_a_server_without_a_free_port(self) -> None:
+        self.plug(device("stick"))
+        self.plug_attached(ports=(4, 4))
+        text = self.open(ATTACH)
+        assert "All 4 USB ports of the instance are in use." in text
+        assert 'type="submit"' not in text
+
+    def test_where_nova_and_the_host_do_not_tell(self) -> None:
+        self.server_get.side_effect = self.exceptions.nova
+        self.plug(device("stick"))
+        self.plug_attached(ports=None)
+        text = self.open(ATTACH)
+        assert f"Attach a USB Device to <span ng-non-bindable>{SERVER}</span>" in text
+        assert "USB ports" not in text
+        assert 'type="submit"' in text
+
+    def test_a_server_of_a_hostile_name(self) -> None:
+        self.server.name = HOSTILE
+        self.plug(device("stick"))
+        self.assert_shown_as_it_is(self.open(ATTACH))
+
+    def test_who_has_what_is_taken(self) -> None:
+        taken = {"available": False, "state": "attached"}
+        self.plug(
+            device("a", server_id=SERVER, **taken),
+            device("b", server_id="other", **taken),
+            device("c", **taken | {"state": "unavailable", "reason_code": "in_use"}),
+        )
+        other = mock.Mock(id="other")
+        other.name = "demo2"
+        with mock.patch.object(horizon_api.nova, "server_list", return_value=([other], False)) as listed:
+            text = self.open(ATTACH)
+        listed.assert_called_once()
+        assert "Attached to this instance" in text
+        assert "Attached to <span ng-non-bindable>demo2</span>" in text
+        assert ">In use by another project<" in text
 
     def test_what_is_told_of_a_device(self) -> None:
         self.plug(device("Cruzer Blade"))
@@ -87,8 +157,16 @@ class AttachTest(DialogTest):
         text = self.open(ATTACH)
         for name in ("stick", "reader"):
             assert f'id="choice_id-of-{name}"' in self.radio(text, f"id-of-{name}")
-            (label,) = re.findall(rf'<label for="choice_id-of-{name}">(.*?)</label>', text)
+            (label,) = re.findall(rf'<label for="choice_id-of-{name}">(.*?)</label>', text, re.DOTALL)
             assert f">{name}<" in label
+            # Two of one model sound different.
+            assert "4C530001" in label
+            assert f'aria-describedby="state_id-of-{name}"' in self.radio(text, f"id-of-{name}")
+            assert f'id="state_id-of-{name}"' in text
+
+    def test_a_vendor_that_the_name_repeats_is_dropped(self) -> None:
+        self.plug(device("QEMU QEMU USB HARDDRIVE", id="q", vendor="QEMU", product="QEMU USB HARDDRIVE"))
+        assert ">QEMU USB HARDDRIVE<" in self.open(ATTACH)
 
     def test_the_free_ones_come_first_and_the_others_cannot_be_chosen(self) -> None:
         taken = {"available": False, "state": "unavailable", "state_reason": "in use"}
@@ -99,13 +177,12 @@ class AttachTest(DialogTest):
         assert "disabled" not in self.radio(text, "id-of-b")
         assert "Unavailable: <span ng-non-bindable>in use</span>" in text
 
-    def test_the_only_one_is_chosen_already(self) -> None:
-        self.plug(device("a", available=False, state="unavailable"), device("b"))
-        assert "checked" in self.radio(self.open(ATTACH), "id-of-b")
-
-    def test_nothing_is_chosen_already_if_there_is_a_choice(self) -> None:
+    def test_nothing_is_chosen_that_was_not_named(self) -> None:
         self.plug(device("a"), device("b"))
-        assert "checked" not in self.open(ATTACH)
+        assert "checked" not in self.open(ATTACH).partition("<script>")[0]
+        self.plug(device("a", available=False, state="unavailable"), device("b"))
+        text = self.open(ATTACH)
+        assert "checked" not in self.radio(text, "id-of-a") + self.radio(text, "id-of-b")
 
     def test_many_can_be_filtered(self) -> None:
         devices = [device(f"n{number}") for number in range(9)]
@@ -117,7 +194,7 @@ class AttachTest(DialogTest):
     def test_there_is_none(self) -> None:
         self.plug()
         text = self.open(ATTACH)
-        assert "no USB device that this instance could be given" in text
+        assert "No USB devices are available for this instance." in text
         assert 'type="submit"' not in text
 
     def test_none_of_them_is_free(self) -> None:
@@ -133,8 +210,10 @@ class AttachTest(DialogTest):
             f"{SERVICE}/v1/{ATTACHMENTS}", status_code=202, json={"attachment": attachment("stick", SERVER)}
         )
         response = self.send(ATTACH, choice="id-of-stick")
-        assert self.back(response) == INSTANCES
-        assert self.messages(response) == ["Attaching <span ng-non-bindable>stick</span>."]
+        assert self.back(response) == TAB
+        assert self.messages(response) == [
+            "Attaching <span ng-non-bindable>stick (4C530001)</span> to <span ng-non-bindable>demo</span>."
+        ]
         assert self.service.last_request.json() == {"attachment": {"device_id": "id-of-stick"}}
         assert self.calls() == [f"POST /v1/{ATTACHMENTS}"]
 
@@ -142,34 +221,62 @@ class AttachTest(DialogTest):
         body = {"attachment": attachment(HOSTILE, SERVER, id="h")}
         self.service.post(f"{SERVICE}/v1/{ATTACHMENTS}", status_code=202, json=body)
         self.send(f"{ATTACH}?place=panel", choice="h")
-        self.plug()
-        self.assert_shown_as_it_is(self.client.get(PANEL).content.decode())
+        self.plug(device(HOSTILE, id="h"))
+        with mock.patch.object(horizon_api.nova, "server_list", return_value=([], False)):
+            self.assert_shown_as_it_is(self.client.get(PANEL).content.decode())
 
     def test_back_to_where_the_user_was(self) -> None:
+        """After an attach to where the state is seen; without one to where the dialog was opened."""
         body = {"attachment": attachment("stick", SERVER)}
         self.service.post(f"{SERVICE}/v1/{ATTACHMENTS}", status_code=202, json=body)
         self.plug(device("stick"))
-        for place, page in (("tab", TAB), ("panel", PANEL), ("http://evil.example.org", INSTANCES)):
+        for place, page, cancelled in (
+            ("tab", TAB, TAB),
+            ("panel", PANEL, PANEL),
+            ("http://evil.example.org", TAB, INSTANCES),
+        ):
             address = f"{ATTACH}?place={place}"
-            assert f'action="{html.escape(address)}"' in self.open(address)
+            text = self.open(address)
+            assert f'action="{html.escape(address)}"' in text
+            assert f'<a href="{html.escape(cancelled)}" class="btn btn-default cancel">' in text
             assert self.back(self.send(address, choice="id-of-stick")) == page
 
     def test_nothing_is_chosen(self) -> None:
         self.plug(device("a"), device("b"))
         text = self.send(ATTACH).content.decode()
         assert self.errors(text) == ["Choose one first."]
-        assert self.calls() == ["GET /v1/devices"]
+        assert self.calls() == ["GET /v1/devices", f"GET /v1/{ATTACHMENTS}"]
 
     def test_the_service_refuses(self) -> None:
         why = "USB device id-of-a is taken. Choose another, or wait until it is free."
-        self.refuse("POST", ATTACHMENTS, 409, why)
+        self.refuse("POST", ATTACHMENTS, 409, why, "device_taken")
         self.plug(device("a", available=False, state="unavailable"), device("b"), device("c"))
         response = self.send(ATTACH, choice="id-of-a")
         text = response.content.decode()
-        assert self.errors(text) == [f"<p><span ng-non-bindable>{why}</span></p>"]
+        told = "a (4C530001) is taken. Choose another one, or wait until it is free."
+        assert self.errors(text) == [f"<p><span ng-non-bindable>{told}</span></p>"]
         assert "disabled" in self.radio(text, "id-of-a")
         assert "X-Horizon-Location" not in response
-        assert self.calls() == [f"POST /v1/{ATTACHMENTS}", "GET /v1/devices"]
+
+    def test_what_the_page_has_no_words_for_the_service_says(self) -> None:
+        """But for the ids, which Horizon shows nowhere."""
+        why = f"USB device id-of-a is too late for server {SERVER}. Server {SERVER} is tired."
+        self.refuse("POST", ATTACHMENTS, 409, why, "some_new_code")
+        self.plug(device("a"))
+        text = self.send(ATTACH, choice="id-of-a").content.decode()
+        told = "a (4C530001) is too late for demo. demo is tired."
+        assert self.errors(text) == [f"<p><span ng-non-bindable>{told}</span></p>"]
+
+    def test_a_refusal_names_the_instance(self) -> None:
+        self.plug(device("a"))
+        for code, told in (
+            ("server_locked", "Instance demo is locked. Unlock it first."),
+            ("no_free_usb_port", "All USB ports of demo are in use. Detach a USB device from it first."),
+            ("device_on_other_host", "a (4C530001) is on a different host than demo."),
+        ):
+            self.refuse("POST", ATTACHMENTS, 409, "why", code)
+            text = self.send(ATTACH, choice="id-of-a").content.decode()
+            assert self.errors(text) == [f"<p><span ng-non-bindable>{told}</span></p>"]
 
     def test_the_choice_is_kept(self) -> None:
         self.refuse("POST", ATTACHMENTS, 503, "No USB agent is alive on the host of the server.")
@@ -179,6 +286,7 @@ class AttachTest(DialogTest):
 
     def test_a_hostile_refusal(self) -> None:
         self.refuse("POST", ATTACHMENTS, 409, HOSTILE)
+        self.service.get(re.compile(f"{SERVICE}/v1/devices/AT.*"), status_code=404)
         self.plug(device("a"))
         self.assert_shown_as_it_is(self.send(ATTACH, choice=HOSTILE).content.decode())
 
@@ -203,16 +311,14 @@ class DetachTest(DialogTest):
         assert "disabled" not in self.radio(text, "id-of-Reader")
         assert "disabled" in self.radio(text, "id-of-Key")
 
-    def test_the_device_of_the_row_is_chosen(self) -> None:
-        self.plug_attached(attachment("a", SERVER), attachment("b", SERVER))
-        text = self.open(f"{DETACH}?device=id-of-b")
-        assert "checked" in self.radio(text, "id-of-b")
-        assert "checked" not in self.radio(text, "id-of-a")
+    def test_nothing_is_chosen_that_was_not_named(self) -> None:
+        self.plug_attached(attachment("a", SERVER))
+        assert "checked" not in self.radio(self.open(DETACH), "id-of-a")
 
     def test_it_has_none(self) -> None:
         self.plug_attached()
         text = self.open(DETACH)
-        assert "This instance has no USB device" in text
+        assert "No USB devices are attached or pending." in text
         assert 'type="submit"' not in text
 
     def test_a_hostile_device(self) -> None:
@@ -221,43 +327,86 @@ class DetachTest(DialogTest):
         self.assert_shown_as_it_is(self.open(DETACH))
 
     def test_detach(self) -> None:
+        self.plug(device("stick"))
         self.service.delete(f"{SERVICE}/v1/{ATTACHMENTS}/id-of-stick", status_code=202)
         response = self.send(f"{DETACH}?place=tab", choice="id-of-stick")
         assert self.back(response) == TAB
-        assert self.messages(response) == ["Detaching the USB device."]
-        assert self.calls() == [f"DELETE /v1/{ATTACHMENTS}/id-of-stick"]
+        assert self.messages(response) == [
+            "Detaching <span ng-non-bindable>stick (4C530001)</span> from <span ng-non-bindable>demo</span>."
+        ]
+        assert self.calls()[0] == f"DELETE /v1/{ATTACHMENTS}/id-of-stick"
 
     def test_the_service_refuses(self) -> None:
-        why = f"Server {SERVER} is locked. Unlock it first."
-        self.refuse("DELETE", f"{ATTACHMENTS}/id-of-stick", 409, why)
+        self.refuse(
+            "DELETE", f"{ATTACHMENTS}/id-of-stick", 409, f"Server {SERVER} is locked.", "server_locked"
+        )
         self.plug_attached(attachment("stick", SERVER))
         text = self.send(DETACH, choice="id-of-stick").content.decode()
-        assert self.errors(text) == [f"<p><span ng-non-bindable>{why}</span></p>"]
-        assert self.calls() == [f"DELETE /v1/{ATTACHMENTS}/id-of-stick", f"GET /v1/{ATTACHMENTS}"]
+        told = "Instance demo is locked. Unlock it first."
+        assert self.errors(text) == [f"<p><span ng-non-bindable>{told}</span></p>"]
 
-    def test_the_row_of_the_tab(self) -> None:
-        row = f"{DETACH}?action=row_update&table=server_usb_devices&obj_id=id-of-stick"
-        for state, again in (
-            ("detaching", True),
-            ("attaching", True),
-            ("attached", False),
-            ("waiting", False),
-        ):
-            self.plug(device("stick", state=state, server_id=SERVER))
-            text = self.open(row)
-            (classes,) = re.findall(r'<tr[^>]* class="([^"]*)"', text)
-            assert ({"warning", "ajax-update"} <= set(classes.split())) is again
-            assert state.capitalize() in text
-            assert self.calls() == ["GET /v1/devices/id-of-stick"]
+    def test_a_hint_to_unmount(self) -> None:
+        self.plug_attached(attachment("stick", SERVER))
+        assert "Unmount a storage device" in self.open(DETACH)
+        self.plug_attached(attachment("reader", SERVER, device_class="0b"))
+        assert "Unmount" not in self.open(DETACH)
 
-    def test_the_row_of_the_tab_goes_away(self) -> None:
-        row = f"{DETACH}?action=row_update&table=server_usb_devices&obj_id=id-of-stick"
-        self.plug(device("stick"))
-        assert self.client.get(row, headers=AJAX).status_code == 404
-        self.refuse("GET", "devices/id-of-stick", 404, "USB device id-of-stick could not be found.")
-        assert self.client.get(row, headers=AJAX).status_code == 404
-        self.refuse("GET", "devices/id-of-stick", 503, "busy")
-        assert self.client.get(row, headers=AJAX).status_code == 503
+
+class DetachDeviceTest(DialogTest):
+    """Of the row of a device: there is nothing to choose."""
+
+    def test_it_is_about_that_device(self) -> None:
+        """Though the server has another one by now, and no longer this one (H1)."""
+        self.plug_attached(attachment("stick", SERVER), attachment("other", SERVER))
+        text = self.open(DETACH_STICK)
+        question = (
+            "Detach <span ng-non-bindable>stick (4C530001)</span> from <span ng-non-bindable>demo</span>?"
+        )
+        assert question in text
+        assert "other" not in text
+        assert 'name="choice"' not in text
+        assert "Unmount a storage device" in text
+        self.refuse("GET", f"{ATTACHMENTS}/id-of-stick", 404, "no", "attachment_not_found")
+        text = self.open(DETACH_STICK)
+        told = "demo does not have stick (4C530001) any more."
+        assert self.errors(text) == [f"<span ng-non-bindable>{told}</span>"]
+        assert 'type="submit"' not in text
+
+    def test_detach(self) -> None:
+        self.plug_attached(attachment("stick", SERVER))
+        self.service.delete(f"{SERVICE}/v1/{ATTACHMENTS}/id-of-stick", status_code=202)
+        response = self.send(f"{DETACH_STICK}?place=panel")
+        assert self.back(response) == PANEL
+        assert self.messages(response) == [
+            "Detaching <span ng-non-bindable>stick (4C530001)</span> from <span ng-non-bindable>demo</span>."
+        ]
+        assert f"DELETE /v1/{ATTACHMENTS}/id-of-stick" in self.calls()
+
+    def test_what_is_sent_beside_changes_nothing(self) -> None:
+        self.plug_attached(attachment("stick", SERVER))
+        self.service.delete(f"{SERVICE}/v1/{ATTACHMENTS}/id-of-stick", status_code=202)
+        self.send(DETACH_STICK, choice="id-of-other")
+        assert f"DELETE /v1/{ATTACHMENTS}/id-of-stick" in self.calls()
+
+    def test_the_service_refuses(self) -> None:
+        self.plug_attached(attachment("stick", SERVER))
+        self.refuse("DELETE", f"{ATTACHMENTS}/id-of-stick", 404, "no", "attachment_not_found")
+        text = self.send(DETACH_STICK).content.decode()
+        told = "demo does not have stick (4C530001) any more."
+        assert self.errors(text) == [f"<p><span ng-non-bindable>{told}</span></p>"]
+
+    def test_a_hostile_device(self) -> None:
+        self.plug_attached(
+            attachment(HOSTILE, SERVER, id="id-of-stick", serial=HOSTILE, state_reason=HOSTILE)
+        )
+        text = self.open(DETACH_STICK)
+        assert html.escape(HOSTILE) in text
+        for bad in ("AT&T", "<b>", "&lt;b&gt;&quot;"):
+            assert bad not in re.sub("<span ng-non-bindable>[^<]*</span>", "", text)
+
+    def test_as_a_page(self) -> None:
+        self.plug_attached(attachment("stick", SERVER))
+        self.assertTemplateUsed(self.client.get(DETACH_STICK), "usb/detach_device.html")
 
 
 class TroubleTest(DialogTest):
@@ -265,6 +414,10 @@ class TroubleTest(DialogTest):
 
     def both(self) -> list[tuple[str, str]]:
         return [(ATTACH, "devices"), (DETACH, ATTACHMENTS)]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.get(f"{SERVICE}/v1/devices/a", status_code=404)
 
     def test_the_service_is_down(self) -> None:
         self.service.register_uri(
@@ -338,10 +491,11 @@ class OperatorTest(DialogTest):
         self.service.delete(f"{SERVICE}/v1/{ATTACHMENTS}/id-of-stick", status_code=202)
         tab = reverse("horizon:admin:instances:detail", args=(SERVER,)) + "?tab=instance_details__usb"
         pages = {
-            "": reverse("horizon:admin:instances:index"),
+            "": tab,
             "?place=tab": tab,
             "?place=panel": reverse("horizon:admin:usb:index"),
         }
+        self.plug(device("stick"))
         for action in ("attach", "detach"):
             address = reverse(f"horizon:admin:usb:{action}", args=(SERVER,))
             for query, page in pages.items():
@@ -369,9 +523,10 @@ class ChooseServerTest(DialogTest):
     def test_servers_on_the_host_of_the_device(self) -> None:
         text = self.open(self.ADDRESS)
         assert self.here.name in text
-        assert "checked" in self.radio(text, self.here.id)
+        assert "checked" not in self.radio(text, self.here.id)
+        assert "Attach <span ng-non-bindable>stick (4C530001)</span>" in text
         assert self.elsewhere.name not in text
-        assert self.calls() == ["GET /v1/devices/id-of-stick"]
+        assert set(self.calls()) == {"GET /v1/devices/id-of-stick"}
         self.server_list.assert_called_once()
 
     def test_one_that_cannot_be_given_any_now(self) -> None:
@@ -380,7 +535,7 @@ class ChooseServerTest(DialogTest):
 
     def test_there_is_none(self) -> None:
         self.server_list.return_value = ([self.elsewhere], False)
-        assert "None of the instances of this project is on the host" in self.open(self.ADDRESS)
+        assert "No instance of this project is on the host" in self.open(self.ADDRESS)
 
     def test_attach(self) -> None:
         path = f"servers/{self.here.id}/attachments"

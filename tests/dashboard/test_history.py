@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from django.conf import settings
 from django.test import override_settings
 from django.urls import reverse
+from openstack_dashboard.api import nova
 
 from tests.dashboard.played import AJAX, HOSTILE, SERVICE, PlayedTest, device
 
@@ -20,7 +22,9 @@ def event(cause: str, **values: Any) -> dict[str, Any]:
     return {
         "created_at": "2026-01-02T03:04:05Z",
         "cause": cause,
+        "cause_code": None,
         "state": "attached",
+        "reason_code": None,
         "state_reason": None,
         "server_id": "the-server",
         "project_id": "p1",
@@ -30,6 +34,14 @@ def event(cause: str, **values: Any) -> dict[str, Any]:
 
 
 class HistoryTest(PlayedTest):
+    def setUp(self) -> None:
+        super().setUp()
+        named = mock.Mock(id="the-server")
+        named.name = "demo"
+        servers = mock.patch.object(nova, "server_list", return_value=([named], False))
+        self.server_list = servers.start()
+        self.addCleanup(servers.stop)
+
     def happened(self, *events: dict[str, Any]) -> None:
         """What the service knows of the stick."""
         self.service.get(f"{SERVICE}/v1/devices/id-of-stick/events", json={"events": list(events)})
@@ -49,8 +61,31 @@ class HistoryTest(PlayedTest):
         last, first = self.cells(response)
         assert last[0].startswith("2026-01-02 03:04:05")
         assert ["unplugged" in last[1], "Waiting" in last[2] and "unplugged" in last[2]] == [True, True]
-        assert last[3:] == ["the-server", "-", "-"]
+        assert last[3:] == ["<span ng-non-bindable>demo</span>", "-", "-"]
         assert first[4:] == ["u1", "req-1"]
+        self.server_list.assert_called_once()
+
+    def test_codes_are_translated_and_times_are_those_of_the_user(self) -> None:
+        self.plug(device("stick"))
+        self.happened(
+            event(
+                "the device is unplugged", cause_code="unplugged", reason_code="unplugged", state="waiting"
+            ),
+            event(
+                "requested", cause_code="requested", reason_code="host_mount", state_reason="mounted at /srv"
+            ),
+        )
+        self.client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de"
+        self.client.cookies["django_timezone"] = "Europe/Berlin"
+        response = self.client.get(URL, headers=AJAX)
+        for told in (
+            "2026-01-02 04:04:05 CET",
+            "<span ng-non-bindable>ausgesteckt</span>",
+            "Wartet: ausgesteckt. Wird beim Einstecken wieder angehängt.",
+            "<span ng-non-bindable>angefordert</span>",
+            "Angehängt: <span ng-non-bindable>der Compute-Host benutzt es (mounted at /srv)</span>",
+        ):
+            self.assertContains(response, told)
 
     def test_a_place_in_line_has_no_state(self) -> None:
         self.plug(device("stick"))

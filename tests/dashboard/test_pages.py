@@ -23,10 +23,16 @@ class PageTest(PlayedTest):
         (found,) = re.findall(rf'<tr[^>]*data-object-id="{device_id}".*?</tr>', text, re.DOTALL)
         return found
 
-    def looks_after_itself(self, row: str) -> bool:
-        """As Horizon's script decides it."""
+    def is_in_progress(self, row: str) -> bool:
+        """As the script of the page decides it; Horizon's own has nothing to do with it."""
         (classes,) = re.findall(r'^<tr[^>]* class="([^"]*)"', row)
-        return {"warning", "ajax-update"} <= set(classes.split())
+        assert "ajax-update" not in classes.split()
+        return "warning" in classes.split()
+
+    def watched(self, text: str) -> str:
+        """The address that the page asks for its table alone."""
+        (address,) = re.findall(r'\}\)\("[^"]*", "([^"]*)"\);', text)
+        return address.encode().decode("unicode_escape")
 
     def link(self, address: str) -> str:
         return f'href="{address}"'.replace("&", "&amp;")
@@ -76,6 +82,10 @@ class TabTest(PageTest):
     def dialog(self, name: str, query: str) -> str:
         return self.link(f"{reverse(f'horizon:{self.dashboard}:usb:{name}', args=(self.server.id,))}?{query}")
 
+    def detach(self, device_id: str) -> str:
+        address = reverse(f"horizon:{self.dashboard}:usb:detach_device", args=(self.server.id, device_id))
+        return self.link(f"{address}?place=tab")
+
     def test_it_asks_only_when_it_is_looked_at(self) -> None:
         self.assertContains(self.page(tab=""), "USB Devices")
         assert self.calls() == []
@@ -84,8 +94,8 @@ class TabTest(PageTest):
         since = (timezone.now() - timezone.timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
         mine = {"server_id": self.server.id, "available": False}
         self.plug(
-            device("stick", state="attached", updated_at=since, **mine),
-            device("reader", state="waiting", state_reason="unplugged", bus=None, device=None, **mine),
+            device("stick", state="attached", state_since=since, **mine),
+            device("reader", state="waiting", reason_code="unplugged", bus=None, device=None, **mine),
             device("free"),
         )
         text = self.page().content.decode()
@@ -93,7 +103,7 @@ class TabTest(PageTest):
         for told in ("stick", "0781:5567", "Bus 001 Device 003", "4C530001", "Attached", "5\xa0minutes"):
             assert told in row, told
         row = self.row(text, "id-of-reader")
-        assert "Waiting: <span ng-non-bindable>unplugged</span>" in row
+        assert "Waiting: unplugged. Attached again when plugged in." in row
         assert "Bus" not in row
         assert "id-of-free" not in text
         assert self.calls() == ["GET /v1/devices"]
@@ -103,7 +113,7 @@ class TabTest(PageTest):
         self.plug(device("a", state="attached", **mine), device("b", state="detaching", **mine))
         text = self.page().content.decode()
         assert self.dialog("attach", "place=tab") in text
-        assert self.dialog("detach", "place=tab&device=id-of-a") in self.row(text, "id-of-a")
+        assert self.detach("id-of-a") in self.row(text, "id-of-a")
         assert "place=tab" not in self.row(text, "id-of-b")
 
     def test_a_server_that_cannot_be_given_any(self) -> None:
@@ -111,9 +121,10 @@ class TabTest(PageTest):
         self.plug()
         text = self.page().content.decode()
         assert self.dialog("attach", "place=tab") not in text
-        assert "This instance has no USB device" in text
+        assert "No USB devices are attached or pending." in text
 
-    def test_rows_look_after_themselves_while_something_is_going_on(self) -> None:
+    def test_the_table_alone(self) -> None:
+        """One call, whatever there is; what is in progress is asked for more often."""
         mine = {"server_id": self.server.id, "available": False}
         states = {
             "attaching": True,
@@ -125,28 +136,37 @@ class TabTest(PageTest):
         self.plug(*(device(state, state=state, **mine) for state in states))
         text = self.page().content.decode()
         for state, going_on in states.items():
-            row = self.row(text, f"id-of-{state}")
-            assert self.looks_after_itself(row) is going_on, state
-        address = reverse(f"horizon:{self.dashboard}:usb:detach", args=(self.server.id,))
-        (update,) = re.findall(r'data-update-url="([^"]*)"', self.row(text, "id-of-attaching"))
-        assert update.startswith(f"{address}?")
-        updated = self.client.get(update.replace("&amp;", "&"), headers=AJAX).content.decode()
-        assert self.looks_after_itself(updated)
-        assert self.dialog("detach", "place=tab&device=id-of-attaching") in updated
+            assert self.is_in_progress(self.row(text, f"id-of-{state}")) is going_on, state
+        address = self.watched(text)
+        assert address == reverse(f"horizon:{self.dashboard}:usb:server_devices", args=(self.server.id,))
+        self.calls()
+        self.plug(device("attaching", state="attached", **mine), device("elsewhere"))
+        updated = self.client.get(address, headers=AJAX).content.decode()
+        assert not self.is_in_progress(self.row(updated, "id-of-attaching"))
+        assert self.detach("id-of-attaching") in updated
+        assert "elsewhere" not in updated
+        assert "<html" not in updated
+        assert self.calls() == ["GET /v1/devices"]
+
+    def test_the_table_cannot_be_had(self) -> None:
+        address = reverse(f"horizon:{self.dashboard}:usb:server_devices", args=(self.server.id,))
+        self.refuse("GET", "devices", 503, "Out to lunch.")
+        response = self.client.get(address, headers=AJAX)
+        assert (response.status_code, response.content.decode()) == (503, "Out to lunch.")
+        self.refuse("GET", "devices", 401, "no")
+        assert self.client.get(address, headers=AJAX).status_code == 401
 
     def test_a_hostile_device(self) -> None:
         values = {"serial": HOSTILE, "state_reason": HOSTILE, "state": "failed", "server_id": self.server.id}
         self.plug(device(HOSTILE, id="h", **values))
         self.assert_shown_as_it_is(self.page(headers=AJAX).content.decode())
 
-    def test_loaded_by_a_click_it_begins_to_update(self) -> None:
-        self.plug()
-        assert "horizon.datatables.update()" in self.page(headers=AJAX).content.decode()
-
     def test_the_service_is_away(self) -> None:
         self.refuse("GET", "devices", 503, "Out to lunch.")
         response = self.page()
-        self.assertContains(response, "Unable to retrieve the USB devices: Out to lunch.")
+        told = "The USB devices could not be retrieved: <span ng-non-bindable>Out to lunch.</span>"
+        self.assertContains(response, told)
+        self.assertNotContains(response, "No USB devices are attached")
 
 
 class AdminTabTest(TabTest):
@@ -157,9 +177,8 @@ class AdminTabTest(TabTest):
 class PanelTest(PageTest):
     def setUp(self) -> None:
         super().setUp()
-        servers = mock.patch.object(
-            horizon_api.nova, "server_list", return_value=(self.servers.list(), False)
-        )
+        own = [horizon_api.nova.Server(it, self.request) for it in self.servers.list()]
+        servers = mock.patch.object(horizon_api.nova, "server_list", return_value=(own, False))
         self.server_list = servers.start()
         self.addCleanup(servers.stop)
 
@@ -168,7 +187,18 @@ class PanelTest(PageTest):
         assert response.status_code == 200
         return response.content.decode()
 
+    def on_host(self, status: str = "ACTIVE") -> Any:
+        """The project's first server, on the host of the devices."""
+        first, *others = [horizon_api.nova.Server(it, self.request) for it in self.servers.list()]
+        first._apiresource.hostId = "some-host"
+        first._apiresource.status = status
+        for other in others:
+            other._apiresource.hostId = "another-host"
+        self.server_list.return_value = ([first, *others], False)
+        return first
+
     def test_a_free_device(self) -> None:
+        server = self.on_host()
         self.plug(device("stick"))
         row = self.row(self.text(), "id-of-stick")
         for told in (
@@ -179,12 +209,22 @@ class PanelTest(PageTest):
             "480 Mbit/s",
             "4C530001",
             "Available",
+            f"Can be attached to: <span ng-non-bindable>{server.name}</span>",
         ):
             assert told in row, told
         assert self.link(reverse("horizon:project:usb:attach_device", args=("id-of-stick",))) in row
         assert "Detach" not in row
         assert self.calls() == ["GET /v1/devices"]
-        self.server_list.assert_not_called()
+        self.server_list.assert_called_once()
+
+    def test_a_free_device_that_no_instance_can_take(self) -> None:
+        self.plug(device("stick"))
+        for servers_of_host in (self.on_host("ERROR"), None):
+            if servers_of_host is None:
+                self.server_list.return_value = ([], False)
+            row = self.row(self.text(), "id-of-stick")
+            assert "attach_device" not in row
+            assert "Can be attached to" not in row
 
     def test_one_that_a_server_has(self) -> None:
         server = self.servers.first()
@@ -193,8 +233,8 @@ class PanelTest(PageTest):
         page = reverse("horizon:project:instances:detail", args=(server.id,))
         assert self.link(page) in row
         assert f"<span ng-non-bindable>{server.name}</span></a>" in row
-        detach = reverse("horizon:project:usb:detach", args=(server.id,))
-        assert self.link(f"{detach}?place=panel&device=id-of-stick") in row
+        detach = reverse("horizon:project:usb:detach_device", args=(server.id, "id-of-stick"))
+        assert self.link(f"{detach}?place=panel") in row
         assert "attach_device" not in row
         self.server_list.assert_called_once()
 
@@ -215,26 +255,40 @@ class PanelTest(PageTest):
 
     def test_there_is_none(self) -> None:
         self.plug()
-        assert "No USB device is offered to this project." in self.text()
+        assert "No USB devices are available to this project." in self.text()
 
     def test_a_filter_in_the_browser(self) -> None:
         self.plug(device("stick"))
         assert "table_search client" in self.text()
 
-    def test_a_row_that_looks_after_itself(self) -> None:
+    def test_the_table_alone(self) -> None:
         server = self.servers.first()
         self.plug(device("stick", server_id=server.id, state="attaching", available=False))
-        row = self.row(self.text(), "id-of-stick")
-        assert self.looks_after_itself(row)
-        (update,) = re.findall(r'data-update-url="([^"]*)"', row)
+        text = self.text()
+        assert self.is_in_progress(self.row(text, "id-of-stick"))
         self.calls()
         self.plug(device("stick", server_id=server.id, state="attached", available=False))
-        updated = self.client.get(update.replace("&amp;", "&"), headers=AJAX).content.decode()
-        assert not self.looks_after_itself(updated)
+        updated = self.client.get(self.watched(text), headers=AJAX).content.decode()
+        assert not self.is_in_progress(self.row(updated, "id-of-stick"))
         assert server.name in updated
-        assert self.calls() == ["GET /v1/devices/id-of-stick"]
-        self.refuse("GET", "devices/id-of-stick", 404, "gone")
-        assert self.client.get(update.replace("&amp;", "&"), headers=AJAX).status_code == 404
+        assert "<html" not in updated
+        assert self.calls() == ["GET /v1/devices"]
+        self.refuse("GET", "devices", 503, "Out to lunch.")
+        assert self.client.get(self.watched(text), headers=AJAX).status_code == 503
+
+    def test_an_administrator_sees_the_devices_of_the_project(self) -> None:
+        """The service tells administrators of all (H8)."""
+        admin = {"host": "compute1", "project_id": None, "shared": False, "projects": []}
+        taken = {"server_id": "s", "state": "attached", "available": False}
+        self.plug(
+            device("of-other", **admin | taken | {"project_id": "other"}),
+            device("own", **admin | taken | {"project_id": self.tenant.id}),
+            device("hidden", **admin),
+            device("shared", **admin | {"shared": True}),
+            device("shared-with-us", **admin | {"projects": [self.tenant.id]}),
+        )
+        found = re.findall(r'data-object-id="id-of-([^"]*)"', self.text())
+        assert sorted(found) == ["own", "shared", "shared-with-us"]
 
     def test_a_hostile_device(self) -> None:
         server = self.servers.first()
@@ -248,7 +302,9 @@ class PanelTest(PageTest):
 
     def test_the_service_is_away(self) -> None:
         self.refuse("GET", "devices", 503, "Out to lunch.")
-        assert "Unable to retrieve the USB devices: Out to lunch." in self.text()
+        text = self.text()
+        assert "The USB devices could not be retrieved: <span ng-non-bindable>Out to lunch.</span>" in text
+        assert "No USB devices are available" not in text
 
     def test_the_token_is_no_longer_good(self) -> None:
         self.refuse("GET", "devices", 401, "no")

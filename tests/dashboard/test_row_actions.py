@@ -38,7 +38,7 @@ class InstalledTest(helpers.TestCase):
     def test_each_table_has_its_own(self) -> None:
         for table, kinds in (
             (project.InstancesTable, (row_actions.AttachUSB, row_actions.DetachUSB)),
-            (admin.AdminInstancesTable, (row_actions.AdminAttachUSB, row_actions.AdminDetachUSB)),
+            (admin.AdminInstancesTable, (row_actions.AttachUSB, row_actions.DetachUSB)),
         ):
             assert tuple(type(table.base_actions[name]) for name in ("attach_usb", "detach_usb")) == kinds
 

@@ -45,7 +45,7 @@ class DescribeForm(forms.SelfHandlingForm):
         except errors.UNAUTHORIZED:
             return errors.log_in_again(request, reverse("horizon:admin:usb:index"))
         except errors.ERRORS as error:
-            self.api_error(verbatim(str(errors.explain(error))))
+            self.api_error(verbatim(errors.explain(error)))
             return False
         messages.success(request, _("The description was saved."))
         return True

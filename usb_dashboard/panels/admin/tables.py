@@ -7,18 +7,17 @@ import sys
 from typing import Any, NoReturn
 
 from django.http import HttpRequest
-from django.template.defaultfilters import timesince
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from horizon import exceptions as horizon_exceptions
 from horizon import messages, tables
-from horizon.utils import filters
 
-from usb_dashboard import api, errors
+from usb_dashboard import api, errors, times
 from usb_dashboard import tables as usb_tables
-from usb_dashboard.devices import Device
+from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.history import History
 from usb_dashboard.panels.admin import listing
 
@@ -38,7 +37,7 @@ class DevicesFilter(tables.FilterAction):
         wanted = wanted.strip().casefold()
         if not wanted:
             return devices
-        fits = {"host": _is_on, "state": _is_in}.get(table.get_filter_field(), _bears)
+        fits = {"host": _is_on, "state": _is_in}.get(table.get_filter_field(), usb_tables.bears)
         return [device for device in devices if fits(device, wanted)]
 
 
@@ -48,11 +47,6 @@ def _is_on(device: Device, host: str) -> bool:
 
 def _is_in(device: Device, state: str) -> bool:
     return state in (device.state, str(usb_tables.STATES[device.state]).casefold())
-
-
-def _bears(device: Device, text: str) -> bool:
-    shown = ("name", "usb_id", "location", "port", "serial", "description", "server_name", "server_id")
-    return any(text in (getattr(device, field) or "").casefold() for field in (*shown, "project_id", "id"))
 
 
 class EditDescription(tables.LinkAction):
@@ -97,7 +91,7 @@ class Disable(tables.BatchAction):
     policy_rules = _UPDATE
     help_text = _(
         "An instance that has the device keeps it until it is detached."
-        " The device is not attached to any instance anew until you enable it again."
+        " The device cannot be attached again until it is re-enabled."
     )
 
     @staticmethod
@@ -123,7 +117,7 @@ class Forget(tables.DeleteAction):
 
     name = "forget"
     policy_rules = _DELETE
-    help_text = _("If the device is plugged in again, it is a new one: enabled, and without description.")
+    help_text = _("If plugged in again, the device is added as new: enabled, with no description.")
 
     @staticmethod
     def action_present(count: int) -> Any:
@@ -147,14 +141,6 @@ def _tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
     """Show what the service says, in place of the text that a batch action has for all failures."""
     messages.error(request, message % errors.explain(error))
     raise horizon_exceptions.HandledException(sys.exc_info())
-
-
-class DeviceRow(usb_tables.DeviceRow):
-    """A row that looks after a device that is being attached or detached."""
-
-    def get_data(self, request: HttpRequest, device_id: str) -> Device:
-        device = super().get_data(request, device_id)
-        return listing.complete(request, [device], listing.hosts(request))[0]
 
 
 def _host(of: Device | listing.Host) -> Any:
@@ -189,9 +175,9 @@ class DevicesTable(usb_tables.DevicesTable):
 
     host = tables.Column(_host_of_device, verbose_name=_("Host"))
     name = _NameColumn()
-    usb_id = tables.Column("usb_id", verbose_name=_("Vendor:Product"))
+    usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
-    port = tables.Column("port", verbose_name=_("Port"))
+    port = usb_tables.PortColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
     server = tables.Column(_server, verbose_name=_("Instance"))
@@ -199,7 +185,7 @@ class DevicesTable(usb_tables.DevicesTable):
     class Meta:
         name = "admin_usb_devices"
         verbose_name = _("USB Devices")
-        row_class = DeviceRow
+        row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)
@@ -217,6 +203,7 @@ class PlugsTable(tables.DataTable):
 
     name = usb_tables.NameColumn()
     state = usb_tables.StateColumn()
+    server = tables.Column(_server, empty_value="")
 
     class Meta:
         name = "admin_usb_plugs"
@@ -234,12 +221,11 @@ class HostsTable(tables.DataTable):
         status_choices=(("up", True), ("down", False)),
         display_choices=(("up", _("Up")), ("down", _("Down"))),
     )
-    last_seen = tables.Column(
-        "last_seen", verbose_name=_("Time since last seen"), filters=(filters.parse_isotime, timesince)
-    )
+    last_seen = tables.Column("last_seen", verbose_name=_("Time since last seen"), filters=(times.elapsed,))
     hypervisor = tables.Column("hypervisor", verbose_name=_("Hypervisor"))
     version = tables.Column("version", verbose_name=_("Version"))
     devices = tables.Column(lambda host: _counts(host.devices), verbose_name=_("USB Devices"))
+    problems = tables.Column(lambda host: _problems(host.problems), verbose_name=_("Problems"))
 
     class Meta:
         name = "admin_usb_hosts"
@@ -248,6 +234,10 @@ class HostsTable(tables.DataTable):
 
     def get_object_id(self, host: listing.Host) -> str:
         return host.host
+
+
+def _problems(problems: list[str]) -> SafeString | None:
+    return mark_safe("<br>".join(filter(None, map(verbatim, problems)))) or None  # noqa: S308  they are escaped
 
 
 def _counts(devices: dict[str, int]) -> str:

@@ -7,46 +7,38 @@ from typing import Any
 
 from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext_lazy as _
-from horizon import exceptions as horizon_exceptions
 from horizon import forms as horizon_forms
-from horizon import tables as horizon_tables
 from horizon import views as horizon_views
 from horizon.utils.memoized import memoized_method
 
-from usb_dashboard import api, errors
+from usb_dashboard import api, errors, watch
 from usb_dashboard.devices import Device
 from usb_dashboard.panels.admin import forms, listing, port_tree, tables
 
 _INDEX = reverse_lazy("horizon:admin:usb:index")
 
 
-class IndexView(errors.LoginView, horizon_tables.DataTableView):
+class IndexView(watch.WatchedTableView):
     """All devices, and below them the hosts."""
 
     table_class = tables.DevicesTable
     template_name = "usb/admin/index.html"
     page_title = _("USB Devices")
 
-    def get_data(self) -> list[Device]:
+    def devices(self) -> list[Device]:
         """The devices of all hosts."""
-        devices, hosts = self._found()
-        return listing.complete(self.request, devices, hosts)
+        return listing.complete(self.request, api.device_list(self.request), self._hosts())
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the table of the hosts."""
-        _devices, hosts = self._found()
+        hosts: list[listing.Host] = []
+        with errors.told(self.request, _("Unable to retrieve the hosts: %s")):
+            hosts = self._hosts()
         return super().get_context_data(hosts_table=tables.HostsTable(self.request, data=hosts), **kwargs)
 
     @memoized_method
-    def _found(self) -> tuple[list[Device], list[listing.Host]]:
-        try:
-            return api.device_list(self.request), listing.hosts(self.request)
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS as error:
-            message = _("Unable to retrieve the USB devices: %s") % errors.explain(error)
-            horizon_exceptions.handle(self.request, message, details="")
-            return [], []
+    def _hosts(self) -> list[listing.Host]:
+        return listing.hosts(self.request)
 
 
 class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
@@ -57,15 +49,10 @@ class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the host and its ports; where they cannot be had, the list of all hosts says why."""
-        try:
+        message = _("Unable to retrieve the USB devices of the host: %s")
+        with errors.told(self.request, message, redirect=str(_INDEX)):
             host = listing.host(self.request, kwargs["host"])
-            devices = api.device_list(self.request, host=host.host)
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS as error:
-            message = _("Unable to retrieve the USB devices of the host: %s") % errors.explain(error)
-            horizon_exceptions.handle(self.request, message, redirect=str(_INDEX), details="")
-            raise
+            devices = listing.complete(self.request, api.device_list(self.request, host=host.host), [host])
         for row in tables.PlugsTable(self.request, data=devices).get_rows():
             row.datum.cells = row.cells
         return super().get_context_data(
@@ -99,14 +86,9 @@ class DescribeView(errors.LoginView, horizon_forms.ModalFormView):
         if self.request.method == "POST":
             # Nobody looks at it, and a service that is away now is to be told of in the dialog.
             return {}
-        try:
+        with errors.told(self.request, _("Unable to retrieve the USB device: %s"), redirect=str(_INDEX)):
             return {"description": api.device_get(self.request, self.kwargs["device_id"]).description}
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS as error:
-            message = _("Unable to retrieve the USB device: %s") % errors.explain(error)
-            horizon_exceptions.handle(self.request, message, redirect=str(_INDEX), details="")
-            raise
+        return {}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the address that the form goes to."""

@@ -15,16 +15,8 @@ from openstack_dashboard import policy
 from openstack_dashboard.dashboards.admin.instances import tables as admin
 from openstack_dashboard.dashboards.project.instances import tables as project
 
-from usb_dashboard import api
-
-# While a server is off or asleep, the device is taken for it, and is attached as soon as it runs. In all
-# other states the server has no host, or is about to leave it.
-_MAY_ATTACH = ("ACTIVE", "PAUSED", "SUSPENDED", "SHUTOFF")
-
-
-def may_attach(server: Any) -> bool:
-    """Whether a server of Nova's is in a state to be given a device."""
-    return server.status in _MAY_ATTACH and not project.is_deleting(server)
+from usb_dashboard import api, servers
+from usb_dashboard.tables import dialog_url
 
 
 class AttachUSB(policy.PolicyTargetMixin, tables.LinkAction):
@@ -32,19 +24,16 @@ class AttachUSB(policy.PolicyTargetMixin, tables.LinkAction):
 
     name = "attach_usb"
     verbose_name = _("Attach USB Device")
-    url = "horizon:project:usb:attach"
     classes = ("ajax-modal",)
     policy_rules = (("usb-passthrough", "usb-passthrough:attachments:create"),)
 
     def allowed(self, request: HttpRequest, instance: Any) -> bool:
         """Where it may succeed."""
-        return may_attach(instance) and api.is_available(request)
+        return servers.may_attach(instance) and api.is_available(request)
 
-
-class AdminAttachUSB(AttachUSB):
-    """The same for the operator."""
-
-    url = "horizon:admin:usb:attach"
+    def get_link_url(self, instance: Any) -> str:
+        """Of the dashboard that the table is in."""
+        return dialog_url(self.table.request, "attach", instance.id)
 
 
 class DetachUSB(policy.PolicyTargetMixin, tables.LinkAction):
@@ -52,7 +41,6 @@ class DetachUSB(policy.PolicyTargetMixin, tables.LinkAction):
 
     name = "detach_usb"
     verbose_name = _("Detach USB Device")
-    url = "horizon:project:usb:detach"
     classes = ("ajax-modal",)
     policy_rules = (("usb-passthrough", "usb-passthrough:attachments:delete"),)
 
@@ -60,19 +48,17 @@ class DetachUSB(policy.PolicyTargetMixin, tables.LinkAction):
         """Where it may succeed."""
         return not project.is_deleting(instance) and api.is_available(request)
 
-
-class AdminDetachUSB(DetachUSB):
-    """The same for the operator."""
-
-    url = "horizon:admin:usb:detach"
+    def get_link_url(self, instance: Any) -> str:
+        """Of the dashboard that the table is in."""
+        return dialog_url(self.table.request, "detach", instance.id)
 
 
 def install() -> None:
     """Offer the actions; doing it twice changes nothing."""
     _add(project.InstancesTable, AttachUSB, after="detach_volume")
     _add(project.InstancesTable, DetachUSB, after="attach_usb")
-    _add(admin.AdminInstancesTable, AdminAttachUSB, after="edit")
-    _add(admin.AdminInstancesTable, AdminDetachUSB, after="attach_usb")
+    _add(admin.AdminInstancesTable, AttachUSB, after="edit")
+    _add(admin.AdminInstancesTable, DetachUSB, after="attach_usb")
 
 
 def _add(table: type[tables.DataTable], action: type[tables.BaseAction], after: str) -> None:

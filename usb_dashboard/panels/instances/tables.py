@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
-from django.template.defaultfilters import timesince
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
-from horizon.utils import filters
-from keystoneauth1 import exceptions
 
+from usb_dashboard import api, servers
 from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device
 from usb_dashboard.history import History
@@ -28,7 +26,7 @@ class Attach(tables.LinkAction):
     def allowed(self, request: HttpRequest, device: None = None) -> bool:
         """Above the table in the tab; a row that is updated has no use for it."""
         instance = self.table.kwargs.get("instance")
-        return instance is not None and row_actions.may_attach(instance)
+        return instance is not None and servers.may_attach(instance)
 
     def get_link_url(self, device: None = None) -> str:
         """Of the dashboard that the tab is in."""
@@ -43,38 +41,34 @@ class Detach(usb_tables.Detach):
     place = "tab"
 
 
-class DeviceRow(usb_tables.DeviceRow):
-    """A row that goes away with its device."""
-
-    def get_data(self, request: HttpRequest, device_id: str) -> Device:
-        """The device now; `keystoneauth1.exceptions.NotFound` once the server no longer has it."""
-        device = super().get_data(request, device_id)
-        if device.server_id != self.table.kwargs["instance_id"]:
-            raise exceptions.NotFound()
-        return device
-
-
 class ServerDevicesTable(usb_tables.DevicesTable):
     """What a server has or is to have."""
 
     name = usb_tables.NameColumn()
-    usb_id = tables.Column("usb_id", verbose_name=_("Vendor:Product"))
+    usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    since = tables.Column("updated_at", verbose_name=_("Since"), filters=(filters.parse_isotime, timesince))
+    since = usb_tables.ForColumn()
 
     class Meta:
         name = "server_usb_devices"
         verbose_name = _("USB Devices")
-        no_data_message = _("This instance has no USB device, and none waits for it.")
-        row_class = DeviceRow
+        no_data_message = _("No USB devices are attached or pending.")
+        row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (Attach,)
         row_actions = (Detach, History)
         multi_select = False
 
-    def get_absolute_url(self) -> str:
-        """Where rows are updated: Horizon's page around the tab does not do that."""
-        return usb_tables.dialog_url(self.request, "detach", self.kwargs["instance_id"])
+
+def of_server(request: HttpRequest, server_id: str) -> ServerDevicesTable:
+    """The table of a server; raises one of `usb_dashboard.errors.ERRORS`."""
+    return ServerDevicesTable(request, data=devices_of(request, server_id), instance_id=server_id)
+
+
+def devices_of(request: HttpRequest, server_id: str) -> list[Device]:
+    """What a server has or is to have; raises one of `usb_dashboard.errors.ERRORS`."""
+    devices = api.device_list(request, server_id=server_id)
+    return [device for device in devices if device.server_id == server_id]

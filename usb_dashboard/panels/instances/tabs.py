@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from horizon import exceptions as horizon_exceptions
 from horizon import tabs
 
-from usb_dashboard import api, errors
+from usb_dashboard import api, errors, times
+from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device
 from usb_dashboard.panels.instances import tables
 
@@ -27,13 +29,20 @@ class USBTab(tabs.TableTab):
         """Where the service can be asked."""
         return super().allowed(request) and api.is_available(request)
 
+    def get_context_data(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
+        """With where to ask for the table alone."""
+        times.activate(request)
+        address = usb_tables.dialog_url(request, "server_devices", self._server_id)
+        return super().get_context_data(request, **kwargs) | {"watch_address": address}
+
     def get_server_usb_devices_data(self) -> list[Device]:
-        """The devices."""
-        server_id = self.tab_group.kwargs["instance_id"]
+        """The devices; none, and the reason in the table, if the service cannot be asked."""
         try:
-            devices = api.device_list(self.request, server_id=server_id)
+            return tables.devices_of(self.request, self._server_id)
         except errors.ERRORS as error:
-            message = _("Unable to retrieve the USB devices: %s") % errors.explain(error)
-            horizon_exceptions.handle(self.request, message, details="")
+            self._tables[tables.ServerDevicesTable._meta.name].say(error)
             return []
-        return [device for device in devices if device.server_id == server_id]
+
+    @property
+    def _server_id(self) -> str:
+        return self.tab_group.kwargs["instance_id"]

@@ -6,11 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from horizon import forms as horizon_forms
+from horizon import messages
+from horizon.utils.memoized import memoized_method
 
-from usb_dashboard import api, errors
+from usb_dashboard import api, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import forms, tables
 
@@ -19,114 +24,284 @@ _MANY = 8
 
 
 class Dialog(errors.LoginView, horizon_forms.ModalFormView):
-    """One thing is chosen from a table of few or of many.
+    """Something is done with a device and a server. What goes wrong is told in the dialog."""
 
-    What goes wrong is told in the dialog.
-    """
+    form_class = forms.ConfirmForm
+
+    def act(self, choice: str) -> Any:
+        """Do it; returns what to tell the user, as HTML. Raises one of `usb_dashboard.errors.ERRORS`."""
+        raise NotImplementedError
+
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """What an error is about, for `errors.explain`. Asked for when something has gone wrong."""
+        raise NotImplementedError
+
+    def title(self) -> Any:
+        """The heading, as HTML."""
+        return self.page_title
+
+    def look(self) -> dict[str, Any]:
+        """What the dialog shows. Raises one of `usb_dashboard.errors.ERRORS`."""
+        raise NotImplementedError
 
     def after_login(self) -> str:
         """Where the user was."""
-        return self.get_success_url()
+        return self.get_cancel_url()
 
-    def subject(self) -> str:
-        """The id of what the dialog is about."""
-        raise NotImplementedError
+    def send(self, form: horizon_forms.SelfHandlingForm, choice: str) -> HttpResponse | None:
+        """Do what the dialog is for."""
+        try:
+            done = self.act(choice)
+        except errors.UNAUTHORIZED:
+            return errors.log_in_again(self.request, self.after_login())
+        except errors.ERRORS as error:
+            form.api_error(verbatim(errors.explain(error, **self.names(choice))))
+            return None
+        messages.info(self.request, done)
+        return redirect(self.get_success_url())
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """The form sends what is in it back to here."""
+        return super().get_form_kwargs() | {"send": self.send}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """With what there is to see, or why it is not known."""
+        context = super().get_context_data(**kwargs)
+        try:
+            shown = {"can_submit": True, **self.look()}
+            title = self.title()
+        except errors.UNAUTHORIZED:
+            raise
+        except errors.ERRORS as error:
+            shown = {"problem": verbatim(errors.explain(error, **self.names("")))}
+            title = self.page_title
+        return context | {"submit_url": self.request.get_full_path(), "modal_header": title, **shown}
+
+
+class ServerDialog(Dialog):
+    """It is about a server. The parameter ``place`` says from where: ``tab``, ``panel`` or ``device``."""
+
+    @property
+    def server_id(self) -> str:
+        """The id of the server."""
+        return self.kwargs["server_id"]
+
+    @memoized_method
+    def server(self) -> Any | None:
+        """The server, if Nova tells of it."""
+        return servers.get(self.request, self.server_id)
+
+    def instance(self) -> str:
+        """What the server is called."""
+        return servers.label(self.server(), self.server_id)
+
+    def of(self, device_id: str) -> dict[str, tuple[str, str | None]]:
+        """What an error is about: the server and a device."""
+        return {
+            "device": (device_id, device_label(self.request, device_id)),
+            "instance": (self.server_id, self.instance()),
+        }
+
+    def get_cancel_url(self) -> str:
+        """Where the user was: by default at the list of instances."""
+        place = self.request.GET.get("place")
+        if place == "tab":
+            return self._tab()
+        return self._page("usb" if place == "panel" else "instances")
+
+    def get_success_url(self) -> str:
+        """Where the state of the device is to be seen."""
+        return self._page("usb") if self.request.GET.get("place") == "panel" else self._tab()
+
+    def _tab(self) -> str:
+        page = reverse(f"horizon:{self._dashboard()}:instances:detail", args=(self.server_id,))
+        return f"{page}?tab=instance_details__usb"
+
+    def _page(self, panel: str) -> str:
+        return reverse(f"horizon:{self._dashboard()}:{panel}:index")
+
+    def _dashboard(self) -> str:
+        return self.request.horizon["dashboard"].slug
+
+
+class ChooseDialog(Dialog):
+    """One thing is chosen from a table of few or of many."""
+
+    form_class = forms.ChoiceForm
 
     def choices(self) -> list[tuple[Any, bool]]:
         """All there is, and whether it can be chosen. Raises one of `usb_dashboard.errors.ERRORS`."""
         raise NotImplementedError
 
-    def get_form_kwargs(self) -> dict[str, Any]:
-        """The form does it all."""
-        return super().get_form_kwargs() | {"subject": self.subject(), "back": self.get_success_url()}
-
-    def get_cancel_url(self) -> str:
-        """Where the user was."""
-        return self.get_success_url()
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """With what there is to choose from, or why it is not known."""
-        context = super().get_context_data(**kwargs) | {"submit_url": self.request.get_full_path()}
-        try:
-            choices = self.choices()
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS as error:
-            return context | {"problem": verbatim(str(errors.explain(error)))}
-        usable = [it.id for it, is_usable in choices if is_usable]
-        chosen = self.request.POST.get("choice") or self.request.GET.get("device")
-        return context | {
+    def look(self) -> dict[str, Any]:
+        """Nothing is chosen beforehand that the user has not named."""
+        choices = self.choices()
+        return {
             "choices": choices,
             "filtered": len(choices) > _MANY,
-            "can_submit": bool(usable),
-            "chosen": usable[0] if len(usable) == 1 else chosen,
+            "can_submit": any(is_usable for _it, is_usable in choices),
+            "chosen": self.request.POST.get("choice"),
         }
 
 
-class ServerDialog(Dialog):
-    """A device is chosen, for a server. The parameter ``place`` says from where: ``tab`` or ``panel``."""
-
-    dashboard = "project"
-
-    def subject(self) -> str:
-        """The server."""
-        return self.kwargs["server_id"]
-
-    def get_success_url(self) -> str:
-        """Where the user was: by default at the list of instances."""
-        place = self.request.GET.get("place")
-        if place == "tab":
-            page = reverse(f"horizon:{self.dashboard}:instances:detail", args=(self.subject(),))
-            return f"{page}?tab=instance_details__usb"
-        if place == "panel":
-            return reverse(f"horizon:{self.dashboard}:usb:index")
-        return reverse(f"horizon:{self.dashboard}:instances:index")
-
-
-class AttachView(ServerDialog):
+class AttachView(ServerDialog, ChooseDialog):
     """Choose from the devices of the server's host."""
 
-    form_class = forms.AttachForm
     template_name = "usb/attach.html"
-    page_title = modal_header = _("Attach USB Device")
+    page_title = _("Attach a USB Device")
     modal_id = "attach_usb_modal"
     form_id = "attach_usb_form"
     submit_label = _("Attach")
 
+    def title(self) -> Any:
+        """It names the server."""
+        return format_html(_("Attach a USB Device to {}"), verbatim(self.instance()))
+
     def choices(self) -> list[tuple[Device, bool]]:
         """The free ones first."""
-        devices = api.device_list(self.request, server_id=self.subject())
+        devices = api.device_list(self.request, server_id=self.server_id)
+        elsewhere = [device for device in devices if device.server_id not in (None, self.server_id)]
+        servers.with_names(self.request, elsewhere, all_projects=self._dashboard() == "admin")
+        for device in devices:
+            device.shown_owner = self._owner(device)
         return [(device, device.available) for device in devices]
 
+    def look(self) -> dict[str, Any]:
+        """With what will happen."""
+        shown = super().look()
+        server, ports = self.server(), api.usb_ports(self.request, self.server_id)
+        is_full = ports is not None and ports["used"] >= ports["total"]
+        if is_full:
+            shown["can_submit"] = False
+        outlook = None if server is None else _OUTLOOKS.get(server.status, _NO_OUTLOOK)
+        return shown | {
+            "ports": ports,
+            "free_ports": 0 if ports is None else max(0, ports["total"] - ports["used"]),
+            "is_full": is_full,
+            "outlook": outlook and format_html(outlook, verbatim(self.instance()), servers.status(server)),
+        }
 
-class AdminAttachView(AttachView):
-    """The same for the operator."""
+    def _owner(self, device: Device) -> Any:
+        """The state of a device, with the server that has it; as HTML."""
+        if device.server_id is None:
+            return device.shown_state
+        is_attached = device.state == "attached"
+        if device.server_id == self.server_id:
+            return _("Attached to this instance") if is_attached else device.shown_state
+        owner = verbatim(device.server_name)
+        if is_attached:
+            return format_html(_("Attached to {}"), owner)
+        return format_html("{} ({})", device.shown_state, owner)
 
-    dashboard = "admin"
+    def act(self, choice: str) -> SafeString:
+        """Attach."""
+        device = api.attach(self.request, self.server_id, choice)
+        return attaching(device, self.instance())
+
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """The device that was chosen, and the server."""
+        return self.of(choice)
 
 
-class DetachView(ServerDialog):
+# What becomes of a device that is attached to a server in a state.
+_OUTLOOKS = {
+    "ACTIVE": _("{} is {}. The device appears in it within seconds."),
+    "PAUSED": _("{} is {}. The device appears in it when it is resumed."),
+    "SUSPENDED": _("{} is {}. The device is attached when it is resumed."),
+    "SHUTOFF": _("{} is {}. The device is attached when it starts."),
+}
+_NO_OUTLOOK = _("{} is {}. No USB device can be attached to it now.")
+
+
+class DetachView(ServerDialog, ChooseDialog):
     """Choose from what the server has."""
 
-    form_class = forms.DetachForm
     template_name = "usb/detach.html"
-    page_title = modal_header = _("Detach USB Device")
+    page_title = _("Detach a USB Device")
     modal_id = "detach_usb_modal"
     form_id = "detach_usb_form"
     submit_label = _("Detach")
 
-    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Or the row of a device in the tab, as it is now."""
-        table = tables.ServerDevicesTable(request, instance_id=self.subject())
-        return table.maybe_preempt() or super().get(request, *args, **kwargs)
+    def title(self) -> Any:
+        """It names the server."""
+        return format_html(_("Detach a USB Device from {}"), verbatim(self.instance()))
 
     def choices(self) -> list[tuple[Device, bool]]:
         """What is on its way out cannot be chosen."""
-        devices = api.attachment_list(self.request, self.subject())
+        devices = api.attachment_list(self.request, self.server_id)
         return [(device, device.state != "detaching") for device in devices]
 
+    def look(self) -> dict[str, Any]:
+        """With a warning, where data may be lost."""
+        shown = super().look()
+        return shown | {"has_storage": any(device.is_storage for device, _usable in shown["choices"])}
 
-class AdminDetachView(DetachView):
-    """The same for the operator."""
+    def act(self, choice: str) -> SafeString:
+        """Detach."""
+        api.detach(self.request, self.server_id, choice)
+        return detaching(device_label(self.request, choice), self.instance())
 
-    dashboard = "admin"
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """The device that was chosen, and the server."""
+        return self.of(choice)
+
+
+class DetachDeviceView(ServerDialog):
+    """One device of one server: there is nothing to choose."""
+
+    template_name = "usb/detach_device.html"
+    page_title = _("Detach a USB Device")
+    modal_id = "detach_usb_device_modal"
+    form_id = "detach_usb_device_form"
+    submit_label = _("Detach")
+
+    def look(self) -> dict[str, Any]:
+        """The device, as long as the server has it."""
+        device = api.attachment_get(self.request, self.server_id, self.kwargs["device_id"])
+        return {
+            "device": device,
+            "question": format_html(
+                _("Detach {} from {}?"), verbatim(device.label), verbatim(self.instance())
+            ),
+        }
+
+    def act(self, choice: str) -> SafeString:
+        """Detach."""
+        label = device_label(self.request, self.kwargs["device_id"])
+        api.detach(self.request, self.server_id, self.kwargs["device_id"])
+        return detaching(label, self.instance())
+
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """The device and the server."""
+        return self.of(self.kwargs["device_id"])
+
+
+class ServerDevicesView(ServerDialog):
+    """The table of the tab, as it is now: Horizon's page around the tab cannot be asked for that alone."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The table."""
+        return watch.answer(lambda: tables.of_server(request, self.server_id))
+
+
+def device_label(request: HttpRequest, device_id: str) -> str | None:
+    """What a device is called; None if the service does not tell."""
+    if not device_id:
+        return None
+    try:
+        return api.device_get(request, device_id).label
+    except errors.UNAUTHORIZED:
+        raise
+    except errors.ERRORS:
+        return None
+
+
+def attaching(device: Device, instance: str) -> SafeString:
+    """What is told of an attach that goes on."""
+    return format_html(_("Attaching {} to {}."), verbatim(device.label), verbatim(instance))
+
+
+def detaching(device: str | None, instance: str) -> SafeString:
+    """What is told of a detach that goes on."""
+    shown = verbatim(device) or _("the USB device")
+    return format_html(_("Detaching {} from {}."), shown, verbatim(instance))

@@ -7,14 +7,14 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
 
 from usb_dashboard import tables as usb_tables
-from usb_dashboard.devices import Device
+from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.history import History
 from usb_dashboard.panels.instances import row_actions
-from usb_dashboard.panels.project import servers
 
 
 class DevicesFilter(tables.FilterAction):
@@ -24,13 +24,7 @@ class DevicesFilter(tables.FilterAction):
 
     def filter(self, table: tables.DataTable, devices: list[Device], wanted: str) -> list[Device]:
         """The devices that fit, whatever the case of the letters."""
-        shown = ("name", "usb_id", "location", "port", "serial", "server_name")
-        wanted = wanted.casefold()
-        return [
-            device
-            for device in devices
-            if any(wanted in (getattr(device, field) or "").casefold() for field in shown)
-        ]
+        return [device for device in devices if usb_tables.bears(device, wanted.casefold())]
 
 
 class Attach(tables.LinkAction):
@@ -43,21 +37,15 @@ class Attach(tables.LinkAction):
     policy_rules = row_actions.AttachUSB.policy_rules
 
     def allowed(self, request: HttpRequest, device: Device) -> bool:
-        """It is free."""
-        return device.available
-
-
-class DeviceRow(usb_tables.DeviceRow):
-    """A row that knows its server."""
-
-    def get_data(self, request: HttpRequest, device_id: str) -> Device:
-        """The device now."""
-        return servers.with_names(request, [super().get_data(request, device_id)])[0]
+        """It is free, and one of the project's instances can take it now."""
+        return device.available and bool(device.takers)
 
 
 def _server(device: Device) -> Any:
+    """The instance that has the device, or those that can take it now."""
     if device.server_id is None:
-        return None
+        names = ", ".join(sorted(server.name for server in device.takers))
+        return format_html(_("Can be attached to: {}"), verbatim(names)) if names else None
     page = reverse("horizon:project:instances:detail", args=(device.server_id,))
     return usb_tables.link(page, device.server_name)
 
@@ -66,9 +54,9 @@ class DevicesTable(usb_tables.DevicesTable):
     """All devices that the project has and may have."""
 
     name = usb_tables.NameColumn()
-    usb_id = tables.Column("usb_id", verbose_name=_("Vendor:Product"))
+    usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
-    port = tables.Column("port", verbose_name=_("Port"))
+    port = usb_tables.PortColumn()
     speed = tables.Column("shown_speed", verbose_name=_("Speed"))
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
@@ -77,8 +65,8 @@ class DevicesTable(usb_tables.DevicesTable):
     class Meta:
         name = "usb_devices"
         verbose_name = _("USB Devices")
-        no_data_message = _("No USB device is offered to this project.")
-        row_class = DeviceRow
+        no_data_message = _("No USB devices are available to this project.")
+        row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)

@@ -12,5 +12,9 @@ urlpatterns = [
     path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
     path("<str:server_id>/attach", instances.AttachView.as_view(), name="attach"),
     path("<str:server_id>/detach", instances.DetachView.as_view(), name="detach"),
+    path(
+        "<str:server_id>/detach/<str:device_id>", instances.DetachDeviceView.as_view(), name="detach_device"
+    ),
+    path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:device_id>/attach_device", views.AttachDeviceView.as_view(), name="attach_device"),
 ]

@@ -6,53 +6,98 @@ from __future__ import annotations
 from typing import Any
 
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from horizon import exceptions as horizon_exceptions
-from horizon import tables as horizon_tables
 
-from usb_dashboard import api, errors
-from usb_dashboard.devices import Device
-from usb_dashboard.panels.instances import forms
+from usb_dashboard import api, errors, servers, watch
+from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import views as instances
-from usb_dashboard.panels.project import servers, tables
+from usb_dashboard.panels.project import tables
 
 
-class IndexView(errors.LoginView, horizon_tables.DataTableView):
+class IndexView(watch.WatchedTableView):
     """What the project has and may have."""
 
     table_class = tables.DevicesTable
+    template_name = "usb/index.html"
     page_title = _("USB Devices")
 
-    def get_data(self) -> list[Device]:
-        """The devices, those first that can be attached."""
+    def devices(self) -> list[Device]:
+        """The project's devices, those first that can be attached, with its servers that can take them."""
+        project_id = self.request.user.project_id
+        devices = [device for device in api.device_list(self.request) if _is_of(device, project_id)]
+        own = self._servers() if devices else []
+        names = {server.id: server.name for server in own}
+        for device in devices:
+            device.server_name = names.get(device.server_id, device.server_id)
+            on_host = servers.on_host_of(own, device) if device.available else []
+            device.takers = [server for server in on_host if servers.may_attach(server)]
+        return devices
+
+    def _servers(self) -> list[Any]:
         try:
-            return servers.with_names(self.request, api.device_list(self.request))
+            return servers.of_project(self.request)
         except errors.UNAUTHORIZED:
             raise
-        except errors.ERRORS as error:
-            message = _("Unable to retrieve the USB devices: %s") % errors.explain(error)
-            horizon_exceptions.handle(self.request, message, details="")
+        except errors.ERRORS:
+            # The devices are what the page is about.
             return []
 
 
-class AttachDeviceView(instances.Dialog):
+def _is_of(device: Device, project_id: str) -> bool:
+    """Whether a project has a device or may have it: to administrators the service tells of all."""
+    if not hasattr(device, "projects"):
+        return True
+    if device.server_id is not None:
+        return device.project_id == project_id
+    return device.shared or project_id in device.projects
+
+
+class AttachDeviceView(instances.ChooseDialog):
     """A server is chosen, for a device."""
 
-    form_class = forms.AttachDeviceForm
     template_name = "usb/attach_device.html"
-    page_title = modal_header = _("Attach USB Device")
+    page_title = _("Attach a USB Device")
     modal_id = "attach_device_modal"
     form_id = "attach_device_form"
     submit_label = _("Attach")
-
-    def subject(self) -> str:
-        """The device."""
-        return self.kwargs["device_id"]
 
     def get_success_url(self) -> str:
         """The panel."""
         return reverse("horizon:project:usb:index")
 
+    def get_cancel_url(self) -> str:
+        """The panel."""
+        return self.get_success_url()
+
+    def title(self) -> Any:
+        """It names the device."""
+        label = instances.device_label(self.request, self._device_id)
+        return self.page_title if label is None else format_html(_("Attach {}"), verbatim(label))
+
+    @property
+    def _device_id(self) -> str:
+        return self.kwargs["device_id"]
+
     def choices(self) -> list[tuple[Any, bool]]:
         """The project's servers on the host of the device."""
-        return servers.on_host_of(self.request, api.device_get(self.request, self.subject()))
+        device = api.device_get(self.request, self._device_id)
+        found = servers.on_host_of(servers.of_project(self.request), device)
+        for server in found:
+            server.shown_status = servers.status(server)
+        return [(server, servers.may_attach(server)) for server in found]
+
+    def act(self, choice: str) -> SafeString:
+        """Attach."""
+        device = api.attach(self.request, choice, self._device_id)
+        server = servers.get(self.request, choice)
+        return instances.attaching(device, servers.label(server, choice))
+
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """The device, and the server that was chosen."""
+        server = servers.get(self.request, choice) if choice else None
+        return {
+            "device": (self._device_id, instances.device_label(self.request, self._device_id)),
+            "instance": (choice, servers.label(server, choice) if choice else None),
+        }
