@@ -54,6 +54,11 @@ def device_get(request: HttpRequest, device_id: str) -> Device:
     return Device(usbclient(request).devices.get(device_id))
 
 
+def explain(request: HttpRequest, device_id: str, server_id: str | None) -> dict[str, Any]:
+    """What must be true for a device to be attached: ``attachable``, and ``conditions``."""
+    return usbclient(request).devices.explain(device_id, server_id)
+
+
 def device_update(request: HttpRequest, device_id: str, **changes: Any) -> Device:
     """Change ``description`` or ``enabled`` of a device (for admins)."""
     return Device(usbclient(request).devices.update(device_id, **changes))
@@ -91,6 +96,16 @@ def attach(request: HttpRequest, server_id: str, device_id: str) -> Device:
 
 def _attached(attachment: dict[str, Any]) -> Device:
     return Device(attachment["device"])
+
+
+def change_lease(request: HttpRequest, server_id: str, device_id: str, seconds: int | None) -> None:
+    """Let a server have a device for so many seconds from now; None: without an end."""
+    usbclient(request).attachments.update(server_id, device_id, seconds)
+
+
+def join_queue(request: HttpRequest, server_id: str, device_id: str) -> int:
+    """Put a server in the queue for a device; its place there."""
+    return int(usbclient(request).queue.join(server_id, device_id)["place"])
 
 
 def detach(request: HttpRequest, server_id: str, device_id: str) -> None:

@@ -119,13 +119,23 @@ class Device(base.APIDictWrapper):
         return _("%s Mbit/s") % self.speed if self.speed else None
 
     @property
-    def shown_name(self) -> SafeString:
-        """The icon of the device's class and the name, as HTML."""
+    def icon(self) -> SafeString:
+        """The icon of the device's class, as HTML."""
         icon, kind = _CLASSES.get(self.device_class, _OTHER_CLASS)
         kind = html.escape(str(kind))
         sign = f'<span class="{icon} fa-fw" role="img" aria-label="{kind}" title="{kind}"></span>'
+        return mark_safe(sign)  # noqa: S308  it is escaped
+
+    @property
+    def shown_name(self) -> SafeString:
+        """The icon of the device's class and the name, as HTML."""
         # Horizon's tables lose a space between elements.
-        return mark_safe(f"{sign}&nbsp;{verbatim(self.short_name)}")  # noqa: S308  it is escaped
+        return mark_safe(f"{self.icon}&nbsp;{verbatim(self.short_name)}")  # noqa: S308  it is escaped
+
+    @property
+    def shown_class(self) -> Any:
+        """What the device is (translated)."""
+        return _CLASSES.get(self.device_class, _OTHER_CLASS)[1]
 
     @property
     def shown_description(self) -> SafeString | None:

@@ -90,6 +90,26 @@ TEXTS: dict[C, Any] = {
     C.FLAPPING: _("changes too often; what nobody requested is not recorded for up to an hour"),
 }
 
+#: What must be true for a device to be attached (`explain` of the service).
+CONDITIONS = {
+    "offered": _("A rule of its host allows the device"),
+    "shared": _("The device is shared with the project"),
+    "enabled": _("The device is enabled"),
+    "plugged_in": _("The device is plugged in"),
+    "host_up": _("Its host answers"),
+    "unused_by_host": _("The compute host does not use the device"),
+    "handed_over": _("The device may go to another project"),
+    "free": _("No other instance has the device"),
+    "allowed": _("Your role allows it"),
+    "unlocked": _("The instance is not locked"),
+    "on_a_host": _("The instance is on a host"),
+    "same_host": _("Instance and device are on the same host"),
+    "first_in_line": _("No other instance is in the queue for the device"),
+    "usb_port": _("The instance has a free USB port"),
+    "server_limit": _("The instance may have another USB device"),
+    "quota": _("The project may have another USB device"),
+}
+
 # States whose reason says what happens next as well, or that need no reason.
 _WHOLE = {
     ("waiting", C.UNPLUGGED): _("Waiting: unplugged. Attached again when plugged in."),

@@ -20,6 +20,7 @@ from usb_dashboard.devices import STATES, Device, verbatim
 __all__ = [
     "ROW_ACTIONS",
     "STATES",
+    "ChangeLease",
     "Detach",
     "DeviceRow",
     "DevicesTable",
@@ -27,6 +28,7 @@ __all__ = [
     "LocationColumn",
     "NameColumn",
     "PortColumn",
+    "Retry",
     "SerialColumn",
     "StateColumn",
     "UsbIdColumn",
@@ -38,6 +40,9 @@ __all__ = [
 
 #: Of ``Meta.row_actions_dropdown_template``.
 ROW_ACTIONS = "usb/_row_actions.html"
+
+# The colour that Horizon's themes give links is hard to read.
+_LINK = "color: inherit; text-decoration: underline"
 
 # Bootstrap's class for what must not be broken.
 _IN_ONE_LINE = ("text-nowrap",)
@@ -62,23 +67,24 @@ def bears(device: Device, wanted: str) -> bool:
 
 
 def link(address: str, text: str) -> SafeString:
-    """A link as HTML. The colour that Horizon's themes give links is hard to read."""
-    style = "color: inherit; text-decoration: underline"
-    return format_html('<a href="{}" style="{}">{}</a>', address, style, verbatim(text))
+    """A link as HTML."""
+    return format_html('<a href="{}" style="{}">{}</a>', address, _LINK, verbatim(text))
 
 
 class NameColumn(tables.Column):
     """The icon of the device's class, its name, and what the operator wrote about it."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("name", verbose_name=_("Name"), **kwargs)
+        super().__init__("name", verbose_name=_("Name"), classes=("usb-name",), **kwargs)
 
     def get_data(self, device: Device) -> Any:
-        """HTML."""
+        """HTML, with a link to the page of the device."""
+        page = dialog_url(self.table.request, "device", device.id)
+        shown = format_html(
+            '{}&nbsp;<a href="{}" style="{}">{}</a>', device.icon, page, _LINK, verbatim(device.short_name)
+        )
         description = device.shown_description
-        if description is None:
-            return device.shown_name
-        return mark_safe(f"{device.shown_name}<div>{description}</div>")  # noqa: S308  both are escaped
+        return shown if description is None else format_html("{}<div>{}</div>", shown, description)
 
 
 def _location(device: Device) -> str | None:
@@ -180,6 +186,42 @@ class Detach(tables.LinkAction):
     def get_link_url(self, device: Device) -> str:
         """Of the dashboard that the table is in."""
         return dialog_url(self.table.request, "detach_device", device.server_id, device.id, place=self.place)
+
+
+class Retry(tables.LinkAction):
+    """Asks whether to try once more to attach a device that its server did not get."""
+
+    name = "retry"
+    verbose_name = _("Retry")
+    classes = ("ajax-modal",)
+    policy_rules = (("usb-passthrough", "usb-passthrough:attachments:create"),)
+    place = "panel"
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        """The last try failed."""
+        return device.server_id is not None and device.state == "failed"
+
+    def get_link_url(self, device: Device) -> str:
+        """Of the dashboard that the table is in."""
+        return dialog_url(self.table.request, "retry", device.server_id, device.id, place=self.place)
+
+
+class ChangeLease(tables.LinkAction):
+    """Opens the dialog for how long a server has the device."""
+
+    name = "lease"
+    verbose_name = _("Change Lease")
+    classes = ("ajax-modal",)
+    policy_rules = (("usb-passthrough", "usb-passthrough:attachments:update"),)
+    place = "panel"
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        """A server has it, or is to have it."""
+        return device.server_id is not None and device.state != "detaching"
+
+    def get_link_url(self, device: Device) -> str:
+        """Of the dashboard that the table is in."""
+        return dialog_url(self.table.request, "lease", device.server_id, device.id, place=self.place)
 
 
 def dialog_url(request: HttpRequest, name: str, *ids: str, **query: str) -> str:

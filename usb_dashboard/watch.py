@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.http import urlencode
 from horizon import tables as horizon_tables
 
 from usb_dashboard import errors
@@ -38,7 +37,7 @@ def address(request: HttpRequest) -> str:
     """Where the table of a page is asked for, with the parameters that the page was asked for with."""
     query = request.GET.copy()
     query[_PARAMETER] = "1"
-    return f"{request.path}?{urlencode(query)}"
+    return f"{request.path}?{query.urlencode()}"
 
 
 class WatchedTableView(errors.LoginView, horizon_tables.DataTableView):

@@ -236,7 +236,7 @@ class ActionsTest(AdminTest):
         assert self.offered(enabled=False, state="unavailable") == {"describe", "enable", "history"}
         assert self.offered(**absent) == {"describe", "disable", "forget", "history"}
         for values in (taken, absent | taken | {"state": "waiting"}):
-            assert self.offered(**values) == {"describe", "disable", "detach", "history"}
+            assert self.offered(**values) == {"describe", "disable", "detach", "lease", "history"}
 
     def test_each_needs_its_rule(self) -> None:
         def without(*refused: str) -> Any:
@@ -253,7 +253,12 @@ class ActionsTest(AdminTest):
         with without("devices:delete"):
             assert self.offered(**absent) == {"describe", "disable", "history"}
         with without("attachments:delete"):
-            assert self.offered(state="attached", server_id="s") == {"describe", "disable", "history"}
+            assert self.offered(state="attached", server_id="s") == {
+                "describe",
+                "disable",
+                "lease",
+                "history",
+            }
 
     def test_disable_and_enable(self) -> None:
         for enabled, action, said in ((True, "disable", "Disabled"), (False, "enable", "Enabled")):

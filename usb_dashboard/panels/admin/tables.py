@@ -190,7 +190,16 @@ class DevicesTable(usb_tables.DevicesTable):
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)
         table_actions_template = "usb/admin/_table_actions.html"
-        row_actions = (EditDescription, Enable, Disable, usb_tables.Detach, Forget, History)
+        row_actions = (
+            EditDescription,
+            Enable,
+            Disable,
+            usb_tables.Detach,
+            usb_tables.Retry,
+            usb_tables.ChangeLease,
+            Forget,
+            History,
+        )
         multi_select = False
 
     def get_object_display(self, device: Device) -> str:

@@ -9,12 +9,15 @@ from usb_dashboard.panels.instances import views as instances
 
 urlpatterns = [
     path("", views.IndexView.as_view(), name="index"),
+    path("<str:device_id>/", views.DeviceView.as_view(), name="device"),
     path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
     path("<str:server_id>/attach", instances.AttachView.as_view(), name="attach"),
     path("<str:server_id>/detach", instances.DetachView.as_view(), name="detach"),
     path(
         "<str:server_id>/detach/<str:device_id>", instances.DetachDeviceView.as_view(), name="detach_device"
     ),
+    path("<str:server_id>/retry/<str:device_id>", instances.RetryView.as_view(), name="retry"),
+    path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:device_id>/describe", views.DescribeView.as_view(), name="describe"),
     path("hosts/<path:host>/", views.HostView.as_view(), name="host"),

@@ -8,10 +8,12 @@ from typing import Any
 from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext_lazy as _
 from horizon import forms as horizon_forms
+from horizon import tables as horizon_tables
 from horizon import views as horizon_views
 from horizon.utils.memoized import memoized_method
+from openstack_dashboard.api import nova
 
-from usb_dashboard import api, errors, watch
+from usb_dashboard import api, device_page, errors, watch
 from usb_dashboard.devices import Device
 from usb_dashboard.panels.admin import forms, listing, port_tree, tables
 
@@ -39,6 +41,20 @@ class IndexView(watch.WatchedTableView):
     @memoized_method
     def _hosts(self) -> list[listing.Host]:
         return listing.hosts(self.request)
+
+
+class DeviceView(device_page.DeviceView):
+    """For the operator."""
+
+    def servers(self, device: Device) -> list[Any]:
+        """Those of all projects on the host of the device."""
+        found, _more = nova.server_list(self.request, {"all_tenants": True, "host": device.host})
+        return list(found)
+
+    def table(self, device: Device) -> horizon_tables.DataTable:
+        """Of the panel."""
+        device.host_up = True
+        return tables.DevicesTable(self.request, data=[device])
 
 
 class HostView(errors.LoginView, horizon_views.HorizonTemplateView):

@@ -41,6 +41,18 @@ class Detach(usb_tables.Detach):
     place = "tab"
 
 
+class Retry(usb_tables.Retry):
+    """Comes back to the tab."""
+
+    place = "tab"
+
+
+class ChangeLease(usb_tables.ChangeLease):
+    """Comes back to the tab."""
+
+    place = "tab"
+
+
 class ServerDevicesTable(usb_tables.DevicesTable):
     """What a server has or is to have."""
 
@@ -59,7 +71,7 @@ class ServerDevicesTable(usb_tables.DevicesTable):
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (Attach,)
-        row_actions = (Detach, History)
+        row_actions = (Detach, Retry, ChangeLease, History)
         multi_select = False
 
 

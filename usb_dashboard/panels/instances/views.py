@@ -15,6 +15,7 @@ from horizon import forms as horizon_forms
 from horizon import messages
 from horizon.utils.memoized import memoized_method
 
+from novaclient_usb import durations
 from usb_dashboard import api, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import forms, tables
@@ -246,8 +247,30 @@ class DetachView(ServerDialog, ChooseDialog):
         return self.of(choice)
 
 
-class DetachDeviceView(ServerDialog):
-    """One device of one server: there is nothing to choose."""
+class DeviceDialog(ServerDialog):
+    """It is about one device of one server: there is nothing to choose."""
+
+    def look(self) -> dict[str, Any]:
+        """The device, as long as the server has it."""
+        device = api.attachment_get(self.request, self.server_id, self.device_id)
+        return {"device": device, "question": self.question(device)}
+
+    @property
+    def device_id(self) -> str:
+        """The id of the device."""
+        return self.kwargs["device_id"]
+
+    def question(self, device: Device) -> SafeString:
+        """What the user is asked, as HTML."""
+        raise NotImplementedError
+
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """The device and the server."""
+        return self.of(self.device_id)
+
+
+class DetachDeviceView(DeviceDialog):
+    """Detach it?"""
 
     template_name = "usb/detach_device.html"
     page_title = _("Detach a USB Device")
@@ -255,25 +278,56 @@ class DetachDeviceView(ServerDialog):
     form_id = "detach_usb_device_form"
     submit_label = _("Detach")
 
-    def look(self) -> dict[str, Any]:
-        """The device, as long as the server has it."""
-        device = api.attachment_get(self.request, self.server_id, self.kwargs["device_id"])
-        return {
-            "device": device,
-            "question": format_html(
-                _("Detach {} from {}?"), verbatim(device.label), verbatim(self.instance())
-            ),
-        }
+    def question(self, device: Device) -> SafeString:
+        """Detach?"""
+        return format_html(_("Detach {} from {}?"), verbatim(device.label), verbatim(self.instance()))
 
     def act(self, choice: str) -> SafeString:
         """Detach."""
-        label = device_label(self.request, self.kwargs["device_id"])
-        api.detach(self.request, self.server_id, self.kwargs["device_id"])
+        label = device_label(self.request, self.device_id)
+        api.detach(self.request, self.server_id, self.device_id)
         return detaching(label, self.instance())
 
-    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
-        """The device and the server."""
-        return self.of(self.kwargs["device_id"])
+
+class RetryView(DeviceDialog):
+    """Try once more to attach it?"""
+
+    template_name = "usb/retry.html"
+    page_title = _("Retry")
+    modal_id = "retry_usb_device_modal"
+    form_id = "retry_usb_device_form"
+    submit_label = _("Retry")
+
+    def question(self, device: Device) -> SafeString:
+        """Once more?"""
+        return format_html(
+            _("Try again to attach {} to {}?"), verbatim(device.label), verbatim(self.instance())
+        )
+
+    def act(self, choice: str) -> SafeString:
+        """Ask for what the server has: if the last try failed there is another."""
+        return attaching(api.attach(self.request, self.server_id, self.device_id), self.instance())
+
+
+class LeaseView(DeviceDialog):
+    """For how long does the server have it?"""
+
+    form_class = forms.LeaseForm
+    template_name = "usb/lease.html"
+    page_title = _("Change Lease")
+    modal_id = "usb_lease_modal"
+    form_id = "usb_lease_form"
+    submit_label = _("Save")
+
+    def question(self, device: Device) -> SafeString:
+        """How long?"""
+        return format_html(_("How long may {} keep {}?"), verbatim(self.instance()), verbatim(device.label))
+
+    def act(self, choice: str) -> SafeString:
+        """Change it."""
+        seconds = durations.seconds(choice) if choice else None
+        api.change_lease(self.request, self.server_id, self.device_id, seconds)
+        return format_html(_("The lease of {} was changed."), verbatim(self.instance()))
 
 
 class ServerDevicesView(ServerDialog):

@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
 
+from novaclient_usb import ReasonCode
 from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.history import History
@@ -39,6 +40,20 @@ class Attach(tables.LinkAction):
     def allowed(self, request: HttpRequest, device: Device) -> bool:
         """It is free, and one of the project's instances can take it now."""
         return device.available and bool(device.takers)
+
+
+class JoinQueue(tables.LinkAction):
+    """Opens the dialog in which a server is chosen that waits for the device."""
+
+    name = "queue"
+    verbose_name = _("Join the Queue")
+    url = "horizon:project:usb:queue"
+    classes = ("ajax-modal",)
+    policy_rules = (("usb-passthrough", "usb-passthrough:queue:join"),)
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        """Another server has it."""
+        return device.server_id is not None or device.reason_code == ReasonCode.IN_USE
 
 
 def _server(device: Device) -> Any:
@@ -70,5 +85,12 @@ class DevicesTable(usb_tables.DevicesTable):
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter,)
-        row_actions = (Attach, usb_tables.Detach, History)
+        row_actions = (
+            Attach,
+            usb_tables.Detach,
+            usb_tables.Retry,
+            usb_tables.ChangeLease,
+            JoinQueue,
+            History,
+        )
         multi_select = False

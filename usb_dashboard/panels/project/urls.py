@@ -9,12 +9,16 @@ from usb_dashboard.panels.project import views
 
 urlpatterns = [
     path("", views.IndexView.as_view(), name="index"),
+    path("<str:device_id>/", views.DeviceView.as_view(), name="device"),
     path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
     path("<str:server_id>/attach", instances.AttachView.as_view(), name="attach"),
     path("<str:server_id>/detach", instances.DetachView.as_view(), name="detach"),
     path(
         "<str:server_id>/detach/<str:device_id>", instances.DetachDeviceView.as_view(), name="detach_device"
     ),
+    path("<str:server_id>/retry/<str:device_id>", instances.RetryView.as_view(), name="retry"),
+    path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:device_id>/attach_device", views.AttachDeviceView.as_view(), name="attach_device"),
+    path("<str:device_id>/queue", views.JoinQueueView.as_view(), name="queue"),
 ]

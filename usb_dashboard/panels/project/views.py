@@ -9,8 +9,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from horizon import tables as horizon_tables
 
-from usb_dashboard import api, errors, servers, watch
+from usb_dashboard import api, device_page, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import views as instances
 from usb_dashboard.panels.project import tables
@@ -101,3 +102,36 @@ class AttachDeviceView(instances.ChooseDialog):
             "device": (self._device_id, instances.device_label(self.request, self._device_id)),
             "instance": (choice, servers.label(server, choice) if choice else None),
         }
+
+
+class JoinQueueView(AttachDeviceView):
+    """A server gets into the queue for a device that another one has."""
+
+    template_name = "usb/join_queue.html"
+    page_title = _("Join the Queue")
+    modal_id = "join_queue_modal"
+    form_id = "join_queue_form"
+    submit_label = _("Join the Queue")
+
+    def title(self) -> Any:
+        """It names the device."""
+        label = instances.device_label(self.request, self._device_id)
+        return self.page_title if label is None else format_html(_("Queue for {}"), verbatim(label))
+
+    def act(self, choice: str) -> SafeString:
+        """Join it."""
+        place = api.join_queue(self.request, choice, self._device_id)
+        label = servers.label(servers.get(self.request, choice), choice)
+        return format_html(_("{} is number {} in the queue."), verbatim(label), place)
+
+
+class DeviceView(device_page.DeviceView):
+    """For the project."""
+
+    def servers(self, device: Device) -> list[Any]:
+        """Its own."""
+        return servers.of_project(self.request)
+
+    def table(self, device: Device) -> horizon_tables.DataTable:
+        """Of the panel."""
+        return tables.DevicesTable(self.request, data=[device])

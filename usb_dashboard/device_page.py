@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a device: everything about it, what it needs to be attached, and its history."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext_lazy as _
+from horizon import tables as horizon_tables
+from horizon import views as horizon_views
+
+from usb_dashboard import api, errors, reasons, servers, times
+from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.history import Event, EventsTable
+from usb_dashboard.tables import link
+
+
+class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
+    """The page; a subclass says whose servers count, and what can be done with the device."""
+
+    template_name = "usb/device.html"
+    page_title = _("USB Device")
+
+    def servers(self, device: Device) -> list[Any]:
+        """The servers that the device could be attached to. Raises one of `usb_dashboard.errors.ERRORS`."""
+        raise NotImplementedError
+
+    def table(self, device: Device) -> horizon_tables.DataTable:
+        """The table whose rows have the actions."""
+        raise NotImplementedError
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """With the device; where it cannot be had, the list of all devices says why."""
+        request, device_id = self.request, kwargs["device_id"]
+        dashboard = request.horizon["dashboard"].slug
+        index = reverse(f"horizon:{dashboard}:usb:index")
+        with errors.told(request, _("Unable to retrieve the USB device: %s"), redirect=index):
+            device = api.device_get(request, device_id)
+        own: list[Any] = []
+        with errors.told(request, _("Unable to retrieve the instances: %s")):
+            own = servers.on_host_of(self.servers(device), device)
+        is_admin = dashboard == "admin"
+        servers.with_names(request, [device], all_projects=is_admin)
+        device.takers = [server for server in own if servers.may_attach(server)]
+        events: list[Event] = []
+        with errors.told(request, _("Unable to retrieve the history: %s")):
+            events = [Event(event) for event in api.event_list(request, device_id)]
+            servers.with_names(request, events, all_projects=is_admin)
+        server_id = request.GET.get("server_id") or device.server_id
+        return super().get_context_data(**kwargs) | {
+            "device": device,
+            "label": verbatim(device.label),
+            "properties": _properties(request, device, dashboard),
+            "actions": self.table(device).render_row_actions(device),
+            "index": index,
+            "own_servers": own,
+            "server_id": server_id,
+            "explanation": _explanation(request, device_id, server_id),
+            "events": EventsTable(request, data=events),
+        }
+
+
+def _properties(request: HttpRequest, device: Device, dashboard: str) -> list[tuple[Any, Any]]:
+    """What there is to know, as HTML; what is not known is left out."""
+    attachment = _attachment(request, device)
+    until = attachment.get("lease_until")
+    known = [
+        (_("State"), device.shown_state),
+        (_("For"), times.elapsed(device.state_since)),
+        (_("Instance"), _server(device, dashboard)),
+        (_("Until"), times.exact(until) if until else None),
+        (_("Name"), verbatim(device.name)),
+        (_("Description"), device.shown_description),
+        (_("Kind"), device.kind),
+        (_("Vendor:Product"), device.usb_id),
+        (_("Serial Number"), device.shown_serial),
+        (_("Class"), device.shown_class),
+        (_("Speed"), device.shown_speed),
+        (_("Bus and Device"), device.location),
+        (_("Port"), device.port),
+        (_("ID"), device.id),
+        # Of these the service tells administrators only.
+        (_("Host"), verbatim(getattr(device, "host", None))),
+        (_("Project ID"), verbatim(getattr(device, "project_id", None))),
+        (_("Shared With"), _sharing(device)),
+        (_("Rule"), verbatim(getattr(device, "rule", None))),
+        (_("Hand-over"), getattr(device, "handover", None)),
+    ]
+    return [(name, value) for name, value in known if value]
+
+
+def _attachment(request: HttpRequest, device: Device) -> dict[str, Any]:
+    """What a server has, beyond the device; nothing if the service does not tell."""
+    if device.server_id is None:
+        return {}
+    try:
+        return api.usbclient(request).attachments.get(device.server_id, device.id)
+    except errors.UNAUTHORIZED:
+        raise
+    except errors.ERRORS:
+        return {}
+
+
+def _server(device: Device, dashboard: str) -> SafeString | None:
+    if device.server_id is None:
+        return None
+    page = reverse(f"horizon:{dashboard}:instances:detail", args=(device.server_id,))
+    return link(page, device.server_name)
+
+
+def _sharing(device: Device) -> Any:
+    if not hasattr(device, "projects"):
+        return None
+    if device.shared:
+        return _("all projects")
+    return verbatim(", ".join(device.projects)) or _("no project")
+
+
+def _explanation(request: HttpRequest, device_id: str, server_id: str | None) -> dict[str, Any]:
+    """What must be true for the device to be attached, as rows of a table."""
+    try:
+        found = api.explain(request, device_id, server_id)
+    except errors.UNAUTHORIZED:
+        raise
+    except errors.ERRORS as error:
+        return {"problem": verbatim(errors.explain(error))}
+    return {"attachable": found["attachable"], "rows": [_condition(it) for it in found["conditions"]]}
+
+
+def _condition(condition: dict[str, Any]) -> dict[str, Any]:
+    name = condition["condition"]
+    details = [reasons.text(condition["reason_code"], condition["state_reason"]), condition["note"]]
+    shown = "<br>".join(str(verbatim(it)) for it in details if it)
+    return {
+        "text": reasons.CONDITIONS.get(name, html.escape(name)),
+        "met": condition["met"],
+        "details": mark_safe(shown),  # noqa: S308  it is escaped
+    }
