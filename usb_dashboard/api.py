@@ -60,13 +60,23 @@ def explain(request: HttpRequest, device_id: str, server_id: str | None) -> dict
 
 
 def device_update(request: HttpRequest, device_id: str, **changes: Any) -> Device:
-    """Change ``description`` or ``enabled`` of a device (for admins)."""
+    """Change ``description``, ``enabled``, ``shared`` or ``kind`` of a device (for admins)."""
     return Device(usbclient(request).devices.update(device_id, **changes))
 
 
 def device_forget(request: HttpRequest, device_id: str) -> None:
     """Forget a device that is unplugged for good (for admins)."""
     usbclient(request).devices.delete(device_id)
+
+
+def device_release(request: HttpRequest, device_id: str) -> None:
+    """Let others have a device that is held, or claimed on a host that is down (for admins)."""
+    usbclient(request).devices.release(device_id)
+
+
+def all_events(request: HttpRequest) -> list[dict[str, Any]]:
+    """What happened last to all devices, the latest first (for admins)."""
+    return usbclient(request).events.list(limit=_EVENTS)
 
 
 def event_list(request: HttpRequest, device_id: str) -> list[dict[str, Any]]:
@@ -116,3 +126,8 @@ def detach(request: HttpRequest, server_id: str, device_id: str) -> None:
 def host_list(request: HttpRequest) -> list[dict[str, Any]]:
     """The hosts with an agent (for admins)."""
     return usbclient(request).hosts.list()
+
+
+def host_delete(request: HttpRequest, host: str) -> None:
+    """Delete a host that is down, with its devices and their claims (for admins)."""
+    usbclient(request).hosts.delete(host)

@@ -57,6 +57,21 @@ class EventsTable(tables.DataTable):
         return str(id(event))
 
 
+class AllEventsTable(EventsTable):
+    """Of all devices: which one, and whose."""
+
+    device = tables.Column("device_name", verbose_name=_("USB Device"), filters=(verbatim,))
+    host = tables.Column("host", verbose_name=_("Host"), filters=(verbatim,))
+    project = tables.Column("project_id", verbose_name=_("Project ID"), filters=(verbatim,))
+
+    class Meta:
+        name = "usb_all_events"
+        verbose_name = _("USB Events")
+        no_data_message = _("Nothing has happened yet.")
+        multi_select = False
+        columns = ("created_at", "device", "host", "cause", "state", "server", "project", "user", "request")
+
+
 class HistoryView(errors.LoginView, forms.ModalFormMixin, views.HorizonTemplateView):
     """What happened to a device, in the time in which the user may know of it."""
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 from typing import Any
 from unittest import mock
@@ -13,7 +15,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.test import override_settings
 from django.urls import reverse
-from openstack_dashboard.api import nova
+from openstack_dashboard.api import keystone, nova
 
 from tests.dashboard import played
 from tests.dashboard.played import AJAX, HOSTILE, REAL_POLICY, SERVICE, PlayedTest
@@ -50,9 +52,10 @@ class AdminTest(PlayedTest):
 
     def setUp(self) -> None:
         super().setUp()
-        patch = mock.patch.object(nova, "server_list", return_value=([], False))
-        self.server_list = patch.start()
-        self.addCleanup(patch.stop)
+        for module, name, values in ((nova, "server_list", []), (keystone, "tenant_list", [])):
+            patch = mock.patch.object(module, name, return_value=(values, False))
+            setattr(self, name, patch.start())
+            self.addCleanup(patch.stop)
         self.plug()
 
     def plug(self, *devices: dict[str, Any], hosts: tuple[dict[str, Any], ...] = (host("compute1"),)) -> None:
@@ -118,6 +121,7 @@ class IndexTest(AdminTest):
         assert "Attached" in row["state"]
         assert f'href="{reverse("horizon:admin:instances:detail", args=(server.id,))}"' in row["server"]
         assert server.name in row["server"]
+        assert row["project"] == "<span ng-non-bindable>p1</span>"
         assert "<div><span ng-non-bindable>licences</span></div>" in row["name"]
         assert "Disabled" not in row["name"]
 
@@ -138,7 +142,7 @@ class IndexTest(AdminTest):
     def test_the_hosts(self) -> None:
         self.plug(hosts=(host("compute1"), host("compute2", "down")))
         up, down = self.client.get(INDEX).context["hosts_table"].get_rows()
-        assert [str(cell.value) for cell in up][1:] == [
+        assert [str(cell.value) for cell in up][1:-1] == [
             "Up",
             up.cells["last_seen"].value,
             "QEMU 7.2.0",
@@ -232,11 +236,17 @@ class ActionsTest(AdminTest):
     def test_what_is_offered(self) -> None:
         absent = {"bus": None, "device": None, "state": "unavailable"}
         taken = {"state": "attached", "server_id": "the-server", "available": False}
-        assert self.offered() == {"describe", "disable", "history"}
-        assert self.offered(enabled=False, state="unavailable") == {"describe", "enable", "history"}
-        assert self.offered(**absent) == {"describe", "disable", "forget", "history"}
+        always = {"describe", "history"}
+        shared = always | {"unshare"}
+        assert self.offered() == shared | {"disable"}
+        assert self.offered(shared=False) == always | {"disable", "share"}
+        assert self.offered(enabled=False, state="unavailable") == shared | {"enable"}
+        assert self.offered(**absent) == shared | {"disable", "forget"}
         for values in (taken, absent | taken | {"state": "waiting"}):
-            assert self.offered(**values) == {"describe", "disable", "detach", "lease", "history"}
+            assert self.offered(**values) == shared | {"disable", "detach", "lease"}
+        assert self.offered(reason_code="held", state="unavailable") == shared | {"disable", "release"}
+        self.plug(device("stick", **taken), hosts=(host("compute1", "down"),))
+        assert "release" in self.actions(self.client.get(INDEX), "id-of-stick")
 
     def test_each_needs_its_rule(self) -> None:
         def without(*refused: str) -> Any:
@@ -249,16 +259,15 @@ class ActionsTest(AdminTest):
 
         absent = {"bus": None, "device": None, "state": "unavailable"}
         with without("devices:update"):
-            assert self.offered(**absent) == {"forget", "history"}
+            assert self.offered(**absent) == {"forget", "history", "unshare"}
         with without("devices:delete"):
-            assert self.offered(**absent) == {"describe", "disable", "history"}
+            assert self.offered(**absent) == {"describe", "disable", "history", "unshare"}
+        with without("devices:share"):
+            assert self.offered() == {"describe", "disable", "history"}
+        with without("devices:release"):
+            assert "release" not in self.offered(reason_code="held", state="unavailable")
         with without("attachments:delete"):
-            assert self.offered(state="attached", server_id="s") == {
-                "describe",
-                "disable",
-                "lease",
-                "history",
-            }
+            assert "detach" not in self.offered(state="attached", server_id="s")
 
     def test_disable_and_enable(self) -> None:
         for enabled, action, said in ((True, "disable", "Disabled"), (False, "enable", "Enabled")):
@@ -273,10 +282,36 @@ class ActionsTest(AdminTest):
         """Horizon asks for the sake of every red button."""
         self.plug(device("stick"), device("off", enabled=False))
         page = self.client.get(INDEX).content.decode()
-        (disable,) = re.findall(r"<button[^>]*action_disable[^>]*>", page)
-        (enable,) = re.findall(r"<button[^>]*action_enable[^>]*>", page)
+        (disable,) = re.findall(r"<button[^>]*row_id-of-stick__action_disable[^>]*>", page)
+        (enable,) = re.findall(r"<button[^>]*row_id-of-off__action_enable[^>]*>", page)
         assert "btn-danger" in disable and "keeps it until it is detached" in disable
         assert "btn-danger" not in enable
+
+    def test_many_at_once(self) -> None:
+        """With one confirmation; what is not so already is changed."""
+        self.plug(device("a"), device("b"), device("off", enabled=False))
+        for name in ("a", "b", "off"):
+            self.service.patch(f"{SERVICE}/v1/devices/id-of-{name}", json={"device": device(name)})
+        chosen = ["id-of-a", "id-of-b", "id-of-off"]
+        self.client.post(INDEX, {"action": f"{TABLE}__disable", "object_ids": chosen})
+        changed = [call.path for call in self.service.request_history if call.method == "PATCH"]
+        assert changed == ["/v1/devices/id-of-a", "/v1/devices/id-of-b"]
+
+    def test_share_and_stop_sharing(self) -> None:
+        for shared, action in ((False, "share"), (True, "unshare")):
+            self.plug(device("stick", shared=shared))
+            change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+            self.assertRedirectsNoFollow(self.act(action, "id-of-stick"), INDEX)
+            assert change.last_request.json() == {"device": {"shared": not shared}}
+
+    def test_release(self) -> None:
+        self.plug(device("stick", reason_code="held", state="unavailable"))
+        release = self.service.post(
+            f"{SERVICE}/v1/devices/id-of-stick/release", json={"device": device("stick")}
+        )
+        response = self.act("release", "id-of-stick")
+        assert release.called_once
+        assert self.messages(response) == [f"Released USB Device: {SHOWN}"]
 
     def test_forget(self) -> None:
         self.plug(device("stick", bus=None, device=None, state="unavailable"))
@@ -360,6 +395,84 @@ class DescribeTest(AdminTest):
         response = self.client.get(self.URL)
         self.assertRedirectsNoFollow(response, INDEX)
         assert "could not be found" in self.messages(response)[0]
+
+
+class ListsTest(AdminTest):
+    def test_the_events_of_all_devices(self) -> None:
+        event = {
+            "id": "e1",
+            "device_id": "gone",
+            "device_name": "Cruzer",
+            "created_at": "2026-01-02T03:04:05Z",
+            "cause": "forgotten",
+            "cause_code": "forgotten",
+            "state": None,
+            "state_reason": None,
+            "reason_code": None,
+            "server_id": None,
+            "project_id": "p1",
+            "user_id": "u1",
+            "request_id": "req-1",
+            "host": "compute1",
+        }
+        self.service.get(f"{SERVICE}/v1/events", json={"events": [event, event | {"device_name": HOSTILE}]})
+        response = self.client.get(reverse("horizon:admin:usb:events"))
+        for told in ("Cruzer", "compute1", "p1", "u1", "req-1", "forgotten", "2026-01-02 03:04:05 UTC"):
+            self.assertContains(response, told)
+        self.assert_shown_as_it_is(response.content.decode())
+        assert self.calls() == ["GET /v1/events"]
+        self.refuse("GET", "events", 503, "Out to lunch.")
+        response = self.client.get(reverse("horizon:admin:usb:events"))
+        self.assertContains(response, "Nothing has happened yet.")
+        assert "Unable to retrieve the events: Out to lunch." in self.messages(response)[0]
+
+    def test_a_file_for_spreadsheets(self) -> None:
+        """No string of a device is a formula there."""
+        self.plug(device("stick"), device('=HYPERLINK("http://evil")', id="h", serial="@SUM(1)", bus=None))
+        response = self.client.get(reverse("horizon:admin:usb:csv"))
+        assert response["Content-Type"] == "text/csv; charset=utf-8"
+        rows = {row["id"]: row for row in csv.DictReader(io.StringIO(response.content.decode()))}
+        stick, hostile = rows["id-of-stick"], rows["h"]
+        assert (stick["host"], stick["serial"], stick["bus"], stick["shared"]) == (
+            "compute1",
+            "4C530001",
+            "1",
+            "True",
+        )
+        assert (hostile["name"], hostile["serial"]) == ('\'=HYPERLINK("http://evil")', "'@SUM(1)")
+        assert hostile["bus"] == ""
+
+    def test_the_file_cannot_be_had(self) -> None:
+        self.refuse("GET", "devices", 503, "Out to lunch.")
+        self.assertRedirectsNoFollow(self.client.get(reverse("horizon:admin:usb:csv")), INDEX)
+
+
+class DeleteHostTest(AdminTest):
+    URL = reverse("horizon:admin:usb:delete_host", args=("compute1",))
+
+    def test_only_one_that_is_down_is_offered(self) -> None:
+        self.plug(hosts=(host("compute1"),))
+        self.assertNotContains(self.client.get(INDEX), self.URL)
+        self.plug(hosts=(host("compute1", "down"),))
+        self.assertContains(self.client.get(INDEX), f'href="{self.URL}"')
+
+    def test_what_it_means_is_spelled_out(self) -> None:
+        self.plug(hosts=(host("compute1", "down"),))
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        assert "Delete host <span ng-non-bindable>compute1</span>?" in text
+        assert "Its 3 USB devices are forgotten, and 1 claims of" in text
+
+    def test_delete(self) -> None:
+        gone = self.service.delete(f"{SERVICE}/v1/hosts/compute1", status_code=204)
+        response = self.client.post(self.URL, headers=AJAX)
+        assert gone.called_once
+        assert response["X-Horizon-Location"] == INDEX
+        assert self.messages(response) == ["Host <span ng-non-bindable>compute1</span> was deleted."]
+
+    def test_the_service_refuses(self) -> None:
+        self.refuse("DELETE", "hosts/compute1", 409, "The USB agent on host compute1 is up.", "host_up")
+        text = self.client.post(self.URL, headers=AJAX).content.decode()
+        assert "The USB agent on host compute1 is up." in text
 
 
 class HostTest(AdminTest):

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from django.urls import reverse
-from openstack_dashboard.api import nova
+from openstack_dashboard.api import keystone, nova
 
 from tests.dashboard.played import AJAX, HOSTILE, SERVICE, PlayedTest, attachment, device
 
@@ -146,6 +146,13 @@ class OperatorsPageTest(DevicePageTest):
     roles_of_user = ("admin", "member", "reader")
     ADDRESS = reverse("horizon:admin:usb:device", args=("id-of-stick",))
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.get(f"{SERVICE}/v1/hosts", json={"hosts": []})
+        projects = mock.patch.object(keystone, "tenant_list", return_value=([], False))
+        projects.start()
+        self.addCleanup(projects.stop)
+
     def test_what_is_for_operators(self) -> None:
         told = {
             "host": "compute1",
@@ -158,7 +165,7 @@ class OperatorsPageTest(DevicePageTest):
         text = self.text(self.ADDRESS)
         for shown in ("Host compute1", "Project ID p1", "Shared With p1, p2", "Rule 1: {}"):
             assert shown in text, shown
-        assert self.server_list.call_args.args[1] == {"all_tenants": True, "host": "compute1"}
+        assert self.server_list.call_args_list[0].args[1] == {"all_tenants": True, "host": "compute1"}
 
 
 class DialogsTest(DevicePageTest):

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.http import HttpRequest
-from openstack_dashboard.api import base
+from openstack_dashboard.api import base, keystone
 
-from usb_dashboard import api, servers
+from usb_dashboard import api, errors, servers
 from usb_dashboard.devices import Device
 
 
@@ -27,9 +27,25 @@ def host(request: HttpRequest, name: str) -> Host:
 
 
 def complete(request: HttpRequest, devices: list[Device], hosts: Iterable[Host]) -> list[Device]:
-    """Devices with ``server_name``, which is the id where Nova tells no name, and ``host_up``."""
+    """Devices with ``host_up``, ``server_name`` and ``project_name``; ids where nobody tells the names."""
     up = {host.host for host in hosts if host.state == "up"}
+    projects = _project_names(request, {device.project_id for device in devices} - {None})
     for device in devices:
         device.host_up = device.host in up
+        device.project_name = projects.get(device.project_id, device.project_id)
     servers.with_names(request, devices, all_projects=True)
     return devices
+
+
+def _project_names(request: HttpRequest, project_ids: set[str]) -> dict[str, str]:
+    """In one call to Keystone at most."""
+    if not project_ids:
+        return {}
+    try:
+        projects, _more = keystone.tenant_list(request)
+    except errors.UNAUTHORIZED:
+        raise
+    except errors.ERRORS:
+        # The devices are what the page is about.
+        return {}
+    return {project.id: project.name for project in projects}

@@ -15,6 +15,7 @@ from django.utils.translation import ngettext_lazy
 from horizon import exceptions as horizon_exceptions
 from horizon import messages, tables
 
+from novaclient_usb import ReasonCode
 from usb_dashboard import api, errors, times
 from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
@@ -22,6 +23,7 @@ from usb_dashboard.history import History
 from usb_dashboard.panels.admin import listing
 
 _UPDATE = (("usb-passthrough", "usb-passthrough:devices:update"),)
+_SHARE = (("usb-passthrough", "usb-passthrough:devices:share"),)
 _DELETE = (("usb-passthrough", "usb-passthrough:devices:delete"),)
 
 
@@ -59,11 +61,28 @@ class EditDescription(tables.LinkAction):
     policy_rules = _UPDATE
 
 
-class Enable(tables.BatchAction):
-    """Let a device be attached again."""
+class _Change(tables.BatchAction):
+    """Changes one property of each chosen device."""
+
+    changes: dict[str, Any]
+    #: With ``%s`` for what the service says.
+    problem: Any
+    policy_rules = _UPDATE
+
+    def action(self, request: HttpRequest, device_id: str) -> None:
+        """Change it."""
+        try:
+            api.device_update(request, device_id, **self.changes)
+        except errors.ERRORS as error:
+            _tell(request, self.problem, error)
+
+
+class Enable(_Change):
+    """Let devices be attached again."""
 
     name = "enable"
-    policy_rules = _UPDATE
+    changes = {"enabled": True}
+    problem = _("Unable to enable the USB device: %s")
 
     @staticmethod
     def action_present(count: int) -> Any:
@@ -73,22 +92,17 @@ class Enable(tables.BatchAction):
     def action_past(count: int) -> Any:
         return ngettext_lazy("Enabled USB Device", "Enabled USB Devices", count)
 
-    def allowed(self, request: HttpRequest, device: Device) -> bool:
-        return not device.enabled
-
-    def action(self, request: HttpRequest, device_id: str) -> None:
-        try:
-            api.device_update(request, device_id, enabled=True)
-        except errors.ERRORS as error:
-            _tell(request, _("Unable to enable the USB device: %s"), error)
+    def allowed(self, request: HttpRequest, device: Device | None = None) -> bool:
+        return device is None or not device.enabled
 
 
-class Disable(tables.BatchAction):
-    """Keep a device from being attached anew; a click asks for confirmation."""
+class Disable(_Change):
+    """Keep devices from being attached anew; a click asks for confirmation."""
 
     name = "disable"
     action_type = "danger"
-    policy_rules = _UPDATE
+    changes = {"enabled": False}
+    problem = _("Unable to disable the USB device: %s")
     help_text = _(
         "An instance that has the device keeps it until it is detached."
         " The device cannot be attached again until it is re-enabled."
@@ -102,14 +116,85 @@ class Disable(tables.BatchAction):
     def action_past(count: int) -> Any:
         return ngettext_lazy("Disabled USB Device", "Disabled USB Devices", count)
 
+    def allowed(self, request: HttpRequest, device: Device | None = None) -> bool:
+        return device is None or device.enabled
+
+
+class Share(_Change):
+    """Let all projects have devices; a click asks for confirmation."""
+
+    name = "share"
+    action_type = "danger"
+    changes = {"shared": True}
+    policy_rules = _SHARE
+    problem = _("Unable to share the USB device: %s")
+    help_text = _("Every project of this cloud can then attach the device.")
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Share with All Projects", "Share with All Projects", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Shared USB Device", "Shared USB Devices", count)
+
+    def allowed(self, request: HttpRequest, device: Device | None = None) -> bool:
+        return device is None or not device.shared
+
+
+class Unshare(_Change):
+    """Let only those projects have devices that they are shared with by name."""
+
+    name = "unshare"
+    action_type = "danger"
+    changes = {"shared": False}
+    policy_rules = _SHARE
+    problem = _("Unable to stop sharing the USB device: %s")
+    help_text = _(
+        "An instance that has the device keeps it until it is detached. Projects that the device is shared"
+        " with by name can attach it."
+    )
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Stop Sharing with All", "Stop Sharing with All", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Stopped Sharing USB Device", "Stopped Sharing USB Devices", count)
+
+    def allowed(self, request: HttpRequest, device: Device | None = None) -> bool:
+        return device is None or device.shared
+
+
+class Release(tables.BatchAction):
+    """Let others have devices that are held, or claimed on a host that is down."""
+
+    name = "release"
+    action_type = "danger"
+    policy_rules = (("usb-passthrough", "usb-passthrough:devices:release"),)
+    help_text = _(
+        "A device that is held after use by another project can then be attached by others: look at it first."
+        " The claim on a device whose host is down is ended; the instance does not get it back."
+    )
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Release USB Device", "Release USB Devices", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Released USB Device", "Released USB Devices", count)
+
     def allowed(self, request: HttpRequest, device: Device) -> bool:
-        return device.enabled
+        is_stranded = device.server_id is not None and not device.host_up
+        return device.reason_code == ReasonCode.HELD or is_stranded
 
     def action(self, request: HttpRequest, device_id: str) -> None:
         try:
-            api.device_update(request, device_id, enabled=False)
+            api.device_release(request, device_id)
         except errors.ERRORS as error:
-            _tell(request, _("Unable to disable the USB device: %s"), error)
+            _tell(request, _("Unable to release the USB device: %s"), error)
 
 
 class Forget(tables.DeleteAction):
@@ -127,8 +212,8 @@ class Forget(tables.DeleteAction):
     def action_past(count: int) -> Any:
         return ngettext_lazy("Forgot USB Device", "Forgot USB Devices", count)
 
-    def allowed(self, request: HttpRequest, device: Device) -> bool:
-        return device.bus is None and device.server_id is None
+    def allowed(self, request: HttpRequest, device: Device | None = None) -> bool:
+        return device is None or (device.bus is None and device.server_id is None)
 
     def delete(self, request: HttpRequest, device_id: str) -> None:
         try:
@@ -158,6 +243,40 @@ def _server(device: Device) -> Any:
     return usb_tables.link(page, device.server_name)
 
 
+class EventList(tables.LinkAction):
+    """What happened to all devices."""
+
+    name = "events"
+    verbose_name = _("Event List")
+    url = "horizon:admin:usb:events"
+    policy_rules = (("usb-passthrough", "usb-passthrough:events:list_all"),)
+
+
+class DownloadCsv(tables.LinkAction):
+    """All devices as a file for a spreadsheet."""
+
+    name = "csv"
+    verbose_name = _("Download CSV")
+    url = "horizon:admin:usb:csv"
+
+
+class DeleteHost(tables.LinkAction):
+    """Asks whether to delete a host that is down."""
+
+    name = "delete_host"
+    verbose_name = _("Delete Host")
+    classes = ("ajax-modal",)
+    policy_rules = (("usb-passthrough", "usb-passthrough:hosts:delete"),)
+
+    def allowed(self, request: HttpRequest, host: listing.Host) -> bool:
+        """The service deletes no other."""
+        return host.state == "down"
+
+    def get_link_url(self, host: listing.Host) -> str:
+        """Hosts may have any name."""
+        return reverse("horizon:admin:usb:delete_host", args=(host.host,))
+
+
 class _NameColumn(usb_tables.NameColumn):
     """And whether the device is disabled: one that a server has does not show it by its state."""
 
@@ -181,6 +300,7 @@ class DevicesTable(usb_tables.DevicesTable):
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
     server = tables.Column(_server, verbose_name=_("Instance"))
+    project = tables.Column("project_name", verbose_name=_("Project"), filters=(verbatim,))
 
     class Meta:
         name = "admin_usb_devices"
@@ -188,7 +308,8 @@ class DevicesTable(usb_tables.DevicesTable):
         row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
-        table_actions = (DevicesFilter,)
+        table_actions = (DevicesFilter, EventList, DownloadCsv)
+        table_actions_menu = (Enable, Disable, Share, Unshare, Forget)
         table_actions_template = "usb/admin/_table_actions.html"
         row_actions = (
             EditDescription,
@@ -197,10 +318,12 @@ class DevicesTable(usb_tables.DevicesTable):
             usb_tables.Detach,
             usb_tables.Retry,
             usb_tables.ChangeLease,
+            Share,
+            Unshare,
+            Release,
             Forget,
             History,
         )
-        multi_select = False
 
     def get_object_display(self, device: Device) -> str:
         """What messages call it: Horizon's own show no string of a device as it is."""
@@ -239,6 +362,8 @@ class HostsTable(tables.DataTable):
     class Meta:
         name = "admin_usb_hosts"
         verbose_name = _("Hosts")
+        row_actions = (DeleteHost,)
+        row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         multi_select = False
 
     def get_object_id(self, host: listing.Host) -> str:

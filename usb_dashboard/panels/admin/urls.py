@@ -9,6 +9,8 @@ from usb_dashboard.panels.instances import views as instances
 
 urlpatterns = [
     path("", views.IndexView.as_view(), name="index"),
+    path("events/", views.EventsView.as_view(), name="events"),
+    path("devices.csv", views.CsvView.as_view(), name="csv"),
     path("<str:device_id>/", views.DeviceView.as_view(), name="device"),
     path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
     path("<str:server_id>/attach", instances.AttachView.as_view(), name="attach"),
@@ -20,5 +22,6 @@ urlpatterns = [
     path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:device_id>/describe", views.DescribeView.as_view(), name="describe"),
+    path("hosts/<path:host>/delete", views.DeleteHostView.as_view(), name="delete_host"),
     path("hosts/<path:host>/", views.HostView.as_view(), name="host"),
 ]

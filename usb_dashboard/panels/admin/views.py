@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse, reverse_lazy
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.views import generic
 from horizon import forms as horizon_forms
 from horizon import tables as horizon_tables
 from horizon import views as horizon_views
 from horizon.utils.memoized import memoized_method
 from openstack_dashboard.api import nova
 
-from usb_dashboard import api, device_page, errors, watch
-from usb_dashboard.devices import Device
+from usb_dashboard import api, device_page, errors, history, servers, watch
+from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.admin import forms, listing, port_tree, tables
+from usb_dashboard.panels.instances import views as instances
 
 _INDEX = reverse_lazy("horizon:admin:usb:index")
 
@@ -53,8 +59,107 @@ class DeviceView(device_page.DeviceView):
 
     def table(self, device: Device) -> horizon_tables.DataTable:
         """Of the panel."""
-        device.host_up = True
+        with errors.told(self.request, _("Unable to retrieve the hosts: %s")):
+            hosts = listing.hosts(self.request)
+            listing.complete(self.request, [device], hosts)
         return tables.DevicesTable(self.request, data=[device])
+
+
+class EventsView(errors.LoginView, horizon_tables.DataTableView):
+    """What happened to all devices, those that are forgotten included."""
+
+    table_class = history.AllEventsTable
+    template_name = "usb/admin/events.html"
+    page_title = _("USB Events")
+
+    def get_data(self) -> list[history.Event]:
+        """The latest first."""
+        events: list[history.Event] = []
+        with errors.told(self.request, _("Unable to retrieve the events: %s")):
+            events = [history.Event(event) for event in api.all_events(self.request)]
+            servers.with_names(self.request, events, all_projects=True)
+        return events
+
+
+class CsvView(errors.LoginView, generic.View):
+    """All devices as a file for a spreadsheet."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """The file; where it cannot be had, the list of all devices says why."""
+        with errors.told(request, _("Unable to retrieve the USB devices: %s"), redirect=str(_INDEX)):
+            devices = listing.complete(request, api.device_list(request), listing.hosts(request))
+        response = HttpResponse(content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="usb-devices.csv"'
+        file = csv.writer(response)
+        file.writerow(_CSV)
+        file.writerows([_harmless(getattr(device, name)) for name in _CSV] for device in devices)
+        return response
+
+
+_CSV = (
+    "id",
+    "host",
+    "name",
+    "vendor_id",
+    "product_id",
+    "serial",
+    "port",
+    "bus",
+    "device",
+    "state",
+    "reason_code",
+    "state_reason",
+    "state_since",
+    "server_id",
+    "server_name",
+    "project_id",
+    "project_name",
+    "kind",
+    "shared",
+    "enabled",
+    "description",
+)
+
+
+def _harmless(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula: strings of devices are hostile.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+class DeleteHostView(instances.Dialog):
+    """Delete a host that is down for good?"""
+
+    template_name = "usb/admin/delete_host.html"
+    page_title = _("Delete Host")
+    modal_id = "delete_usb_host_modal"
+    form_id = "delete_usb_host_form"
+    submit_label = _("Delete Host")
+    success_url = _INDEX
+
+    def get_cancel_url(self) -> str:
+        """The panel."""
+        return str(_INDEX)
+
+    def look(self) -> dict[str, Any]:
+        """The host, and how many of its devices servers have."""
+        host = listing.host(self.request, self.kwargs["host"])
+        free = ("available", "unavailable")
+        claimed = sum(count for state, count in host.devices.items() if state not in free)
+        question = format_html(_("Delete host {}?"), verbatim(host.host))
+        return {"question": question, "devices": sum(host.devices.values()), "claimed": claimed}
+
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """Neither a device nor a server."""
+        return {}
+
+    def act(self, choice: str) -> SafeString:
+        """Delete it."""
+        api.host_delete(self.request, self.kwargs["host"])
+        return format_html(_("Host {} was deleted."), verbatim(self.kwargs["host"]))
 
 
 class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
