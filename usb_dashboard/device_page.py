@@ -50,7 +50,7 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         with errors.told(request, _("Unable to retrieve the history: %s")):
             events = [Event(event) for event in api.event_list(request, device_id)]
             servers.with_names(request, events, all_projects=is_admin)
-        server_id = request.GET.get("server_id") or device.server_id
+        server_id = request.GET.get("server_id") or None
         return super().get_context_data(**kwargs) | {
             "device": device,
             "label": verbatim(device.label),

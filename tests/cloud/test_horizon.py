@@ -178,7 +178,10 @@ def test_what_the_filter_hides_is_not_sent(cloud: Cloud, demo: Browser) -> None:
         plugged.enter_context(gadget(cloud.host, "One", "more", "MORE1"))
         wait_until(lambda: pages.listed(cloud, "MORE1"), "no gadget", _SECONDS, cloud.host.running)
         pages.open_attach(demo, "demo")
-        assert demo.script("return document.activeElement.name") == "choice"
+        demo.until(
+            lambda: demo.script("return document.activeElement.name") == "choice",
+            "the focus is not at what can be chosen",
+        )
         pages.choose(demo, STICK)
         demo.see("#attach_usb_form_chosen", STICK)
         demo.see(f"{pages.DIALOG} .table_search input").send_keys("MORE1")
@@ -340,6 +343,23 @@ def test_the_operator_describes_a_device_and_finds_it(cloud: Cloud, demo: Browse
     admin.see(f"{pages.CONTENT} li", "Hub")
     admin.shot("port-tree")
     cloud.usb("admin").devices.update(pages.device(cloud, STICK)["id"], description="")
+
+
+def test_the_operator_shares_and_looks_at_events(cloud: Cloud, admin: Browser) -> None:
+    admin.open(pages.ADMIN_DEVICES)
+    pages.choose_action(admin, STICK, "Stop Sharing with All")
+    pages.see_dialog(admin)
+    admin.click(f"{pages.DIALOG} .btn-danger")
+    admin.see(pages.MESSAGES, "Stopped Sharing USB Device")
+    try:
+        assert not pages.device(cloud, STICK)["shared"]
+        assert STICK not in [it["serial"] for it in cloud.usb("demo").devices.list()]
+        admin.click(f"{pages.CONTENT} .table_actions a", "Event List")
+        pages.see_row(admin, "sharing changed", cloud.host.name)
+        admin.shot("event-list")
+        assert grave_faults(admin, pages.CONTENT) == []
+    finally:
+        cloud.usb("admin").devices.update(pages.device(cloud, STICK)["id"], shared=None)
 
 
 def test_the_operator_forgets_a_device_that_is_gone(cloud: Cloud, admin: Browser) -> None:

@@ -109,6 +109,7 @@ class PageTest(DevicePageTest):
         assert asked.qs == {"server_id": [SERVER]}
         page = self.client.get(f"{PAGE}?server_id={SERVER}").content.decode()
         assert f'<option value="{SERVER}" selected>demo</option>' in page
+        assert f'method="GET" action="{PAGE}"' in page
 
     def test_what_cannot_be_had_is_told_and_the_rest_is_shown(self) -> None:
         self.plug(device("stick"))

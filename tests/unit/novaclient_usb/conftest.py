@@ -144,14 +144,15 @@ def nova(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> Callable[..., Resu
 @pytest.fixture
 def openstack(
     cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Result]]:
+) -> Callable[..., Result]:
     """Run ``openstack`` with these arguments."""
-    handlers = list(logging.getLogger().handlers)
+    # What other tests have left there writes to streams that are closed by now.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr("sys.argv", ["openstack"])
 
     def forget() -> None:
         """What the command leaves behind in the process: its log, and clients that it would use again."""
-        logging.getLogger().handlers = list(handlers)
+        logging.getLogger().handlers.clear()
         for value in vars(clientmanager.ClientManager).values():
             if isinstance(value, clientmanager.ClientCache):
                 monkeypatch.setattr(value, "_handle", None)
@@ -167,8 +168,7 @@ def openstack(
             status = int(stop.code or 0)
         return Result(status, *capsys.readouterr())
 
-    yield run
-    forget()
+    return run
 
 
 @pytest.fixture
