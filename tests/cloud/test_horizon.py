@@ -191,7 +191,10 @@ def test_what_the_filter_hides_is_not_sent(cloud: Cloud, demo: Browser) -> None:
         demo.press(Keys.ESCAPE)
         demo.gone(pages.DIALOG)
         # The focus is back at the menu that the dialog was opened from.
-        assert "dropdown-toggle" in demo.script("return document.activeElement.className")
+        demo.until(
+            lambda: "dropdown-toggle" in demo.script("return document.activeElement.className"),
+            "the focus is lost",
+        )
     wait_until(lambda: pages.device(cloud, "MORE1")["bus"] is None, "it stays", _SECONDS, cloud.host.running)
     cloud.usb("admin").devices.delete(pages.device(cloud, "MORE1")["id"])
 
