@@ -98,7 +98,7 @@ def deployment(world: World, url: str) -> Iterator[Deployment]:
 def _use(usb: client.Client, world: World) -> None:
     """Call it in every way: a list with pages, one thing, a change."""
     device_id, server_id = world.device_id("STICK1"), SERVERS["DEMO"].id
-    assert [device["id"] for device in usb.devices.list(limit="1")] == [device_id]
+    assert [device["id"] for device in usb.devices.list(limit=1)] == [device_id]
     assert usb.devices.get(device_id)["serial"] == "STICK1"
     assert usb.attachments.create(server_id, device_id)["device"]["state"] == "attaching"
     assert usb.attachments.get(server_id, device_id)["device_id"] == device_id
@@ -196,7 +196,8 @@ def test_behind_a_proxy(world: World, parsed: bool) -> None:
     (link,) = answer.get_response(world.api).json["version"]["links"]
     assert link["href"] == ("https://usb.example/v1/" if parsed else "http://localhost/v1/")
     usb = client.from_session(_connect(_Stripped(deployment)), auth=_with_catalog(public))
-    assert len(usb.devices.list(limit="1")) == 2
+    world.conf.set_override("max_limit", 1, group="api")
+    assert len(usb.devices.list()) == 2
     assert all(line.split()[1].startswith(f"{public}") for line in deployment.log)
 
 

@@ -484,6 +484,29 @@ def test_a_server_that_does_not_exist(nova: Any, cloud: Any, command: list[str])
     assert cloud.usb_log == []
 
 
+def test_an_administrator_names_a_server_of_another_project(nova: Any, cloud: Any) -> None:
+    nova_api = "http://nova/v2.1"
+    server = {"id": DEMO, "name": "theirs"}
+    for path in ("servers", "servers/detail"):
+        cloud.mocker.get(f"{nova_api}/{path}?name=theirs", json={"servers": []})
+        cloud.mocker.get(f"{nova_api}/{path}?all_tenants=True&name=theirs", json={"servers": [server]})
+        cloud.mocker.get(f"{nova_api}/{path}?all_tenants=1&name=theirs", json={"servers": [server]})
+    cloud.mocker.get(f"{nova_api}/servers/{DEMO}", json={"server": server})
+    cloud.usb("GET", OF_DEMO, {"devices": []})
+    assert nova("usb-list", "--server", "theirs").status == 0
+    assert cloud.usb_log == [f"GET http://usb{OF_DEMO}"]
+
+
+def test_who_may_not_look_for_it_is_told_that_there_is_none(nova: Any, cloud: Any) -> None:
+    refusal = {"forbidden": {"code": 403, "message": "Policy does not allow all_tenants."}}
+    cloud.mocker.get("http://nova/v2.1/servers?name=theirs", json={"servers": []})
+    cloud.mocker.get("http://nova/v2.1/servers?all_tenants=True&name=theirs", status_code=403, json=refusal)
+    cloud.mocker.get("http://nova/v2.1/servers?all_tenants=1&name=theirs", status_code=403, json=refusal)
+    result = nova("usb-list", "--server", "theirs")
+    assert result.err == "ERROR (CommandError): No server with a name or ID of 'theirs' exists.\n"
+    assert (result.status, cloud.usb_log) == (1, [])
+
+
 @pytest.mark.usefixtures("attaching", "detaching")
 @pytest.mark.parametrize(
     ("code", "kind"),
