@@ -39,7 +39,7 @@ class Event(base.APIDictWrapper):
 class EventsTable(tables.DataTable):
     """The latest first."""
 
-    created_at = tables.Column("created_at", verbose_name=_("Time"), filters=(exact,))
+    created_at = tables.Column("created_at", verbose_name=_("Time"), filters=(exact,), classes=("usb-time",))
     cause = tables.Column("shown_cause", verbose_name=_("Cause"))
     state = tables.Column("shown_state", verbose_name=_("State"))
     server = tables.Column("server_name", verbose_name=_("Instance"), filters=(verbatim,))

@@ -116,14 +116,23 @@ class SerialColumn(tables.Column):
     """The serial number."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("serial", verbose_name=_("Serial Number"), filters=(verbatim,), **kwargs)
+        super().__init__(
+            "serial", verbose_name=_("Serial Number"), filters=(verbatim,), classes=("usb-words",), **kwargs
+        )
 
 
 class StateColumn(tables.Column):
     """The state, and the reason for it. To be named in ``status_columns``."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("state", verbose_name=_("State"), status=True, status_choices=_SETTLED, **kwargs)
+        super().__init__(
+            "state",
+            verbose_name=_("State"),
+            status=True,
+            status_choices=_SETTLED,
+            classes=("usb-words",),
+            **kwargs,
+        )
 
     def get_data(self, device: Device) -> Any:
         """HTML."""

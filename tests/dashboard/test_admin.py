@@ -114,7 +114,7 @@ class IndexTest(AdminTest):
         assert f'href="{reverse("horizon:admin:usb:host", args=("compute1",))}"' in row["host"]
         assert "compute1" in row["host"] and "down" not in row["host"]
         assert "stick" in row["name"]
-        assert row["usb_id"] == "0781:5567"
+        assert "<div>0781:5567</div>" in row["name"]
         assert row["location"] == "Bus 001 Device 003"
         assert row["port"] == "1-2"
         assert "4C530001" in row["serial"]
@@ -293,6 +293,11 @@ class ActionsTest(AdminTest):
         for name in ("a", "b", "off"):
             self.service.patch(f"{SERVICE}/v1/devices/id-of-{name}", json={"device": device(name)})
         chosen = ["id-of-a", "id-of-b", "id-of-off"]
+        page = self.client.get(INDEX).content.decode()
+        for device_id in chosen:
+            assert re.search(rf'<input[^>]*name="object_ids"[^>]*value="{device_id}"', page)
+        for action in ("enable", "disable", "share", "unshare", "forget"):
+            assert f'value="{TABLE}__{action}"' in page
         self.client.post(INDEX, {"action": f"{TABLE}__disable", "object_ids": chosen})
         changed = [call.path for call in self.service.request_history if call.method == "PATCH"]
         assert changed == ["/v1/devices/id-of-a", "/v1/devices/id-of-b"]

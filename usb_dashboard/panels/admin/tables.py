@@ -278,11 +278,11 @@ class DeleteHost(tables.LinkAction):
 
 
 class _NameColumn(usb_tables.NameColumn):
-    """And whether the device is disabled: one that a server has does not show it by its state."""
+    """And ``vendor:product``, and whether it is disabled: the state of a used one does not show that."""
 
     def get_data(self, device: Device) -> Any:
         """HTML."""
-        shown = super().get_data(device)
+        shown = format_html("{}<div>{}</div>", super().get_data(device), device.usb_id)
         return shown if device.enabled else format_html("{}<div>{}</div>", shown, _("Disabled"))
 
 
@@ -292,15 +292,16 @@ class DevicesTable(usb_tables.DevicesTable):
     # Not all actions are links to dialogs.
     needs_form_wrapper = True
 
-    host = tables.Column(_host_of_device, verbose_name=_("Host"))
+    host = tables.Column(_host_of_device, verbose_name=_("Host"), classes=("usb-text",))
     name = _NameColumn()
-    usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
     port = usb_tables.PortColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column(_server, verbose_name=_("Instance"))
-    project = tables.Column("project_name", verbose_name=_("Project"), filters=(verbatim,))
+    server = tables.Column(_server, verbose_name=_("Instance"), classes=("usb-text",))
+    project = tables.Column(
+        "project_name", verbose_name=_("Project"), filters=(verbatim,), classes=("usb-text",)
+    )
 
     class Meta:
         name = "admin_usb_devices"
@@ -324,6 +325,7 @@ class DevicesTable(usb_tables.DevicesTable):
             Forget,
             History,
         )
+        multi_select = True
 
     def get_object_display(self, device: Device) -> str:
         """What messages call it: Horizon's own show no string of a device as it is."""

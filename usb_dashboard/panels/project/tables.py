@@ -72,10 +72,10 @@ class DevicesTable(usb_tables.DevicesTable):
     usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
     port = usb_tables.PortColumn()
-    speed = tables.Column("shown_speed", verbose_name=_("Speed"))
+    speed = tables.Column("shown_speed", verbose_name=_("Speed"), classes=("text-nowrap",))
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column(_server, verbose_name=_("Instance"))
+    server = tables.Column(_server, verbose_name=_("Instance"), classes=("usb-text",))
 
     class Meta:
         name = "usb_devices"
