@@ -128,7 +128,10 @@ class Share(_Change):
     changes = {"shared": True}
     policy_rules = _SHARE
     problem = _("Unable to share the USB device: %s")
-    help_text = _("Every project of this cloud can then attach the device.")
+    help_text = _(
+        "Every project of this cloud can then attach the device. The reset between two projects does not"
+        " erase what is stored on a device, nor undo a changed firmware: its rule says what else is done."
+    )
 
     @staticmethod
     def action_present(count: int) -> Any:
@@ -174,8 +177,9 @@ class Release(tables.BatchAction):
     action_type = "danger"
     policy_rules = (("usb-passthrough", "usb-passthrough:devices:release"),)
     help_text = _(
-        "A device that is held after use by another project can then be attached by others: look at it first."
-        " The claim on a device whose host is down is ended; the instance does not get it back."
+        "A device that is held after use by another project can then be attached by others: look at it"
+        " first, for a reset does not erase what is stored on it, nor undo a changed firmware. The claim on a"
+        " device whose host is down is ended; the instance does not get it back."
     )
 
     @staticmethod
