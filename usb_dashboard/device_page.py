@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import tables as horizon_tables
 from horizon import views as horizon_views
@@ -16,7 +16,7 @@ from horizon import views as horizon_views
 from usb_dashboard import api, errors, reasons, servers, times
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.history import Event, EventsTable
-from usb_dashboard.tables import link
+from usb_dashboard.tables import server_link
 
 
 class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
@@ -44,12 +44,11 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         with errors.told(request, _("Unable to retrieve the instances: %s")):
             own = servers.on_host_of(self.servers(device), device)
         is_admin = dashboard == "admin"
-        servers.with_names(request, [device], all_projects=is_admin)
         device.takers = [server for server in own if servers.may_attach(server)]
         events: list[Event] = []
         with errors.told(request, _("Unable to retrieve the history: %s")):
             events = [Event(event) for event in api.event_list(request, device_id)]
-            servers.with_names(request, events, all_projects=is_admin)
+        servers.with_names(request, [device, *events], all_projects=is_admin)
         server_id = request.GET.get("server_id") or None
         return super().get_context_data(**kwargs) | {
             "device": device,
@@ -71,7 +70,7 @@ def _properties(request: HttpRequest, device: Device, dashboard: str) -> list[tu
     known = [
         (_("State"), device.shown_state),
         (_("For"), times.elapsed(device.state_since)),
-        (_("Instance"), _server(device, dashboard)),
+        (_("Instance"), server_link(dashboard, device)),
         (_("Until"), times.exact(until) if until else None),
         (_("Name"), verbatim(device.name)),
         (_("Description"), device.shown_description),
@@ -97,19 +96,8 @@ def _attachment(request: HttpRequest, device: Device) -> dict[str, Any]:
     """What a server has, beyond the device; nothing if the service does not tell."""
     if device.server_id is None:
         return {}
-    try:
-        return api.usbclient(request).attachments.get(device.server_id, device.id)
-    except errors.UNAUTHORIZED:
-        raise
-    except errors.ERRORS:
-        return {}
-
-
-def _server(device: Device, dashboard: str) -> SafeString | None:
-    if device.server_id is None:
-        return None
-    page = reverse(f"horizon:{dashboard}:instances:detail", args=(device.server_id,))
-    return link(page, device.server_name)
+    attachments = api.usbclient(request).attachments
+    return errors.unless_refused(lambda: attachments.get(device.server_id, device.id), {})
 
 
 def _sharing(device: Device) -> Any:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib import auth
@@ -19,6 +19,8 @@ from novaclient import exceptions as nova_exceptions
 
 from novaclient_usb import ReasonCode, client
 from usb_dashboard import times
+
+Answer = TypeVar("Answer")
 
 #: The token is no longer good.
 UNAUTHORIZED = (exceptions.Unauthorized, nova_exceptions.Unauthorized)
@@ -93,6 +95,16 @@ def explain(
     ):
         said = said.replace(is_called, name or is_called)
     return said
+
+
+def unless_refused(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """What a call answers that the page can be without; `otherwise` where that cannot be had."""
+    try:
+        return ask()
+    except UNAUTHORIZED:
+        raise
+    except ERRORS:
+        return otherwise
 
 
 @contextlib.contextmanager

@@ -33,12 +33,7 @@ def status(server: Any) -> Any:
 
 def get(request: HttpRequest, server_id: str) -> Any | None:
     """A server of Nova's; None where Nova does not tell, for the devices are what the page is about."""
-    try:
-        return nova.server_get(request, server_id)
-    except errors.UNAUTHORIZED:
-        raise
-    except errors.ERRORS:
-        return None
+    return errors.unless_refused(lambda: nova.server_get(request, server_id), None)
 
 
 def label(server: Any | None, server_id: str) -> str:
@@ -77,14 +72,9 @@ def names(request: HttpRequest, server_ids: set[str], *, all_projects: bool) -> 
     wanted: dict[str, Any] = {"all_tenants": True} if all_projects else {}
     if len(server_ids) == 1:
         wanted["uuid"] = next(iter(server_ids))
-    try:
-        servers, _more = nova.server_list(request, wanted, detailed=False)
-    except errors.UNAUTHORIZED:
-        raise
-    except errors.ERRORS:
-        # The devices are what the page is about.
-        return {}
-    return {server.id: server.name for server in servers}
+    none: tuple[list[Any], bool] = ([], False)
+    found, _more = errors.unless_refused(lambda: nova.server_list(request, wanted, detailed=False), none)
+    return {server.id: server.name for server in found}
 
 
 def _host_id(server: Any) -> str:

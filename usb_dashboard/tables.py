@@ -35,6 +35,7 @@ __all__ = [
     "bears",
     "dialog_url",
     "link",
+    "server_link",
     "verbatim",
 ]
 
@@ -69,6 +70,14 @@ def bears(device: Device, wanted: str) -> bool:
 def link(address: str, text: str) -> SafeString:
     """A link as HTML."""
     return format_html('<a href="{}" style="{}">{}</a>', address, _LINK, verbatim(text))
+
+
+def server_link(dashboard: str, device: Device) -> SafeString | None:
+    """A link to the server that has the device, in a dashboard; None if none has it."""
+    if device.server_id is None:
+        return None
+    page = reverse(f"horizon:{dashboard}:instances:detail", args=(device.server_id,))
+    return link(page, device.server_name)
 
 
 class NameColumn(tables.Column):
@@ -178,15 +187,15 @@ class DevicesTable(tables.DataTable):
         return self._problem or super().get_empty_message()
 
 
-class Detach(tables.LinkAction):
-    """Asks whether to detach this device from its server."""
+class _OfAttachment(tables.LinkAction):
+    """Opens a dialog about this device and the server that has it, or is to have it.
 
-    name = "detach"
-    verbose_name = _("Detach")
+    :cvar place: where the user is, and comes back to: see `usb_dashboard.panels.instances.views`.
+    """
+
     classes = ("ajax-modal",)
-    policy_rules = (("usb-passthrough", "usb-passthrough:attachments:delete"),)
-    #: Where the user is, and comes back to: see `usb_dashboard.panels.instances.views`.
     place = "panel"
+    dialog: str
 
     def allowed(self, request: HttpRequest, device: Device) -> bool:
         """A server has it, or is to have it."""
@@ -194,43 +203,38 @@ class Detach(tables.LinkAction):
 
     def get_link_url(self, device: Device) -> str:
         """Of the dashboard that the table is in."""
-        return dialog_url(self.table.request, "detach_device", device.server_id, device.id, place=self.place)
+        return dialog_url(self.table.request, self.dialog, device.server_id, device.id, place=self.place)
 
 
-class Retry(tables.LinkAction):
+class Detach(_OfAttachment):
+    """Asks whether to detach this device from its server."""
+
+    name = "detach"
+    verbose_name = _("Detach")
+    dialog = "detach_device"
+    policy_rules = (("usb-passthrough", "usb-passthrough:attachments:delete"),)
+
+
+class Retry(_OfAttachment):
     """Asks whether to try once more to attach a device that its server did not get."""
 
     name = "retry"
     verbose_name = _("Retry")
-    classes = ("ajax-modal",)
+    dialog = "retry"
     policy_rules = (("usb-passthrough", "usb-passthrough:attachments:create"),)
-    place = "panel"
 
     def allowed(self, request: HttpRequest, device: Device) -> bool:
         """The last try failed."""
         return device.server_id is not None and device.state == "failed"
 
-    def get_link_url(self, device: Device) -> str:
-        """Of the dashboard that the table is in."""
-        return dialog_url(self.table.request, "retry", device.server_id, device.id, place=self.place)
 
-
-class ChangeLease(tables.LinkAction):
+class ChangeLease(_OfAttachment):
     """Opens the dialog for how long a server has the device."""
 
     name = "lease"
     verbose_name = _("Change Lease")
-    classes = ("ajax-modal",)
+    dialog = "lease"
     policy_rules = (("usb-passthrough", "usb-passthrough:attachments:update"),)
-    place = "panel"
-
-    def allowed(self, request: HttpRequest, device: Device) -> bool:
-        """A server has it, or is to have it."""
-        return device.server_id is not None and device.state != "detaching"
-
-    def get_link_url(self, device: Device) -> str:
-        """Of the dashboard that the table is in."""
-        return dialog_url(self.table.request, "lease", device.server_id, device.id, place=self.place)
 
 
 def dialog_url(request: HttpRequest, name: str, *ids: str, **query: str) -> str:

@@ -38,6 +38,10 @@ class UsbCommand(command.Command):
         """The client of our service."""
         return self.app.client_manager.usb_passthrough
 
+    def finder(self) -> commands.Finder:
+        """Finds devices among all that one may see."""
+        return commands.Finder(self.usb, "'openstack usb device list' lists the devices.")
+
     def server_id(self, args: argparse.Namespace) -> str:
         """The id of the server that is named on the command line.
 

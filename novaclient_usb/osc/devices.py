@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from osc_lib import exceptions
 
-from novaclient_usb import commands, names
+from novaclient_usb import client, commands, names
 from novaclient_usb.osc import base
-
-_HOW_TO_LIST = "'openstack usb device list' lists the devices."
 
 _COLUMNS = {
     "ID": "id",
@@ -102,10 +101,6 @@ class _OneDevice(base.UsbCommand):
         parser.add_argument("device", metavar="<device>", help=commands.DEVICE_HELP)
         return parser
 
-    def finder(self) -> commands.Finder:
-        """Among all devices that one may see."""
-        return commands.Finder(self.usb, _HOW_TO_LIST)
-
 
 class ShowDevice(_OneDevice, base.ShowOne):
     """Show USB device details"""
@@ -152,7 +147,7 @@ class _SomeDevices(base.UsbCommand):
 
     def take_action(self, args: argparse.Namespace) -> None:
         """Do it with each device."""
-        finder = commands.Finder(self.usb, _HOW_TO_LIST)
+        finder = self.finder()
         act = self.action(args)
         self.for_each(self.what, args.device, lambda wanted: act(finder.find_id(wanted)))
 
@@ -221,15 +216,7 @@ class SetDevice(_SomeDevices):
             if (value := getattr(args, key)) is not None
         }
         projects = self.project_ids(args.project, args)
-        _need(changes, projects)
-
-        def change(device_id: str) -> None:
-            if changes:
-                self.usb.devices.update(device_id, **changes)
-            for project_id in projects:
-                self.usb.devices.share(device_id, project_id)
-
-        return change
+        return _change(self.usb, changes, projects, self.usb.devices.share)
 
 
 class UnsetDevice(_SomeDevices):
@@ -264,20 +251,27 @@ class UnsetDevice(_SomeDevices):
         changes |= {"shared": None} if args.share else {}
         changes |= {"kind": None} if args.kind else {}
         projects = self.project_ids(args.project, args)
-        _need(changes, projects)
-
-        def change(device_id: str) -> None:
-            if changes:
-                self.usb.devices.update(device_id, **changes)
-            for project_id in projects:
-                self.usb.devices.unshare(device_id, project_id)
-
-        return change
+        return _change(self.usb, changes, projects, self.usb.devices.unshare)
 
 
-def _need(*given: Any) -> None:
-    if not any(given):
+def _change(
+    usb: client.Client, changes: dict[str, Any], projects: list[str], share: Callable[[str, str], None]
+) -> Callable[[str], None]:
+    """What changes a device.
+
+    :param share: with each of the projects, or no longer.
+    :raises osc_lib.exceptions.CommandError: there is nothing to change
+    """
+    if not changes and not projects:
         raise exceptions.CommandError("Nothing to change: give at least one option.")
+
+    def change(device_id: str) -> None:
+        if changes:
+            usb.devices.update(device_id, **changes)
+        for project_id in projects:
+            share(device_id, project_id)
+
+    return change
 
 
 class DeleteDevice(_SomeDevices):

@@ -53,8 +53,7 @@ class ListDeviceEvent(_ListEvent):
 
     def take_action(self, args: argparse.Namespace) -> base.Table:
         """Print the events."""
-        finder = commands.Finder(self.usb, "'openstack usb device list' lists the devices.")
-        events = self.usb.devices.events(finder.find_id(args.device), args.since, args.limit)
+        events = self.usb.devices.events(self.finder().find_id(args.device), args.since, args.limit)
         if args.long:
             return base.rows(events, _COLUMNS | _MORE_COLUMNS, _OPERATORS_COLUMNS)
         return base.rows(events, _COLUMNS)

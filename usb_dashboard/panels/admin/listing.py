@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.http import HttpRequest
 from openstack_dashboard.api import base, keystone
@@ -41,11 +42,6 @@ def _project_names(request: HttpRequest, project_ids: set[str]) -> dict[str, str
     """In one call to Keystone at most."""
     if not project_ids:
         return {}
-    try:
-        projects, _more = keystone.tenant_list(request)
-    except errors.UNAUTHORIZED:
-        raise
-    except errors.ERRORS:
-        # The devices are what the page is about.
-        return {}
+    none: tuple[list[Any], bool] = ([], False)
+    projects, _more = errors.unless_refused(lambda: keystone.tenant_list(request), none)
     return {project.id: project.name for project in projects}

@@ -241,10 +241,7 @@ def _host_of_device(device: Device) -> Any:
 
 
 def _server(device: Device) -> Any:
-    if device.server_id is None:
-        return None
-    page = reverse("horizon:admin:instances:detail", args=(device.server_id,))
-    return usb_tables.link(page, device.server_name)
+    return usb_tables.server_link("admin", device)
 
 
 class EventList(tables.LinkAction):

@@ -80,7 +80,7 @@ class Dialog(errors.LoginView, horizon_forms.ModalFormView):
 
 
 class ServerDialog(Dialog):
-    """It is about a server. The parameter ``place`` says from where: ``tab``, ``panel`` or ``device``."""
+    """It is about a server. The parameter ``place`` says from where: ``tab`` or ``panel``."""
 
     @property
     def server_id(self) -> str:
@@ -96,8 +96,9 @@ class ServerDialog(Dialog):
         """What the server is called."""
         return servers.label(self.server(), self.server_id)
 
-    def of(self, device_id: str) -> dict[str, tuple[str, str | None]]:
-        """What an error is about: the server and a device."""
+    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+        """The server, and the device that the dialog is about or that was chosen."""
+        device_id = self.kwargs.get("device_id", choice)
         return {
             "device": (device_id, device_label(self.request, device_id)),
             "instance": (self.server_id, self.instance()),
@@ -199,10 +200,6 @@ class AttachView(ServerDialog, ChooseDialog):
         device = api.attach(self.request, self.server_id, choice)
         return attaching(device, self.instance())
 
-    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
-        """The device that was chosen, and the server."""
-        return self.of(choice)
-
 
 # What becomes of a device that is attached to a server in a state.
 _OUTLOOKS = {
@@ -242,10 +239,6 @@ class DetachView(ServerDialog, ChooseDialog):
         api.detach(self.request, self.server_id, choice)
         return detaching(device_label(self.request, choice), self.instance())
 
-    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
-        """The device that was chosen, and the server."""
-        return self.of(choice)
-
 
 class DeviceDialog(ServerDialog):
     """It is about one device of one server: there is nothing to choose."""
@@ -263,10 +256,6 @@ class DeviceDialog(ServerDialog):
     def question(self, device: Device) -> SafeString:
         """What the user is asked, as HTML."""
         raise NotImplementedError
-
-    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
-        """The device and the server."""
-        return self.of(self.device_id)
 
 
 class DetachDeviceView(DeviceDialog):
@@ -342,12 +331,7 @@ def device_label(request: HttpRequest, device_id: str) -> str | None:
     """What a device is called; None if the service does not tell."""
     if not device_id:
         return None
-    try:
-        return api.device_get(request, device_id).label
-    except errors.UNAUTHORIZED:
-        raise
-    except errors.ERRORS:
-        return None
+    return errors.unless_refused(lambda: api.device_get(request, device_id).label, None)
 
 
 def attaching(device: Device, instance: str) -> SafeString:

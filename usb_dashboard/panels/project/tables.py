@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
@@ -61,8 +60,7 @@ def _server(device: Device) -> Any:
     if device.server_id is None:
         names = ", ".join(sorted(server.name for server in device.takers))
         return format_html(_("Can be attached to: {}"), verbatim(names)) if names else None
-    page = reverse("horizon:project:instances:detail", args=(device.server_id,))
-    return usb_tables.link(page, device.server_name)
+    return usb_tables.server_link("project", device)
 
 
 class DevicesTable(usb_tables.DevicesTable):

@@ -28,22 +28,15 @@ class IndexView(watch.WatchedTableView):
         """The project's devices, those first that can be attached, with its servers that can take them."""
         project_id = self.request.user.project_id
         devices = [device for device in api.device_list(self.request) if _is_of(device, project_id)]
-        own = self._servers() if devices else []
+        own: list[Any] = []
+        if devices:
+            own = errors.unless_refused(lambda: servers.of_project(self.request), own)
         names = {server.id: server.name for server in own}
         for device in devices:
             device.server_name = names.get(device.server_id, device.server_id)
             on_host = servers.on_host_of(own, device) if device.available else []
             device.takers = [server for server in on_host if servers.may_attach(server)]
         return devices
-
-    def _servers(self) -> list[Any]:
-        try:
-            return servers.of_project(self.request)
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS:
-            # The devices are what the page is about.
-            return []
 
 
 def _is_of(device: Device, project_id: str) -> bool:
