@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the lab host: what an attach costs by a bare call to libvirt, and by the agent.
 
-Usage: inside_attach.py DOMAIN_UUID PORT ROUNDS. Prints JSON: seconds of each round.
+Usage: inside_attach.py DOMAIN_UUID PORT ROUNDS. Prints JSON: seconds of each round. Both are measured as a
+host has them: the bare call on one without an agent, where the host's driver has the device; the agent with
+its shield, as it is by default. A bare call with the shield on is the third.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
@@ -21,6 +23,7 @@ from compute_shim.agent import device_spec
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.host_use import HostUse
+from compute_shim.agent.shield import Shield
 from compute_shim.hypervisor.libvirt.config import hostdev_xml
 from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Claim, ClaimStatus, Device, State
@@ -75,7 +78,16 @@ def main() -> None:
     host = Qemu("qemu:///system")
     listener = Listener()
     discovery = Discovery(device_spec.parse(["{}"]), HostUse(host.is_server).reasons)
-    agent = Agent(host, discovery, listener, NEVER)  # type: ignore[arg-type]
+    shield = Shield(discovery.offers)
+    shielding = threading.Event()
+
+    def on_look(devices: Collection[Device]) -> None:
+        if shielding.is_set():
+            shield.update(devices)
+        else:
+            shield.remove()
+
+    agent = Agent(host, discovery, listener, NEVER, shield=on_look)  # type: ignore[arg-type]
     threading.Thread(target=agent.run, daemon=True).start()
     device = next(item for item in listener.wait_devices() if item.port == port)
     agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, 0)], complete=True)
@@ -83,14 +95,30 @@ def main() -> None:
     # Not marked as ours, so that the agent leaves it alone.
     xml = hostdev_xml("bare", device).replace("ua-usb-", "ua-bench-")
 
-    seconds: dict[str, list[float]] = {"bare": [], "agent": []}
-    for number in range(rounds):
+    def attach_bare() -> float:
         began = time.perf_counter()
         domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        seconds["bare"].append(time.perf_counter() - began)
+        took = time.perf_counter() - began
         domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         time.sleep(SETTLE)
+        return took
 
+    def shield_all(is_on: bool) -> None:
+        if is_on:
+            shielding.set()
+        else:
+            shielding.clear()
+        agent.devices_changed()
+        time.sleep(SETTLE)
+
+    seconds: dict[str, list[float]] = {"bare": [], "shielded": [], "agent": []}
+    for number in range(rounds):
+        shield_all(False)
+        seconds["bare"].append(attach_bare())
+        shield_all(True)
+        seconds["shielded"].append(attach_bare())
+        # QEMU gave the device back to the host's driver.
+        shield_all(True)
         generation = 2 * number + 1
         began = time.perf_counter()
         agent.claims_arrived([Claim(DEVICE_ID, device.identity, port, generation, uuid)], complete=False)

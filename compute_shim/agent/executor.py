@@ -39,12 +39,14 @@ class Done:
 
 def execute(
     actions: Iterable[Detach | Attach],
+    domains: Mapping[str, Domain],
     driver: Driver,
     refresh: Callable[[Device], Device | None],
     request_ids: Mapping[str, str],
 ) -> Done:
     """Carry out the actions in their order; one that is refused does not stop the others.
 
+    :param domains: uuid -> the domain as it was when this was planned.
     :param refresh: reads a device anew, the moment before it is attached: its address may have become
         another device, or the host may have begun to use it. None: it is gone.
     :param request_ids: device id -> the request that asked for it, for the log.
@@ -54,7 +56,12 @@ def execute(
     for action in actions:
         context = _log_context(request_ids, action.device_id)
         try:
-            done.domains[action.server_id] = _perform(action, driver, refresh)
+            if isinstance(action, Attach):
+                device = _attach(action, driver, refresh)
+                before = done.domains.get(action.server_id) or domains[action.server_id]
+                done.domains[action.server_id] = before.with_device(action.device_id, device)
+            else:
+                done.domains[action.server_id] = _detach(action, driver)
         except HypervisorUnavailable:
             raise
         except HypervisorError as error:
@@ -67,14 +74,9 @@ def execute(
     return done
 
 
-def _perform(
-    action: Detach | Attach, driver: Driver, refresh: Callable[[Device], Device | None]
-) -> Domain | None:
-    """Carry out one action; returns the domain as it is then, None if it is not on this host any more."""
-    if isinstance(action, Detach):
-        with metrics.detach_seconds.time():
-            return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
-    return _attach(action, driver, refresh)
+def _detach(action: Detach, driver: Driver) -> Domain | None:
+    with metrics.detach_seconds.time():
+        return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
 
 
 def _log_refusal(action: Detach | Attach, error: HypervisorError, context: dict[str, Any]) -> None:
@@ -89,14 +91,16 @@ def _log_context(request_ids: Mapping[str, str], device_id: str) -> dict[str, An
     return {"context": RequestContext(request_id=request_id, overwrite=False)} if request_id else {}
 
 
-def _attach(action: Attach, driver: Driver, refresh: Callable[[Device], Device | None]) -> Domain | None:
+def _attach(action: Attach, driver: Driver, refresh: Callable[[Device], Device | None]) -> Device:
+    """Attach; returns the device as it was the moment before."""
     device = refresh(action.device)
     if device is None:
         raise HypervisorError(ReasonCode.DEVICE_GONE)
     if device.blocked is not None:
         raise HypervisorError(device.blocked.code, device.blocked.details)
     with metrics.attach_seconds.time():
-        return driver.attach(action.server_id, action.device_id, device)
+        driver.attach(action.server_id, action.device_id, device)
+    return device
 
 
 def reset(

@@ -96,6 +96,12 @@ class Domain:
     config: tuple[Hostdev, ...] = ()
     usb_ports: int | None = None
 
+    def with_device(self, device_id: str, device: Device) -> Domain:
+        """The domain when our hostdev was added to what it has."""
+        hostdev = Hostdev(f"{ALIAS_PREFIX}{device_id}", device.bus, device.device)
+        others = (other for other in self.live if other.alias != hostdev.alias)
+        return dataclasses.replace(self, live=(*others, hostdev))
+
 
 class Driver(abc.ABC):
     """A hypervisor on this host.
@@ -132,12 +138,11 @@ class Driver(abc.ABC):
         """One domain, None if it is not on this host."""
 
     @abc.abstractmethod
-    def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> None:
         """Give a running domain the device that is at the address ``device.bus, device.device`` now.
 
-        Not written to the persistent definition.
+        Not written to the persistent definition. Returns when the domain really has it.
 
-        :returns: the domain as it is then, None if it is not on this host any more
         :raises HypervisorError: refused, or the device was gone
         """
 

@@ -44,10 +44,10 @@ class StormDriver(FakeDriver):
         self._dice = dice
         self._complain = complain
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> None:
         time.sleep(self._dice.uniform(0, _LONGEST_ATTACH_SECONDS))
         try:
-            return super().attach(uuid, device_id, device)
+            super().attach(uuid, device_id, device)
         except HypervisorError as error:
             if error.reason.code == ReasonCode.HELD_BY_DOMAIN:
                 self._complain(f"device {device_id}: is to be in domain {uuid} while another domain has it")

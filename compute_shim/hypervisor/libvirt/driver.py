@@ -66,16 +66,15 @@ class LibvirtDriver(base.Driver):
                 raise
             return self._describe(domain)
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> base.Domain | None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> None:
         with self._connected() as connection:
             domain = connection.lookupByUUIDString(uuid)
             self._attach(domain, device_id, device)
-            after = self._describe(domain)
-        # libvirt's answer proves nothing: an attach of an absent device succeeds as well.
-        if after is None or _holds(after, device_id, device):
-            return after
-        self.detach(uuid, device_id, live=True, config=False)
-        raise base.HypervisorError(self._not_attached.code, self._not_attached.details)
+            # libvirt's answer proves nothing: an attach of an absent device succeeds as well.
+            has_it = self._has(domain, device_id, device)
+        if not has_it:
+            self.detach(uuid, device_id, live=True, config=False)
+            raise base.HypervisorError(self._not_attached.code, self._not_attached.details)
 
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> base.Domain | None:
         with self._connected() as connection:
@@ -100,7 +99,11 @@ class LibvirtDriver(base.Driver):
 
     @abc.abstractmethod
     def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
-        """Give a running domain the device; `attach` looks whether it has it then."""
+        """Give a running domain the device; `_has` tells whether it has it then."""
+
+    @abc.abstractmethod
+    def _has(self, domain: libvirt.virDomain, device_id: str, device: Device) -> bool:
+        """Whether a domain really has what libvirt has just attached; one that ended since is no failure."""
 
     @abc.abstractmethod
     def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
@@ -141,10 +144,6 @@ class LibvirtDriver(base.Driver):
 
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         self._on_change(domain.UUIDString())
-
-
-def _holds(domain: base.Domain, device_id: str, device: Device) -> bool:
-    return any(hostdev.device_id == device_id and hostdev.holds(device) for hostdev in domain.live)
 
 
 def _run_events() -> None:

@@ -37,6 +37,12 @@ class Lxc(LibvirtDriver):
             _mark(domain, before)
             raise
 
+    def _has(self, domain: libvirt.virDomain, device_id: str, device: Device) -> bool:
+        after = self._describe(domain)
+        if after is None:
+            return True
+        return any(hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live)
+
     def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
         if live:
             _remove(domain, device_id)

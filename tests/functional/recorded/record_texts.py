@@ -153,7 +153,7 @@ def qemu_refusals() -> list[str]:
     driver._removed, driver._arrived, driver._proven = {}, set(), set()
     with (
         mock.patch.multiple(driver, _connected=mock.MagicMock(), detach=mock.Mock()),
-        mock.patch.object(driver, "_describe", return_value=_RUNNING),
+        mock.patch.object(qemu.qemu_process, "held_devices", return_value=set()),
         mock.patch.multiple(qemu, Guest=mock.Mock(), _refuse_if_busy=mock.Mock()),
     ):
         not_opened = _refusal(lambda: driver.attach(_SERVER, "device", _STICK))
@@ -167,7 +167,7 @@ def lxc_refusals() -> list[str]:
     driver = lxc.Lxc.__new__(lxc.Lxc)
     with (
         mock.patch.multiple(driver, _connected=mock.MagicMock(), detach=mock.Mock()),
-        mock.patch.object(driver, "_describe", return_value=_RUNNING),
+        mock.patch.object(driver, "_look", return_value=_RUNNING),
         mock.patch.object(lxc, "_mark"),
         mock.patch.object(marks, "read", return_value={"device": (2, 3)}),
         mock.patch.object(lxc.config, "usb_hostdevs", return_value=()),

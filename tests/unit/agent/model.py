@@ -107,7 +107,7 @@ class FakeDriver(Driver):
         self._answer()
         return self.state.get(uuid)
 
-    def attach(self, uuid: str, device_id: str, device: Device) -> Domain | None:
+    def attach(self, uuid: str, device_id: str, device: Device) -> None:
         self._answer()
         self.calls.append(("attach", uuid, device_id))
         if self.busy:
@@ -120,9 +120,7 @@ class FakeDriver(Driver):
             raise HypervisorError(ReasonCode.HYPERVISOR_ERROR, "not running, or not plugged")
         if any(h.holds(device) for d in self.state.values() for h in d.live):
             raise HypervisorError(ReasonCode.HELD_BY_DOMAIN)
-        hostdev = Hostdev(f"{ALIAS_PREFIX}{device_id}", device.bus, device.device)
-        self.state[uuid] = dataclasses.replace(domain, live=(*domain.live, hostdev))
-        return self.state[uuid]
+        self.state[uuid] = domain.with_device(device_id, device)
 
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
         self._answer()

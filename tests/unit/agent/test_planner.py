@@ -24,10 +24,10 @@ Host = tuple[list[Claim], list[Device], list[Domain]]
 def carry_out(claims: list[Claim], devices: list[Device], domains: list[Domain]) -> list[Domain]:
     """The domains after the plan."""
     driver = FakeDriver(domains, devices)
-    assert (
-        executor.execute(plan(Snapshot(claims, devices, domains)), driver, lambda found: found, {}).refusals
-        == {}
-    )
+    actions = plan(Snapshot(claims, devices, domains))
+    done = executor.execute(actions, driver.state, driver, lambda found: found, {})
+    assert done.refusals == {}
+    assert all(driver.state[uuid] == domain for uuid, domain in done.domains.items())
     return driver.domains()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorError, HypervisorUnavailable
 from compute_shim.hypervisor.libvirt import qemu_process
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
+from compute_shim.hypervisor.libvirt.lxc import Lxc
 from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Device, Reason, ReasonCode
 from tests.unit.agent.model import SERVERS, device
@@ -53,6 +55,9 @@ class Played(LibvirtDriver):
         self.calls.append("attach")
         self.has = self.attached
 
+    def _has(self, domain: Any, device_id: str, device: Device) -> bool:
+        return any(it.device_id == device_id and it.holds(device) for it in self.has)
+
     def _detach(self, domain: Any, device_id: str, *, live: bool, config: bool) -> None:
         self.calls.append(f"detach live={live} config={config}")
         self.has = ()
@@ -61,10 +66,10 @@ class Played(LibvirtDriver):
         return Domain(domain, "instance-1", True, self.has)
 
 
-def test_what_a_domain_has_after_the_attach_is_returned() -> None:
+def test_a_device_that_the_domain_has_is_attached() -> None:
     driver = Played(OURS)
-    found = driver.attach(SERVERS[1], "device-1", device(1))
-    assert found == Domain(SERVERS[1], "instance-1", True, (OURS,))
+    driver.attach(SERVERS[1], "device-1", device(1))
+    assert driver.domain(SERVERS[1]) == Domain(SERVERS[1], "instance-1", True, (OURS,))
     assert driver.calls == ["attach"]
 
 
@@ -86,11 +91,18 @@ def test_what_the_domain_does_not_have_is_taken_out_and_refused(attached: tuple[
     assert driver.calls == ["attach", "detach live=True config=False"]
 
 
-def test_a_domain_that_ended_meanwhile_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = Played()
-    monkeypatch.setattr(driver, "_describe", lambda domain: None)
-    assert driver.attach(SERVERS[1], "device-1", device(1)) is None
-    assert driver.calls == ["attach"]
+@pytest.mark.parametrize(("held", "has_it"), [({(2, 3)}, True), ({(2, 4)}, False), (None, True)])
+def test_qemu_has_what_its_process_holds(
+    monkeypatch: pytest.MonkeyPatch, held: set[tuple[int, int]] | None, has_it: bool
+) -> None:
+    """None: the process cannot be told any more, so the domain ended meanwhile; that is no refusal."""
+    monkeypatch.setattr(qemu_process, "held_devices", lambda name: held)
+    assert Qemu.__new__(Qemu)._has(mock.Mock(), "device-1", device(1)) is has_it
+
+
+def test_a_container_that_ended_meanwhile_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LibvirtDriver, "_describe", lambda self, domain: None)
+    assert Lxc.__new__(Lxc)._has(mock.Mock(), "device-1", device(1))
 
 
 def test_domains_whose_processes_cannot_be_told_are_not_touched(
