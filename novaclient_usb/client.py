@@ -30,7 +30,7 @@ API_VERSION = "1.0"
 TIME_LIMIT = 300.0
 
 # Seconds between two looks at a device: soon at first, for an attach takes a fraction of a second.
-_FIRST_PAUSE, _LONGEST_PAUSE, _PAUSE_GROWTH = 0.06, 1.0, 1.2
+_FIRST_PAUSE, _LONGEST_PAUSE, _PAUSE_GROWTH = 0.03, 1.0, 1.1
 
 _IN_PROGRESS = ("attaching", "detaching")
 
