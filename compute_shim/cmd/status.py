@@ -60,16 +60,17 @@ class Checks(upgradecheck.UpgradeCommands):
         except (cfg.Error, db_exception.DBError, sqlalchemy_exception.SQLAlchemyError):
             return _warning("The agents are not known while the database cannot be used.")
         if not known:
-            return _warning("No agent has shown up yet. Start usb-shim-agent on the compute hosts.")
+            return _warning("No agents are registered. Start usb-shim-agent on the compute hosts.")
         up = liveness.Window.now(self.conf)
         down = [host.host for host in known if host.last_seen not in up]
         foreign = [f"{host.host} ({host.version})" for host in known if host.version != rpc.CONDUCTOR_VERSION]
         complaints = []
         if down:
-            complaints.append(f"Not alive: {', '.join(down)}. Start usb-shim-agent there.")
+            complaints.append(f"Down: {', '.join(down)}. Start usb-shim-agent there.")
         if foreign:
             complaints.append(
-                f"Of another version than {rpc.CONDUCTOR_VERSION}: {', '.join(foreign)}. Upgrade them."
+                f"Running an RPC version other than {rpc.CONDUCTOR_VERSION}: {', '.join(foreign)}."
+                " Upgrade them."
             )
         return _warning(" ".join(complaints)) if complaints else _success()
 

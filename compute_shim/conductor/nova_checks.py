@@ -58,7 +58,7 @@ def check(conf: cfg.ConfigOpts, db: Database) -> Found:
             return Found(obstacle[0].upper() + obstacle[1:])
         known = nova_.compute_hosts(auth)
     except (exception.ApiError, ks_exceptions.ClientException) as error:
-        return Found(warnings=(f"Nova cannot be asked about its compute hosts: {error}",))
+        return Found(warnings=(f"The compute hosts could not be retrieved from Nova: {error}",))
     renamed = _renamed(db, hosts, up, known)
     return Found(warnings=(*_unknown(hosts, up, known), *renamed))
 

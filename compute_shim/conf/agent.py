@@ -10,9 +10,9 @@ OPTS = [
         default=20,
         min=1,
         help="""
-Seconds between two signs of life, at which the agent also learns what is wanted of its host. After every
-third it looks at all devices and domains anew, should an event have been lost. Changes are acted upon at once
-and do not wait for any of this.
+Interval in seconds between heartbeats. Each heartbeat also fetches the desired state of the host; every third
+triggers a full scan of devices and domains, in case an event was lost. Changes take effect immediately and do
+not wait for a heartbeat.
 """,
     ),
 ]

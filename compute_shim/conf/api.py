@@ -9,22 +9,22 @@ OPTS = [
         "max_limit",
         default=1000,
         min=1,
-        help="How many devices one page of a list has at most. The rest is on the pages that it links to.",
+        help="Maximum number of items returned in one page of a list. Further pages are linked.",
     ),
     cfg.IntOpt(
         "max_devices_per_server",
         min=0,
-        help="How many USB devices one server may have. If it is not set there is no such limit. Conductors"
-        " go by it too, when they serve those in line.",
+        help="Maximum number of USB devices per server; no limit if unset. Set the same value for conductors,"
+        " which apply it when they serve the queue.",
     ),
     cfg.IntOpt(
         "request_timeout",
         default=10,
         min=1,
         help="""
-Seconds that one request may take, with all that it asks of Nova and of the database. After that it is
-answered with 503 (Service Unavailable). One statement of the database, or one wait for a connection to it,
-may take a third of that.
+Time limit in seconds for one request, including its calls to Nova and the database. A request that exceeds it
+is answered with 503 (Service Unavailable). One database statement, or one wait for a database connection, may
+take a third of it.
 """,
     ),
 ]

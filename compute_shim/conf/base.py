@@ -24,8 +24,8 @@ OPTS = [
         default=_own_name(),
         sample_default="<current_hostname>",
         help="""
-Name of this compute host. It must be the name that nova-compute on this host uses (its own option
-``host``), because that is how a server is found to be on this host.
+Name of this compute host. Must be identical to the name that nova-compute uses on this host (Nova's option
+``host``): servers are matched to hosts by it.
 """,
     ),
 ]

@@ -10,8 +10,8 @@ OPTS = [
         default=60,
         min=2,
         help="""
-Seconds after its last sign of life at which a host's agent counts as down. Nothing can be attached on a
-host that is down. More than twice ``[agent] sync_interval``.
+Seconds without a heartbeat after which an agent is considered down. Devices of its host cannot be attached
+while it is down. Must be more than twice ``[agent] sync_interval``.
 """,
     ),
     cfg.IntOpt(
@@ -19,8 +19,9 @@ host that is down. More than twice ``[agent] sync_interval``.
         default=60,
         min=1,
         help="""
-Seconds between two looks for servers that were deleted, moved or shelved while they had a device. A device is
-given back when two looks in succession prove that its server is deleted. Needs the credentials of ``[nova]``.
+Interval in seconds between checks for deleted, moved or shelved servers that hold a device. A device is
+released when two consecutive checks prove that its server was deleted. Requires the credentials of
+``[nova]``.
 """,
     ),
 ]

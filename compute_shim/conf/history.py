@@ -11,8 +11,8 @@ OPTS = [
         min=0,
         max=36500,  # a hundred years: `datetime` ends at the year 1
         help="""
-Days for which the events of devices are kept. A conductor deletes older ones once an hour, as
-``usb-shim-manage history purge`` does. 0: events are kept forever.
+Days for which device events are kept. A conductor deletes older events once an hour, as does
+``usb-shim-manage history purge``. 0 keeps events forever.
 """,
     ),
 ]

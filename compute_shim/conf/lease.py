@@ -10,8 +10,8 @@ OPTS = [
         default=300,
         min=0,
         help="""
-Seconds before the end of a lease at which the conductors tell of it, by an event and a notification.
-0: they do not.
+Seconds before the end of a lease at which the conductors warn of it, by an event and a notification. 0 turns
+the warning off.
 """,
     ),
     cfg.Opt(
@@ -20,9 +20,8 @@ Seconds before the end of a lease at which the conductors tell of it, by an even
         default={},
         sample_default="hasp-dongle:14400,*:604800",
         help="""
-Seconds that a server may have a device at most, by the kind of the device; * stands for all others, those
-of no kind included. Where there is such a limit every claim has a lease: this one, unless a shorter one is
-asked for.
+Maximum lease in seconds, by kind of device; * applies to all other devices, including those without a kind.
+Where a maximum is set, every claim has a lease: the maximum, unless a shorter lease is requested.
 """,
     ),
 ]

@@ -14,14 +14,14 @@ OPTS = [
         "host",
         default="127.0.0.1",
         help="""
-Address to listen at. Metrics name hosts and devices and are served to everybody who can connect: choose an
-address that only your monitoring reaches.
+Address to listen on. Metrics include host and device names and need no authentication: use an address that
+only the monitoring system can reach.
 """,
     ),
     cfg.PortOpt(
         "port",
         default=9816,
         min=1,
-        help="TCP port to listen at. A conductor and an agent on one host need a port each.",
+        help="TCP port to listen on. A conductor and an agent on the same host need different ports.",
     ),
 ]

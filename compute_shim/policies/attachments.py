@@ -21,8 +21,8 @@ ANY_SERVER = base.rule(
     "attachments",
     "any_server",
     base.ADMIN,
-    "Do so, and wait in line, with servers of other projects too, and with locked ones. project_id and"
-    " user_id of the target are those of the server, or of what a deleted server left.",
+    "List, attach, detach or queue for servers of any project, including locked servers. project_id and"
+    " user_id of the target are those of the server, or of the claim that a deleted server left.",
     ("GET", _ALL),
     ("GET", _ONE),
     ("POST", _ALL),

@@ -11,19 +11,19 @@ MEMBER = "rule:project_member"
 MANAGE_SHARING = "rule:manage_sharing"
 
 RULES = [
-    policy.RuleDefault("admin_api", "role:admin", "An administrator of the cloud."),
+    policy.RuleDefault("admin_api", "role:admin", "Cloud administrator."),
     policy.RuleDefault(
         "project_reader",
         "rule:admin_api or (role:reader and project_id:%(project_id)s)",
-        "Somebody who may look, in a project.",
+        "Project reader.",
     ),
     policy.RuleDefault(
         "project_member",
         "rule:admin_api or (role:member and project_id:%(project_id)s)",
-        "Somebody who may do things, in a project.",
+        "Project member.",
     ),
     policy.RuleDefault(
-        "manage_sharing", "rule:admin_api", "Somebody who decides which projects may have a device."
+        "manage_sharing", "rule:admin_api", "Decides which projects may attach a device."
     ),
 ]
 

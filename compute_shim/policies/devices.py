@@ -11,8 +11,8 @@ SEE_ALL = base.rule(
     "devices",
     "see_all",
     base.ADMIN,
-    "See on which hosts USB devices are, which servers of other projects have them, and those that no host"
-    " offers any more.",
+    "See the hosts of USB devices, the servers of other projects that hold them, and devices that are no"
+    " longer offered.",
     ("GET", _ALL),
     ("GET", _ONE),
 )
@@ -20,31 +20,31 @@ EXPLAIN = base.rule(
     "devices",
     "explain",
     base.READER,
-    "Show what keeps a device from being attached.",
+    "Show the conditions for attaching a device, and which are not met.",
     ("GET", f"{_ONE}/explain"),
 )
 UPDATE = base.rule(
     "devices",
     "update",
     base.ADMIN,
-    "Describe a device, enable or disable it, or give it a kind.",
+    "Set the description or kind of a device; enable or disable it.",
     ("PATCH", _ONE),
 )
 SHARE = base.rule(
     "devices",
     "share",
     base.MANAGE_SHARING,
-    "Share a device with all projects or with one, or stop that.",
+    "Share a device with all projects or with one project, or stop sharing it.",
     ("PATCH", _ONE),
     ("PUT", f"{_ONE}/projects/{{project_id}}"),
     ("DELETE", f"{_ONE}/projects/{{project_id}}"),
 )
-DELETE = base.rule("devices", "delete", base.ADMIN, "Forget a device that is absent.", ("DELETE", _ONE))
+DELETE = base.rule("devices", "delete", base.ADMIN, "Forget an unplugged device.", ("DELETE", _ONE))
 RELEASE = base.rule(
     "devices",
     "release",
     base.ADMIN,
-    "End the claim on a device whose host is down.",
+    "Release a device that is held for inspection, or that is claimed on a host that is down.",
     ("POST", f"{_ONE}/release"),
 )
 

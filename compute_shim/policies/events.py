@@ -9,15 +9,15 @@ LIST = base.rule(
     "events",
     "list",
     base.READER,
-    "Show the history of USB devices; without events:list_all, of the time in which the own project had"
-    " them.",
+    "Show the history of USB devices. Without events:list_all, only events from the period in which the"
+    " caller's project held the device.",
     *_OPERATIONS,
 )
 LIST_ALL = base.rule(
     "events",
     "list_all",
     base.ADMIN,
-    "Show the history of USB devices of all projects, with hosts, details and who requested what.",
+    "Show the history of USB devices of all projects, including hosts, details and requesters.",
     *_OPERATIONS,
 )
 

@@ -7,7 +7,7 @@ LIST = base.rule(
     "kinds",
     "list",
     base.READER,
-    "List the kinds of USB devices that the project may use.",
+    "List the kinds of USB devices available to the project.",
     ("GET", "/v1/kinds"),
 )
 

@@ -9,18 +9,18 @@ LIST = base.rule(
     "queue",
     "list",
     base.READER,
-    "List what servers are in line for.",
+    "List queue entries of servers.",
     ("GET", "/v1/queue"),
     ("GET", _OF_SERVER),
 )
 JOIN = base.rule(
-    "queue", "join", base.MEMBER, "Put a server in line for a USB device or a kind.", ("POST", _OF_SERVER)
+    "queue", "join", base.MEMBER, "Queue a server for a USB device or a kind.", ("POST", _OF_SERVER)
 )
 LEAVE = base.rule(
     "queue",
     "leave",
     base.MEMBER,
-    "Give up a server's place in line.",
+    "Remove a server from a queue.",
     ("DELETE", f"{_OF_SERVER}/{{entry_id}}"),
 )
 

@@ -67,7 +67,7 @@ class ListEvent(_ListEvent):
         parser = super().get_parser(prog_name)
         parser.add_argument("--device", metavar="<device>", help="List only events of this device (ID)")
         base.add_server(parser, optional="List only events of this server")
-        base.add_project(parser, "List only events of the time in which this project had the device")
+        base.add_project(parser, "List only events from the period in which this project held the device")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> base.Table:

@@ -91,7 +91,7 @@ def test_no_agent_has_shown_up(
 ) -> None:
     migrations.upgrade(installation.db)
     assert installation.check(monkeypatch) == 1
-    assert "No agent has shown up" in capsys.readouterr().out
+    assert "No agents are registered" in capsys.readouterr().out
 
 
 def test_an_agent_is_down_and_one_is_old(
@@ -102,7 +102,7 @@ def test_an_agent_is_down_and_one_is_old(
     installation.agent("compute2", version="0.9")
     assert installation.check(monkeypatch) == 1
     out = capsys.readouterr().out
-    assert "Not alive: compute1." in out
+    assert "Down: compute1." in out
     assert "compute2 (0.9)" in out
 
 

@@ -140,4 +140,4 @@ def test_what_looks_alike_everywhere_is_no_sign(compute: Nova, db: Database) -> 
 
 def test_a_nova_that_does_not_answer(compute: Nova, db: Database) -> None:
     compute.error = exception.Forbidden("Not for you.")
-    assert check(db) == Found(warnings=("Nova cannot be asked about its compute hosts: Not for you.",))
+    assert check(db) == Found(warnings=("The compute hosts could not be retrieved from Nova: Not for you.",))
