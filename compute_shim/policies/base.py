@@ -22,9 +22,7 @@ RULES = [
         "rule:admin_api or (role:member and project_id:%(project_id)s)",
         "Project member.",
     ),
-    policy.RuleDefault(
-        "manage_sharing", "rule:admin_api", "Decides which projects may attach a device."
-    ),
+    policy.RuleDefault("manage_sharing", "rule:admin_api", "Decides which projects may attach a device."),
 ]
 
 

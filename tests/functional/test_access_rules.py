@@ -73,3 +73,11 @@ def test_the_operator_may_call_the_service_something_else(limited: World) -> Non
     limited.conf.set_override("service_type", "something-else", group="keystone_authtoken")
     limited.api = deploy.deploy(limited.conf, limited.db, limited.nova, limited.keystone, limited.nudger)
     assert limited.request("limited", "GET", "/v1/devices").status_int == 401
+
+
+def test_tokens_can_be_cached_in_memcached(world: World) -> None:
+    """The middleware imports the library with the first token; without it each call fails."""
+    world.conf.set_override("memcached_servers", ["127.0.0.1:1"], group="keystone_authtoken")
+    middleware = auth_token.AuthProtocol(None, {"oslo_config_config": world.conf})
+    middleware._token_cache.initialize({})
+    assert middleware._token_cache.get("token") is None
