@@ -29,6 +29,8 @@ def store(world: World) -> None:
     for offset in (0, 7 * _MIB, usb.STICK_SIZE - 512):
         world.shell(f"printf {_SECRET} | dd of={disk} seek={offset} oflag=seek_bytes conv=notrunc,fsync")
     assert image(world).read_bytes().count(_SECRET.encode()) == 3
+    # udev looks at a disk that was written: use by the host, which takes a while on a busy machine.
+    world.host.run("udevadm settle")
 
 
 def use(world: World) -> None:
