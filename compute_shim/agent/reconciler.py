@@ -67,11 +67,14 @@ class Reconciler:
             if isinstance(event, ClaimsArrived):
                 self._merge(event)
         everything = not knew_all or any(isinstance(event, Resync) for event in events)
+        before = self._domains or {}
         if everything:
             self._update_domains({domain.uuid: domain for domain in self._driver.domains()})
         else:
             self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
-        if everything or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
+        # A device that a domain has let go of was perhaps pulled out, and the event is still to come.
+        lost = _let_go(before, self._domains or {})
+        if everything or lost or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
             self._devices = self._discovery.scan((self._claims or {}).values())
             lent = self._wiper.ports()
             self._shield([device for device in self._devices if device.port not in lent])
@@ -189,3 +192,13 @@ class Reconciler:
 def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) -> dict[str, Domain]:
     """All domains, with those that were read anew; None is one that is not on the host any more."""
     return {uuid: domain for uuid, domain in {**domains, **found}.items() if domain is not None}
+
+
+def _let_go(before: Mapping[str, Domain], now: Mapping[str, Domain]) -> bool:
+    """Whether a domain that has changed no longer has a device of ours that its definition names."""
+    return any(
+        hostdev.missing and hostdev.device_id is not None
+        for uuid, domain in now.items()
+        if domain != before.get(uuid)
+        for hostdev in domain.live
+    )

@@ -283,6 +283,30 @@ def test_a_replug_is_followed(world: Callable[..., World]) -> None:
     assert it.conductor.seen == [[device(1)], [], [replugged]]
 
 
+def test_a_device_that_the_hypervisor_misses_before_udev_does_has_not_failed(
+    world: Callable[..., World],
+) -> None:
+    it = world([claim(1, SERVER)], [device(1)], [running()]).start()
+    until(lambda: it.conductor.states() == {"device-1": "attached"})
+    told: list[str] = []
+    report = it.conductor.report
+
+    def keep(outcomes: Iterable[ClaimStatus], request_id: str | None = None) -> None:
+        outcomes = list(outcomes)
+        told.extend(str(outcome.state) for outcome in outcomes)
+        report(outcomes, request_id)
+
+    it.conductor.report = keep  # type: ignore[method-assign]
+    it.discovery.devices = []
+    it.driver.state[SERVER] = running(dataclasses.replace(ours(1), missing=True))
+    it.driver.on_change(SERVER)
+    until(lambda: it.held() == ())
+    it.driver.on_change(SERVER)
+    it.agent.devices_changed()
+    until(lambda: it.conductor.states() == {"device-1": "waiting"})
+    assert told == ["waiting"]
+
+
 def test_each_look_at_the_devices_is_told_to_the_shield(world: Callable[..., World]) -> None:
     """Also the one at which a driver of the host has taken a device."""
     it = world([], [device(1)], []).start()
