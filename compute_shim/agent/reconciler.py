@@ -195,7 +195,7 @@ def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) 
 
 
 def _let_go(before: Mapping[str, Domain], now: Mapping[str, Domain]) -> bool:
-    """Whether a domain that has changed no longer has a device of ours that its definition names."""
+    """Whether a domain that has changed has let go of a device of ours."""
     return any(
         hostdev.missing and hostdev.device_id is not None
         for uuid, domain in now.items()
