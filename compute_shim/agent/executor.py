@@ -56,12 +56,8 @@ def execute(
     for action in actions:
         context = _log_context(request_ids, action.device_id)
         try:
-            if isinstance(action, Attach):
-                device = _attach(action, driver, refresh)
-                before = done.domains.get(action.server_id) or domains[action.server_id]
-                done.domains[action.server_id] = before.with_device(action.device_id, device)
-            else:
-                done.domains[action.server_id] = _detach(action, driver)
+            before = done.domains.get(action.server_id) or domains[action.server_id]
+            done.domains[action.server_id] = _perform(action, before, driver, refresh)
         except HypervisorUnavailable:
             raise
         except HypervisorError as error:
@@ -74,9 +70,14 @@ def execute(
     return done
 
 
-def _detach(action: Detach, driver: Driver) -> Domain | None:
-    with metrics.detach_seconds.time():
-        return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
+def _perform(
+    action: Detach | Attach, before: Domain, driver: Driver, refresh: Callable[[Device], Device | None]
+) -> Domain | None:
+    """Carry out one action; returns the domain as it is then, None if it is not on this host any more."""
+    if isinstance(action, Detach):
+        with metrics.detach_seconds.time():
+            return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
+    return before.with_device(action.device_id, _attach(action, driver, refresh))
 
 
 def _log_refusal(action: Detach | Attach, error: HypervisorError, context: dict[str, Any]) -> None:

@@ -67,14 +67,16 @@ class Reconciler:
             if isinstance(event, ClaimsArrived):
                 self._merge(event)
         everything = not knew_all or any(isinstance(event, Resync) for event in events)
-        before = self._domains or {}
         if everything:
-            self._update_domains({domain.uuid: domain for domain in self._driver.domains()})
+            changed = self._update_domains({domain.uuid: domain for domain in self._driver.domains()})
         else:
-            self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
+            changed = self._read_domains({event.uuid for event in events if isinstance(event, DomainChanged)})
         # A device that a domain has let go of was perhaps pulled out, and the event is still to come.
-        lost = _let_go(before, self._domains or {})
-        if everything or lost or any(isinstance(event, DeviceBound | DevicesChanged) for event in events):
+        if (
+            everything
+            or any(map(_misses_ours, changed))
+            or any(isinstance(event, DeviceBound | DevicesChanged) for event in events)
+        ):
             self._devices = self._discovery.scan((self._claims or {}).values())
             lent = self._wiper.ports()
             self._shield([device for device in self._devices if device.port not in lent])
@@ -130,18 +132,24 @@ class Reconciler:
         if before == self._told_devices:
             self._tell_devices()
 
-    def _read_domains(self, uuids: Iterable[str]) -> None:
-        if self._domains is not None and uuids:
-            found = {uuid: self._driver.domain(uuid) for uuid in uuids}
-            self._update_domains(_updated(self._domains, found))
+    def _read_domains(self, uuids: Iterable[str]) -> list[Domain]:
+        """Read some domains anew; returns those that have changed."""
+        if self._domains is None or not uuids:
+            return []
+        found = {uuid: self._driver.domain(uuid) for uuid in uuids}
+        return self._update_domains(_updated(self._domains, found))
 
-    def _update_domains(self, domains: dict[str, Domain]) -> None:
-        """Take what is known of the domains; what one refused is tried again when it has changed."""
+    def _update_domains(self, domains: dict[str, Domain]) -> list[Domain]:
+        """Take what is known of the domains; what one refused is tried again when it has changed.
+
+        :returns: the domains that have changed
+        """
         before, self._domains = self._domains or {}, domains
-        for uuid in before.keys() | domains.keys():
-            if before.get(uuid) != domains.get(uuid):
-                self._backoff.retry(uuid)
+        changed = [uuid for uuid in before.keys() | domains.keys() if before.get(uuid) != domains.get(uuid)]
+        for uuid in changed:
+            self._backoff.retry(uuid)
         self._reporter.servers(domains.values())
+        return [domains[uuid] for uuid in changed if uuid in domains]
 
     def _tell_devices(self) -> None:
         devices, problems = self._devices or [], self._driver.problems()
@@ -194,11 +202,6 @@ def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) 
     return {uuid: domain for uuid, domain in {**domains, **found}.items() if domain is not None}
 
 
-def _let_go(before: Mapping[str, Domain], now: Mapping[str, Domain]) -> bool:
-    """Whether a domain that has changed has let go of a device of ours."""
-    return any(
-        hostdev.missing and hostdev.device_id is not None
-        for uuid, domain in now.items()
-        if domain != before.get(uuid)
-        for hostdev in domain.live
-    )
+def _misses_ours(domain: Domain) -> bool:
+    """Whether a domain does not really have a device of ours that it should have."""
+    return any(hostdev.missing and hostdev.device_id is not None for hostdev in domain.live)

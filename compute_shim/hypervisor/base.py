@@ -96,6 +96,10 @@ class Domain:
     config: tuple[Hostdev, ...] = ()
     usb_ports: int | None = None
 
+    def has(self, device_id: str, device: Device) -> bool:
+        """Does the running domain have this plugged device, for the claim on this id?"""
+        return any(hostdev.device_id == device_id and hostdev.holds(device) for hostdev in self.live)
+
     def with_device(self, device_id: str, device: Device) -> Domain:
         """The domain when our hostdev was added to what it has."""
         hostdev = Hostdev(f"{ALIAS_PREFIX}{device_id}", device.bus, device.device)

@@ -39,9 +39,7 @@ class Lxc(LibvirtDriver):
 
     def _has(self, domain: libvirt.virDomain, device_id: str, device: Device) -> bool:
         after = self._describe(domain)
-        if after is None:
-            return True
-        return any(hostdev.device_id == device_id and hostdev.holds(device) for hostdev in after.live)
+        return after is None or after.has(device_id, device)
 
     def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
         if live:

@@ -56,7 +56,7 @@ class Played(LibvirtDriver):
         self.has = self.attached
 
     def _has(self, domain: Any, device_id: str, device: Device) -> bool:
-        return any(it.device_id == device_id and it.holds(device) for it in self.has)
+        return self._look(domain).has(device_id, device)
 
     def _detach(self, domain: Any, device_id: str, *, live: bool, config: bool) -> None:
         self.calls.append(f"detach live={live} config={config}")
