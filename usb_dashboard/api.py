@@ -49,6 +49,30 @@ def device_list(request: HttpRequest, server_id: str | None = None, host: str | 
     return sorted(map(Device, found), key=Device.order)
 
 
+def device_page(
+    request: HttpRequest,
+    sort_key: str,
+    descending: bool,
+    marker: str | None = None,
+    limit: int | None = None,
+    **filters: str,
+) -> list[Device]:
+    """The devices that the user may see, as the service sorts them.
+
+    :param marker: those after this one
+    :param limit: so many at most; None: all
+    :param filters: parameters of the API
+    """
+    found = usbclient(request).devices.list(
+        limit=limit,
+        marker=marker,
+        sort_key=sort_key,
+        sort_dir="desc" if descending else "asc",
+        **filters,
+    )
+    return [Device(device) for device in found]
+
+
 def device_get(request: HttpRequest, device_id: str) -> Device:
     """One device."""
     return Device(usbclient(request).devices.get(device_id))

@@ -14,22 +14,27 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import tables
 
-from usb_dashboard import errors, times
+from usb_dashboard import errors, paging, times
 from usb_dashboard.devices import STATES, Device, verbatim
 
 __all__ = [
+    "PAGED",
     "ROW_ACTIONS",
     "STATES",
+    "TABLE_ACTIONS",
     "ChangeLease",
     "Detach",
     "DeviceRow",
+    "DevicesFilter",
     "DevicesTable",
     "ForColumn",
     "LocationColumn",
     "NameColumn",
+    "PagedDevicesTable",
     "PortColumn",
     "Retry",
     "SerialColumn",
+    "SortedColumn",
     "StateColumn",
     "UsbIdColumn",
     "bears",
@@ -41,6 +46,10 @@ __all__ = [
 
 #: Of ``Meta.row_actions_dropdown_template``.
 ROW_ACTIONS = "usb/_row_actions.html"
+#: Of ``Meta.table_actions_template``.
+TABLE_ACTIONS = "usb/_table_actions.html"
+#: Of ``Meta.template`` of a `PagedDevicesTable`.
+PAGED = "usb/_paged_table.html"
 
 # The colour that Horizon's themes give links is hard to read.
 _LINK = "color: inherit; text-decoration: underline"
@@ -67,6 +76,12 @@ def bears(device: Device, wanted: str) -> bool:
     return any(wanted in value.casefold() for value in (*values, str(STATES[device.state])))
 
 
+def _state(text: str) -> str:
+    """The state that somebody means who writes its code or its name; the text if none is."""
+    names = {str(name).casefold(): state for state, name in STATES.items()}
+    return names.get(text.casefold(), text.casefold())
+
+
 def link(address: str, text: str) -> SafeString:
     """A link as HTML."""
     return format_html('<a href="{}" style="{}">{}</a>', address, _LINK, verbatim(text))
@@ -80,8 +95,35 @@ def server_link(dashboard: str, device: Device) -> SafeString | None:
     return link(page, device.server_name)
 
 
-class NameColumn(tables.Column):
+class SortedColumn(tables.Column):
+    """A column that the service can sort by, in a `PagedDevicesTable`.
+
+    :cvar sort_key: of the API.
+    """
+
+    sort_key: str
+
+    @property
+    def sort_address(self) -> str | None:
+        """The address of the page that is sorted by this, the other way round if it is so now."""
+        look = getattr(self.table, "look", None)
+        if look is None:
+            return None
+        falling = look.sort_key == self.sort_key and not look.descending
+        return f"?{urlencode({'sort_key': self.sort_key, 'sort_dir': 'desc' if falling else 'asc'})}"
+
+    @property
+    def sort_state(self) -> str | None:
+        """As ``aria-sort`` has it; None if the table is not sorted by this."""
+        if self.table.look.sort_key != self.sort_key:
+            return None
+        return "descending" if self.table.look.descending else "ascending"
+
+
+class NameColumn(SortedColumn):
     """The icon of the device's class, its name, and what the operator wrote about it."""
+
+    sort_key = "name"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("name", verbose_name=_("Name"), classes=("usb-name",), **kwargs)
@@ -114,8 +156,10 @@ class UsbIdColumn(tables.Column):
         super().__init__("usb_id", verbose_name=_("Vendor:Product"), classes=_IN_ONE_LINE, **kwargs)
 
 
-class PortColumn(tables.Column):
+class PortColumn(SortedColumn):
     """The port, as the kernel names it."""
+
+    sort_key = "port"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("port", verbose_name=_("Port"), classes=_IN_ONE_LINE, **kwargs)
@@ -130,8 +174,10 @@ class SerialColumn(tables.Column):
         )
 
 
-class StateColumn(tables.Column):
+class StateColumn(SortedColumn):
     """The state, and the reason for it. To be named in ``status_columns``."""
+
+    sort_key = "state"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -185,6 +231,69 @@ class DevicesTable(tables.DataTable):
     def get_empty_message(self) -> Any:
         """What stands in place of devices."""
         return self._problem or super().get_empty_message()
+
+
+class DevicesFilter(tables.FilterAction):
+    """By state, or by any text. The view does it: what the service can find it need not send."""
+
+    name = "filter_usb_devices"
+    filter_type = "server"
+    filter_choices: tuple[tuple[str, Any, bool], ...] = (
+        ("text", _("Text contains"), True),
+        ("state", _("State ="), True),
+    )
+
+    def filter(self, table: tables.DataTable, devices: list[Device], wanted: str) -> list[Device]:
+        """All: Horizon asks once more where the table's form was sent."""
+        return devices
+
+
+class PagedDevicesTable(DevicesTable):
+    """A table of devices of which there may be very many: page by page, sorted by the service.
+
+    :ivar look: what page of them it is to show.
+    """
+
+    # The filter is a form.
+    needs_form_wrapper = True
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, *args, **kwargs)
+        markers = (self._meta.pagination_param, self._meta.prev_pagination_param)
+        sorted_columns = [it for it in self.columns.values() if isinstance(it, SortedColumn)]
+        self.look = paging.Look.of(request.GET, markers, {column.sort_key for column in sorted_columns})
+        self._page = paging.Page([])
+        for column in self.columns.values():
+            # Horizon's script would sort the rows of the page only.
+            column.classes = [name for name in column.classes if name != "sortable"]
+
+    def wanted(self) -> tuple[dict[str, str], str]:
+        """What the filter asks for: parameters of the API, and a text that something shown has."""
+        text, field = self.get_filter_string().strip(), self.get_filter_field()
+        if not text or field not in ("state", "host"):
+            return {}, text
+        return {field: _state(text) if field == "state" else text}, ""
+
+    def show(self, page: paging.Page) -> None:
+        """The devices of a page, and the way to those before and after."""
+        self._page = page
+        self.data = page.devices
+
+    def has_prev_data(self) -> bool:
+        """Whether there is a page before."""
+        return self._page.before
+
+    def has_more_data(self) -> bool:
+        """Whether there is a page after."""
+        return self._page.after
+
+    def get_pagination_string(self) -> str:
+        """The query of the page after, in the same order."""
+        return urlencode({self._meta.pagination_param: self.data[-1].id, **self.look.sorting})
+
+    def get_prev_pagination_string(self) -> str:
+        """The query of the page before, in the same order."""
+        return urlencode({self._meta.prev_pagination_param: self.data[0].id, **self.look.sorting})
 
 
 class _OfAttachment(tables.LinkAction):

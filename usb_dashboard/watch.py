@@ -13,8 +13,9 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from horizon import tables as horizon_tables
+from horizon.utils import functions
 
-from usb_dashboard import errors
+from usb_dashboard import api, errors, paging, tables
 from usb_dashboard.devices import Device
 
 _PARAMETER = "watch"
@@ -41,23 +42,34 @@ def address(request: HttpRequest) -> str:
 
 
 class WatchedTableView(errors.LoginView, horizon_tables.DataTableView):
-    """A page with one table of devices."""
+    """A page with one `usb_dashboard.tables.PagedDevicesTable`."""
 
-    def devices(self) -> list[Device]:
-        """Raises one of `usb_dashboard.errors.ERRORS`."""
+    def complete(self, devices: list[Device]) -> None:
+        """Add to devices what the table shows beyond what the service tells.
+
+        Raises one of `usb_dashboard.errors.ERRORS`.
+        """
         raise NotImplementedError
+
+    def shows_part(self) -> bool:
+        """Whether not all devices that the service tells of belong on the page."""
+        return False
+
+    def leave_over(self, devices: list[Device]) -> list[Device]:
+        """Those that do."""
+        return devices
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page, or its table alone."""
         if _PARAMETER not in request.GET:
             return super().get(request, *args, **kwargs)
         self.update_server_filter_action(request)
-        return answer(lambda: self.table_class(request, data=self.devices(), **self.kwargs))
+        return answer(self._table)
 
     def get_data(self) -> list[Device]:
         """The devices; none, and the reason in the table, if the service cannot be asked."""
         try:
-            return self.devices()
+            return self._table().data
         except errors.UNAUTHORIZED:
             raise
         except errors.ERRORS as error:
@@ -67,3 +79,27 @@ class WatchedTableView(errors.LoginView, horizon_tables.DataTableView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With where to ask for the table."""
         return super().get_context_data(**kwargs) | {"watch_address": address(self.request)}
+
+    def _table(self) -> tables.PagedDevicesTable:
+        table = self.get_table()
+        table.show(self._page(table))
+        return table
+
+    def _page(self, table: tables.PagedDevicesTable) -> paging.Page:
+        look, size = table.look, functions.get_page_size(self.request)
+        filters, text = table.wanted()
+
+        def ask(marker: str | None, descending: bool, limit: int | None) -> list[Device]:
+            return api.device_page(self.request, look.sort_key, descending, marker, limit, **filters)
+
+        if text or self.shows_part():
+            devices = self.leave_over(ask(None, look.descending, None))
+            self.complete(devices)
+            found = [device for device in devices if tables.bears(device, text.casefold())]
+            page = paging.turn(look, size, paging.of_list(found, look.descending))
+        else:
+            page = paging.turn(look, size, ask)
+            self.complete(page.devices)
+        if page.is_whole and not look.sorting:
+            page.devices.sort(key=Device.order)
+        return page

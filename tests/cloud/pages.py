@@ -110,7 +110,7 @@ def row_hidden(browser: Browser, word: str) -> None:
 
 
 def filter_devices(browser: Browser, text: str) -> None:
-    """Filter the operator's table; Horizon remembers the filter until the next."""
+    """Filter the table of a panel; Horizon remembers the filter until the next."""
     field = browser.see(f"{CONTENT} .table_search input[type=text]")
     field.clear()
     field.send_keys(text, Keys.ENTER)

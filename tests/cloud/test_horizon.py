@@ -123,10 +123,11 @@ def test_from_the_panel(cloud: Cloud, demo: Browser) -> None:
     pages.submit(demo, "Attach")
     row = pages.see_row(demo, STICK, "Attached")
     assert "demo2" in row.text
-    demo.see(f"{pages.CONTENT} .table_search input").send_keys("LABSTICK02")
+    pages.filter_devices(demo, "LABSTICK02")
     pages.row_hidden(demo, STICK)
-    demo.see(f"{pages.CONTENT} .table_search input").send_keys(Keys.BACKSPACE + "1")
+    pages.filter_devices(demo, "labstick01")
     pages.see_row(demo, STICK)
+    pages.filter_devices(demo, "")
     pages.choose_action(demo, STICK, "Detach")
     pages.see_dialog(demo)
     pages.submit(demo, "Detach")

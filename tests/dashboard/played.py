@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
+from urllib import parse
 
 import requests_mock
 from django.contrib.messages import get_messages
@@ -63,6 +65,18 @@ def attachment(name: str, server_id: str, **values: Any) -> dict[str, Any]:
     return {"server_id": server_id, "device_id": known["id"], "device": known}
 
 
+def _page(devices: Sequence[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
+    """As the service answers: filters, order, marker and limit."""
+    filters = {name: query[name] for name in ("state", "host") if name in query}
+    found = [device for device in devices if filters.items() <= device.items()]
+    key = query.get("sort_key", "created_at")
+    found.sort(key=lambda it: str(it[key]), reverse=query.get("sort_dir") == "desc")
+    begin = 0
+    if "marker" in query:
+        begin = [it["id"] for it in found].index(query["marker"]) + 1
+    return found[begin : begin + int(query["limit"]) if "limit" in query else None]
+
+
 class PlayedTest(helpers.TestCase):
     """A member of a project, a catalog with the service, and the service itself."""
 
@@ -98,8 +112,12 @@ class PlayedTest(helpers.TestCase):
         super()._setup_user(roles=[{"id": role, "name": role} for role in self.roles_of_user], **kwargs)
 
     def plug(self, *devices: dict[str, Any]) -> None:
-        """What devices the service knows of."""
-        self.service.get(f"{SERVICE}/v1/devices", json={"devices": list(devices)})
+        """What devices the service knows of, in the order in which it came to know them."""
+
+        def page(request: Any, context: Any) -> dict[str, Any]:
+            return {"devices": _page(devices, dict(parse.parse_qsl(parse.urlsplit(request.url).query)))}
+
+        self.service.get(f"{SERVICE}/v1/devices", json=page)
         for one in devices:
             self.service.get(f"{SERVICE}/v1/devices/{one['id']}", json={"device": one})
 

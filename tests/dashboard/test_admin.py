@@ -182,7 +182,7 @@ class IndexTest(AdminTest):
             device("Cruzer", host="compute1", state="available"),
             device("Reader", host="compute10", state="unavailable", description="in the cruiser"),
         )
-        assert self.filtered("host", "Compute1") == ["Cruzer"]
+        assert self.filtered("host", "compute1") == ["Cruzer"]
         assert self.filtered("state", "unavailable") == ["Reader"]
         assert self.filtered("state", "Available") == ["Cruzer"]
         assert self.filtered("text", "CRU") == ["Cruzer", "Reader"]
@@ -193,6 +193,18 @@ class IndexTest(AdminTest):
         self.plug(device("Cruzer"), device("Reader", state="waiting"))
         self.client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de"
         assert self.filtered("state", "verfügbar") == ["Cruzer"]
+
+    def test_a_filter_that_the_service_knows_is_its_work(self) -> None:
+        self.plug(device("Cruzer"), device("Reader", state="waiting"))
+        self.filtered("state", "waiting")
+        asked = [call.qs for call in self.service.request_history if call.path == "/v1/devices"]
+        assert asked[-1] == {
+            "state": ["waiting"],
+            "limit": ["21"],
+            "sort_key": ["created_at"],
+            "sort_dir": ["asc"],
+        }
+        assert self.filtered("host", "nowhere") == []
 
     def test_the_service_is_down(self) -> None:
         self.service.get(f"{SERVICE}/v1/devices", exc=requests.exceptions.ConnectTimeout)

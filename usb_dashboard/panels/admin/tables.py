@@ -27,28 +27,21 @@ _SHARE = (("usb-passthrough", "usb-passthrough:devices:share"),)
 _DELETE = (("usb-passthrough", "usb-passthrough:devices:delete"),)
 
 
-class DevicesFilter(tables.FilterAction):
-    """By host, by state, or by any text."""
+class DevicesFilter(usb_tables.DevicesFilter):
+    """By host as well."""
 
     name = "filter_admin_usb_devices"
-    filter_type = "server"
-    filter_choices = (("text", _("Text contains")), ("host", _("Host =")), ("state", _("State =")))
-
-    def filter(self, table: tables.DataTable, devices: list[Device], wanted: str) -> list[Device]:
-        """The devices that fit, whatever the case of the letters."""
-        wanted = wanted.strip().casefold()
-        if not wanted:
-            return devices
-        fits = {"host": _is_on, "state": _is_in}.get(table.get_filter_field(), usb_tables.bears)
-        return [device for device in devices if fits(device, wanted)]
+    filter_choices = (*usb_tables.DevicesFilter.filter_choices, ("host", _("Host ="), True))
 
 
-def _is_on(device: Device, host: str) -> bool:
-    return device.host.casefold() == host
+class _HostColumn(usb_tables.SortedColumn):
+    """The host, with a link to its page."""
 
+    sort_key = "host"
 
-def _is_in(device: Device, state: str) -> bool:
-    return state in (device.state, str(usb_tables.STATES[device.state]).casefold())
+    def get_data(self, device: Device) -> Any:
+        """HTML."""
+        return _host(device) if device.host_up else format_html(_("{} (agent down)"), _host(device))
 
 
 class EditDescription(tables.LinkAction):
@@ -236,10 +229,6 @@ def _host(of: Device | listing.Host) -> Any:
     return usb_tables.link(reverse("horizon:admin:usb:host", args=(of.host,)), of.host)
 
 
-def _host_of_device(device: Device) -> Any:
-    return _host(device) if device.host_up else format_html(_("{} (agent down)"), _host(device))
-
-
 def _server(device: Device) -> Any:
     return usb_tables.server_link("admin", device)
 
@@ -287,13 +276,10 @@ class _NameColumn(usb_tables.NameColumn):
         return shown if device.enabled else format_html("{}<div>{}</div>", shown, _("Disabled"))
 
 
-class DevicesTable(usb_tables.DevicesTable):
+class DevicesTable(usb_tables.PagedDevicesTable):
     """The devices of all hosts."""
 
-    # Not all actions are links to dialogs.
-    needs_form_wrapper = True
-
-    host = tables.Column(_host_of_device, verbose_name=_("Host"), classes=("usb-text",))
+    host = _HostColumn("host", verbose_name=_("Host"), classes=("usb-text",))
     name = _NameColumn()
     location = usb_tables.LocationColumn()
     port = usb_tables.PortColumn()
@@ -312,7 +298,8 @@ class DevicesTable(usb_tables.DevicesTable):
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
         table_actions = (DevicesFilter, EventList, DownloadCsv)
         table_actions_menu = (Enable, Disable, Share, Unshare, Forget)
-        table_actions_template = "usb/admin/_table_actions.html"
+        table_actions_template = usb_tables.TABLE_ACTIONS
+        template = usb_tables.PAGED
         row_actions = (
             EditDescription,
             Enable,

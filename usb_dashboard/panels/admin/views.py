@@ -33,9 +33,9 @@ class IndexView(watch.WatchedTableView):
     template_name = "usb/admin/index.html"
     page_title = _("USB Devices")
 
-    def devices(self) -> list[Device]:
-        """The devices of all hosts."""
-        return listing.complete(self.request, api.device_list(self.request), self._hosts())
+    def complete(self, devices: list[Device]) -> None:
+        """With what is known of their hosts, servers and projects."""
+        listing.complete(self.request, devices, self._hosts())
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the table of the hosts."""

@@ -17,16 +17,6 @@ from usb_dashboard.history import History
 from usb_dashboard.panels.instances import row_actions
 
 
-class DevicesFilter(tables.FilterAction):
-    """By any text that is shown; in the browser, if that can."""
-
-    name = "filter_usb_devices"
-
-    def filter(self, table: tables.DataTable, devices: list[Device], wanted: str) -> list[Device]:
-        """The devices that fit, whatever the case of the letters."""
-        return [device for device in devices if usb_tables.bears(device, wanted.casefold())]
-
-
 class Attach(tables.LinkAction):
     """Opens the dialog in which a server is chosen."""
 
@@ -63,7 +53,7 @@ def _server(device: Device) -> Any:
     return usb_tables.server_link("project", device)
 
 
-class DevicesTable(usb_tables.DevicesTable):
+class DevicesTable(usb_tables.PagedDevicesTable):
     """All devices that the project has and may have."""
 
     name = usb_tables.NameColumn()
@@ -82,7 +72,9 @@ class DevicesTable(usb_tables.DevicesTable):
         row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
-        table_actions = (DevicesFilter,)
+        table_actions = (usb_tables.DevicesFilter,)
+        table_actions_template = usb_tables.TABLE_ACTIONS
+        template = usb_tables.PAGED
         row_actions = (
             Attach,
             usb_tables.Detach,

@@ -10,11 +10,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from horizon import tables as horizon_tables
+from openstack_dashboard import policy
 
 from usb_dashboard import api, device_page, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import views as instances
 from usb_dashboard.panels.project import tables
+
+_SEE_ALL = (("usb-passthrough", "usb-passthrough:devices:see_all"),)
 
 
 class IndexView(watch.WatchedTableView):
@@ -24,10 +27,16 @@ class IndexView(watch.WatchedTableView):
     template_name = "usb/index.html"
     page_title = _("USB Devices")
 
-    def devices(self) -> list[Device]:
-        """The project's devices, those first that can be attached, with its servers that can take them."""
-        project_id = self.request.user.project_id
-        devices = [device for device in api.device_list(self.request) if _is_of(device, project_id)]
+    def shows_part(self) -> bool:
+        """The service tells administrators of all projects' devices."""
+        return bool(policy.check(_SEE_ALL, self.request))
+
+    def leave_over(self, devices: list[Device]) -> list[Device]:
+        """What the project has and may have."""
+        return [device for device in devices if _is_of(device, self.request.user.project_id)]
+
+    def complete(self, devices: list[Device]) -> None:
+        """With the project's servers that have them, and that can take them."""
         own: list[Any] = []
         if devices:
             own = errors.unless_refused(lambda: servers.of_project(self.request), own)
@@ -36,7 +45,6 @@ class IndexView(watch.WatchedTableView):
             device.server_name = names.get(device.server_id, device.server_id)
             on_host = servers.on_host_of(own, device) if device.available else []
             device.takers = [server for server in on_host if servers.may_attach(server)]
-        return devices
 
 
 def _is_of(device: Device, project_id: str) -> bool:
