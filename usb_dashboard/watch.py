@@ -21,13 +21,13 @@ from usb_dashboard.devices import Device
 _PARAMETER = "watch"
 
 
-def answer(look: Callable[[], horizon_tables.DataTable]) -> HttpResponse:
-    """The table alone; 503 and the reason if the service cannot be asked.
+def answer(look: Callable[[], str]) -> HttpResponse:
+    """A part of a page; 503 and the reason if the service cannot be asked.
 
-    :param look: raises one of `usb_dashboard.errors.ERRORS`.
+    :param look: returns HTML; raises one of `usb_dashboard.errors.ERRORS`.
     """
     try:
-        return HttpResponse(look().render())
+        return HttpResponse(look())
     except errors.UNAUTHORIZED:
         raise
     except errors.ERRORS as error:
@@ -64,7 +64,7 @@ class WatchedTableView(errors.LoginView, horizon_tables.DataTableView):
         if _PARAMETER not in request.GET:
             return super().get(request, *args, **kwargs)
         self.update_server_filter_action(request)
-        return answer(self._table)
+        return answer(lambda: self._table().render())
 
     def get_data(self) -> list[Device]:
         """The devices; none, and the reason in the table, if the service cannot be asked."""

@@ -104,11 +104,6 @@ def submit(browser: Browser, name: str) -> None:
     browser.click(f"{DIALOG} input[type=submit][value={name!r}]")
 
 
-def row_hidden(browser: Browser, word: str) -> None:
-    """Wait until the row of a table with a word in one of its cells is hidden by a filter."""
-    browser.until(lambda: find_row(browser, word) is None, f"the row with {word!r} is still to be seen")
-
-
 def filter_devices(browser: Browser, text: str) -> None:
     """Filter the table of a panel; Horizon remembers the filter until the next."""
     field = browser.see(f"{CONTENT} .table_search input[type=text]")

@@ -123,8 +123,10 @@ def test_from_the_panel(cloud: Cloud, demo: Browser) -> None:
     pages.submit(demo, "Attach")
     row = pages.see_row(demo, STICK, "Attached")
     assert "demo2" in row.text
+    demo.click(f"{pages.CONTENT} th a[href*='sort_key=port']")
+    demo.see(f"{pages.CONTENT} th[aria-sort=ascending]", "Port")
     pages.filter_devices(demo, "LABSTICK02")
-    pages.row_hidden(demo, STICK)
+    pages.row_gone(demo, STICK)
     pages.filter_devices(demo, "labstick01")
     pages.see_row(demo, STICK)
     pages.filter_devices(demo, "")
@@ -152,6 +154,10 @@ def test_the_tab_tells_what_a_device_waits_for(cloud: Cloud, demo: Browser) -> N
         pages.see_row(demo, "08e6:4433", "Waiting: unplugged. Attached again when plugged in.")
         pages.see_row(demo, STICK, "Attached")
         demo.shot("tab-states")
+        demo.open(f"{pages.INSTANCES}{server}/")
+        demo.see("#usb_overview", "Waiting: unplugged")
+        demo.see("#usb_overview", STICK)
+        demo.shot("instance-overview")
     finally:
         cloud.host.plug("reader")
 

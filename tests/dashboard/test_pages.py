@@ -38,8 +38,8 @@ class PageTest(PlayedTest):
         return f'href="{address}"'.replace("&", "&amp;")
 
 
-class TabTest(PageTest):
-    """On the page of an instance."""
+class InstancePageTest(PageTest):
+    """The page of an instance."""
 
     dashboard = "project"
 
@@ -79,6 +79,10 @@ class TabTest(PageTest):
         address = reverse(f"horizon:{self.dashboard}:instances:detail", args=(self.server.id,))
         return self.client.get(f"{address}{tab}", **kwargs)
 
+
+class TabTest(InstancePageTest):
+    """What the page of an instance says of its devices."""
+
     def dialog(self, name: str, query: str) -> str:
         return self.link(f"{reverse(f'horizon:{self.dashboard}:usb:{name}', args=(self.server.id,))}?{query}")
 
@@ -89,6 +93,35 @@ class TabTest(PageTest):
     def test_it_asks_only_when_it_is_looked_at(self) -> None:
         self.assertContains(self.page(tab=""), "USB Devices")
         assert self.calls() == []
+
+    def overview(self) -> Any:
+        address = reverse(f"horizon:{self.dashboard}:usb:overview", args=(self.server.id,))
+        self.assertContains(self.page(tab=""), address.replace("-", r"\u002D"))
+        assert self.calls() == []
+        return self.client.get(address, headers=AJAX)
+
+    def test_the_overview_asks_for_them_afterwards(self) -> None:
+        mine = {"server_id": self.server.id, "available": False}
+        self.plug(device("stick", state="attached", **mine), device("free"))
+        text = self.overview().content.decode()
+        assert "Attached" in text
+        assert self.link(reverse(f"horizon:{self.dashboard}:usb:device", args=("id-of-stick",))) in text
+        assert "stick (4C530001)" in text
+        assert "free" not in text
+        self.calls()
+        self.plug(device("free"))
+        self.assertContains(self.overview(), "No USB devices are attached or pending.")
+
+    def test_a_hostile_device_in_the_overview(self) -> None:
+        values = {"serial": HOSTILE, "state_reason": HOSTILE, "state": "failed", "server_id": self.server.id}
+        self.plug(device(HOSTILE, id="h", **values))
+        text = self.overview().content.decode()
+        self.assert_shown_as_it_is(text)
+
+    def test_the_overview_without_the_service(self) -> None:
+        self.refuse("GET", "devices", 503, "Out to lunch.")
+        response = self.overview()
+        assert (response.status_code, response.content.decode()) == (503, "Out to lunch.")
 
     def test_what_the_server_has(self) -> None:
         since = (timezone.now() - timezone.timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -167,6 +200,15 @@ class TabTest(PageTest):
         told = "The USB devices could not be retrieved: <span ng-non-bindable>Out to lunch.</span>"
         self.assertContains(response, told)
         self.assertNotContains(response, "No USB devices are attached")
+
+
+class OverviewWithoutServiceTest(InstancePageTest):
+    with_service = False
+
+    def test_it_is_as_it_was(self) -> None:
+        response = self.page(tab="")
+        self.assertContains(response, self.server.name)
+        self.assertNotContains(response, "usb_overview")
 
 
 class AdminTabTest(TabTest):

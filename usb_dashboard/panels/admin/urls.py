@@ -21,6 +21,7 @@ urlpatterns = [
     path("<str:server_id>/retry/<str:device_id>", instances.RetryView.as_view(), name="retry"),
     path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
+    path("<str:server_id>/overview", instances.OverviewView.as_view(), name="overview"),
     path("<str:device_id>/describe", views.DescribeView.as_view(), name="describe"),
     path("hosts/<path:host>/delete", views.DeleteHostView.as_view(), name="delete_host"),
     path("hosts/<path:host>/", views.HostView.as_view(), name="host"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,6 +20,7 @@ from novaclient_usb import durations
 from usb_dashboard import api, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import forms, tables
+from usb_dashboard.tables import dialog_url, link
 
 # So many are seen at a glance.
 _MANY = 8
@@ -324,7 +326,22 @@ class ServerDevicesView(ServerDialog):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The table."""
-        return watch.answer(lambda: tables.of_server(request, self.server_id))
+        return watch.answer(lambda: tables.of_server(request, self.server_id).render())
+
+
+class OverviewView(ServerDialog):
+    """The names and states of a server's devices, for its overview."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """A list without a page around it."""
+
+        def look() -> str:
+            devices = tables.devices_of(request, self.server_id)
+            for device in devices:
+                device.link = link(dialog_url(request, "device", device.id), device.label)
+            return render_to_string("usb/_overview_devices.html", {"devices": devices})
+
+        return watch.answer(look)
 
 
 def device_label(request: HttpRequest, device_id: str) -> str | None:

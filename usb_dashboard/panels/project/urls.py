@@ -19,6 +19,7 @@ urlpatterns = [
     path("<str:server_id>/retry/<str:device_id>", instances.RetryView.as_view(), name="retry"),
     path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
+    path("<str:server_id>/overview", instances.OverviewView.as_view(), name="overview"),
     path("<str:device_id>/attach_device", views.AttachDeviceView.as_view(), name="attach_device"),
     path("<str:device_id>/queue", views.JoinQueueView.as_view(), name="queue"),
 ]
