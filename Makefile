@@ -11,8 +11,9 @@ DJANGO_42 = lab/cache/Django-4.2.30
 # What the browser tests need.
 CHROMIUM = chromium chromium-driver fonts-liberation
 
-# The lab's tests in parts that take about as long as each other, by the names of their files.
-LAB_PARTS = test-lab-a-l test-lab-m-se test-lab-sh-z
+# The lab's tests in two parts, by the names of their files: what runs beside test-cloud and what runs after it. Each
+# boots a host.
+LAB_PARTS = test-lab-long test-lab-short
 
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
   $(LAB_PARTS) test-cloud chaos storm hammer lint
@@ -57,9 +58,8 @@ test-lab:
 	lab/bootstrap
 	$(PYTEST) tests/lab
 
-test-lab-a-l: LAB_FILES = tests/lab/test_[a-l]*.py
-test-lab-m-se: LAB_FILES = tests/lab/test_[m-r]*.py tests/lab/test_s[a-g]*.py
-test-lab-sh-z: LAB_FILES = tests/lab/test_s[h-z]*.py tests/lab/test_[t-z]*.py
+test-lab-long: LAB_FILES = tests/lab/test_[a-l]*.py tests/lab/test_r*.py tests/lab/test_s[h-z]*.py
+test-lab-short: LAB_FILES = tests/lab/test_[m-q]*.py tests/lab/test_s[a-g]*.py tests/lab/test_[t-z]*.py
 $(LAB_PARTS): test-lab-%:
 	lab/bootstrap
 	LAB_TESTS=tests-$* $(PYTEST) $(LAB_FILES)
