@@ -64,6 +64,16 @@ def device_update(request: HttpRequest, device_id: str, **changes: Any) -> Devic
     return Device(usbclient(request).devices.update(device_id, **changes))
 
 
+def device_share(request: HttpRequest, device_id: str, project_id: str) -> None:
+    """Share a device with a project (for those who manage sharing)."""
+    usbclient(request).devices.share(device_id, project_id)
+
+
+def device_unshare(request: HttpRequest, device_id: str, project_id: str) -> None:
+    """Stop sharing a device with a project; a server that has the device keeps it."""
+    usbclient(request).devices.unshare(device_id, project_id)
+
+
 def device_forget(request: HttpRequest, device_id: str) -> None:
     """Forget a device that is unplugged for good (for admins)."""
     usbclient(request).devices.delete(device_id)

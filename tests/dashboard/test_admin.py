@@ -236,7 +236,7 @@ class ActionsTest(AdminTest):
     def test_what_is_offered(self) -> None:
         absent = {"bus": None, "device": None, "state": "unavailable"}
         taken = {"state": "attached", "server_id": "the-server", "available": False}
-        always = {"describe", "history"}
+        always = {"describe", "history", "projects"}
         shared = always | {"unshare"}
         assert self.offered() == shared | {"disable"}
         assert self.offered(shared=False) == always | {"disable", "share"}
@@ -259,9 +259,9 @@ class ActionsTest(AdminTest):
 
         absent = {"bus": None, "device": None, "state": "unavailable"}
         with without("devices:update"):
-            assert self.offered(**absent) == {"forget", "history", "unshare"}
+            assert self.offered(**absent) == {"forget", "history", "projects", "unshare"}
         with without("devices:delete"):
-            assert self.offered(**absent) == {"describe", "disable", "history", "unshare"}
+            assert self.offered(**absent) == {"describe", "disable", "history", "projects", "unshare"}
         with without("devices:share"):
             assert self.offered() == {"describe", "disable", "history"}
         with without("devices:release"):
@@ -400,6 +400,162 @@ class DescribeTest(AdminTest):
         response = self.client.get(self.URL)
         self.assertRedirectsNoFollow(response, INDEX)
         assert "could not be found" in self.messages(response)[0]
+
+
+class ProjectsTest(AdminTest):
+    """With which projects a device is shared."""
+
+    URL = reverse("horizon:admin:usb:projects", args=("id-of-stick",))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.known(p1="blue", p2="Amber", p3="cyan")
+
+    def known(self, **names: str) -> None:
+        """The projects that Keystone tells of."""
+        projects = []
+        for project_id, name in names.items():
+            projects.append(mock.Mock(id=project_id))
+            projects[-1].name = name
+        self.tenant_list.return_value = (projects, False)
+
+    def open(self) -> str:
+        return self.client.get(self.URL, headers=AJAX).content.decode()
+
+    def boxes(self, text: str) -> dict[str, set[str]]:
+        """Project id -> what its check box says."""
+        boxes = re.findall(r'<input type="checkbox"[^>]*value="([^"]*)"([^>]*)>', text)
+        return {value: set(rest.split()) for value, rest in boxes}
+
+    def before(self, text: str) -> list[str]:
+        return re.findall(r'<input type="hidden" name="before" value="([^"]*)">', text)
+
+    def save(self, choice: list[str], before: list[str], **more: str) -> Any:
+        """Press Save; afterwards `changes` says what was sent."""
+        for method, status in (("PUT", 204), ("DELETE", 204)):
+            address = re.compile(f"{SERVICE}/v1/devices/id-of-stick/projects/.*")
+            self.service.request(method, address, status_code=status)
+        return self.client.post(self.URL, {"choice": choice, "before": before} | more, headers=AJAX)
+
+    def changes(self) -> list[str]:
+        start = "/v1/devices/id-of-stick/projects/"
+        made = [call for call in self.service.request_history if call.method in ("PUT", "DELETE")]
+        return [f"{call.method} {call.path.removeprefix(start)}" for call in made]
+
+    def test_the_row_leads_there(self) -> None:
+        self.plug(device("stick"))
+        self.assertContains(self.client.get(INDEX), f'href="{self.URL}"')
+
+    def test_names_those_first_that_have_it(self) -> None:
+        self.plug(device("stick", shared=False, projects=["p3"]))
+        text = self.open()
+        assert "Share <span ng-non-bindable>stick (4C530001)</span> with Projects" in text
+        assert self.boxes(text) == {"p3": {"data-shared", "checked"}, "p2": set(), "p1": set()}
+        assert list(self.boxes(text)) == ["p3", "p2", "p1"]
+        assert self.before(text) == ["p3"]
+        for project_id, name in (("p1", "blue"), ("p2", "Amber"), ("p3", "cyan")):
+            assert f'<label for="choice_{project_id}"><span ng-non-bindable>{name}</span></label>' in text
+        assert "shared with all projects" not in text
+        assert 'name="another"' not in text
+
+    def test_it_says_what_becomes_of_a_claim(self) -> None:
+        self.plug(device("stick", shared=True))
+        text = " ".join(self.open().split())
+        for told in (
+            "An instance that has the device keeps it when the device is no longer shared with its project.",
+            "The project sees the device until the instance gives it back, and not after that.",
+            "The device is shared with all projects.",
+            "whatever the rule of the device says later",
+        ):
+            assert told in text, told
+
+    def test_only_what_was_changed_is_sent(self) -> None:
+        self.plug(device("stick", projects=["p1", "p2"]))
+        response = self.save(choice=["p2", "p3"], before=["p1", "p2"])
+        assert self.changes() == ["PUT p3", "DELETE p1"]
+        assert response["X-Horizon-Location"] == INDEX
+        told = "<span ng-non-bindable>stick (4C530001)</span> is shared with these projects: "
+        assert self.messages(response) == [f"{told}<span ng-non-bindable>Amber, cyan</span>"]
+
+    def test_what_another_operator_shared_meanwhile_stays(self) -> None:
+        self.plug(device("stick", projects=["p1", "p2", "p3"]))
+        self.save(choice=[], before=["p1"])
+        assert self.changes() == ["DELETE p1"]
+
+    def test_nothing_was_changed(self) -> None:
+        self.plug(device("stick", projects=["p1"]))
+        assert self.save(choice=["p1"], before=["p1"])["X-Horizon-Location"] == INDEX
+        response = self.save(choice=[], before=[])
+        assert self.changes() == []
+        told = "<span ng-non-bindable>stick (4C530001)</span> is not shared with single projects."
+        assert self.messages(response)[-1] == told
+
+    def test_a_project_that_nobody_knows_is_not_sent(self) -> None:
+        self.plug(device("stick"))
+        for choice, more in (
+            (["p1", "gone"], {}),
+            (["p1", "../../x"], {}),
+            (["p1"], {"another": "gone"}),
+        ):
+            response = self.save(choice=choice, before=[], **more)
+            assert "X-Horizon-Location" not in response
+            self.assertContains(response, "Choose projects from the list.")
+        self.tenant_list.side_effect = self.exceptions.keystone
+        self.assertContains(self.save(choice=["p1"], before=[]), "Choose projects from the list.")
+        assert self.changes() == []
+
+    def test_one_that_only_the_rule_knows_stays(self) -> None:
+        self.plug(device("stick", projects=["gone"]))
+        text = self.open()
+        assert self.boxes(text)["gone"] == {"data-shared", "checked"}
+        self.save(choice=["gone", "p1"], before=["gone"])
+        assert self.changes() == ["PUT p1"]
+
+    def test_where_keystone_refuses(self) -> None:
+        self.tenant_list.side_effect = self.exceptions.keystone
+        self.plug(device("stick", projects=["p1"]))
+        text = self.open()
+        assert "The names of the projects could not be retrieved." in text
+        assert '<label for="choice_p1"><span ng-non-bindable>p1</span></label>' in text
+        assert re.search('<label[^>]*for="id_another"', text) and 'id="id_another"' in text
+        self.save(choice=["p1"], before=["p1"], another="p9")
+        assert self.changes() == ["PUT p9"]
+        response = self.save(choice=["p1"], before=["p1"], another="p9, p10")
+        self.assertContains(response, "Enter the ID of one project.")
+        self.assertContains(response, 'value="p9, p10"')
+        assert self.changes() == ["PUT p9"]
+
+    def test_a_refusal_stays_in_the_dialog_and_the_choice_with_it(self) -> None:
+        self.plug(device("stick", projects=["p1"]))
+        address = re.compile(f"{SERVICE}/v1/devices/id-of-stick/projects/.*")
+        self.service.delete(address, status_code=204)
+        self.refuse("PUT", "devices/id-of-stick/projects/p2", 400, "project p2 could not be found.")
+        response = self.client.post(self.URL, {"choice": ["p2"], "before": ["p1"]}, headers=AJAX)
+        text = response.content.decode()
+        assert "project p2 could not be found." in text
+        assert self.boxes(text) == {"p1": {"data-shared"}, "p2": {"checked"}, "p3": set()}
+
+    def test_many_can_be_filtered(self) -> None:
+        self.plug(device("stick"))
+        assert "table_search client" not in self.open()
+        self.known(**{f"p{number}": f"n{number}" for number in range(9)})
+        text = self.open()
+        assert "table_search client" in text and 'aria-label="Filter"' in text
+
+    def test_a_hostile_device_and_project(self) -> None:
+        self.known(p1=HOSTILE)
+        self.plug(device(HOSTILE, id="id-of-stick", serial=HOSTILE))
+        self.assert_shown_as_it_is(self.open())
+
+    def test_the_device_is_gone(self) -> None:
+        self.refuse("GET", "devices/id-of-stick", 404, "no", "device_not_found")
+        text = self.open()
+        assert "The USB device could not be found." in text
+        assert 'type="submit"' not in text
+
+    def test_as_a_page(self) -> None:
+        self.plug(device("stick"))
+        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/projects.html")
 
 
 class ListsTest(AdminTest):

@@ -170,6 +170,16 @@ class Unshare(_Change):
         return device is None or device.shared
 
 
+class ShareWithProjects(tables.LinkAction):
+    """Opens the dialog in which projects are chosen."""
+
+    name = "projects"
+    verbose_name = _("Share with Projects")
+    url = "horizon:admin:usb:projects"
+    classes = ("ajax-modal",)
+    policy_rules = _SHARE
+
+
 class Release(tables.BatchAction):
     """Let others have devices that are held, or claimed on a host that is down."""
 
@@ -322,6 +332,7 @@ class DevicesTable(usb_tables.DevicesTable):
             usb_tables.ChangeLease,
             Share,
             Unshare,
+            ShareWithProjects,
             Release,
             Forget,
             History,

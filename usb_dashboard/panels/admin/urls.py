@@ -22,6 +22,7 @@ urlpatterns = [
     path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:device_id>/describe", views.DescribeView.as_view(), name="describe"),
+    path("<str:device_id>/projects", views.ProjectsView.as_view(), name="projects"),
     path("hosts/<path:host>/delete", views.DeleteHostView.as_view(), name="delete_host"),
     path("hosts/<path:host>/", views.HostView.as_view(), name="host"),
 ]

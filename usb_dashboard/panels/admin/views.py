@@ -162,6 +162,79 @@ class DeleteHostView(instances.Dialog):
         return format_html(_("Host {} was deleted."), verbatim(self.kwargs["host"]))
 
 
+class ProjectsView(instances.Dialog):
+    """With which projects is a device shared?"""
+
+    form_class = forms.ProjectsForm
+    template_name = "usb/admin/projects.html"
+    page_title = _("Share with Projects")
+    modal_id = "usb_projects_modal"
+    form_id = "usb_projects_form"
+    submit_label = _("Save")
+    success_url = _INDEX
+
+    def get_cancel_url(self) -> str:
+        """The panel."""
+        return str(_INDEX)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """The form knows all projects."""
+        return super().get_form_kwargs() | {"projects": self._projects()}
+
+    def title(self) -> SafeString:
+        """It names the device."""
+        return format_html(_("Share {} with Projects"), verbatim(self._device().label))
+
+    def look(self) -> dict[str, Any]:
+        """All projects, those first that the device is shared with; what was chosen is kept."""
+        device = self._device()
+        chosen = self.request.POST.getlist("choice") if self.request.method == "POST" else device.projects
+        projects = [
+            {
+                "id": project_id,
+                "name": verbatim(name),
+                "is_shared": project_id in device.projects,
+                "is_chosen": project_id in chosen,
+            }
+            for project_id, name in sorted(self._known(device).items(), key=lambda it: it[1].casefold())
+        ]
+        return {
+            "device": device,
+            "projects": sorted(projects, key=lambda it: not it["is_shared"]),
+            "filtered": len(projects) > instances.MANY,
+            "has_names": bool(self._projects()),
+        }
+
+    def _known(self, device: Device) -> dict[str, str]:
+        return {project_id: project_id for project_id in device.projects} | self._projects()
+
+    @memoized_method
+    def _projects(self) -> dict[str, str]:
+        return listing.project_names(self.request)
+
+    @memoized_method
+    def _device(self) -> Device:
+        return api.device_get(self.request, self.kwargs["device_id"])
+
+    def names(self, choice: forms.Sharing | str) -> dict[str, tuple[str, str | None]]:
+        """The device."""
+        device_id = self.kwargs["device_id"]
+        return {"device": (device_id, instances.device_label(self.request, device_id))}
+
+    def act(self, choice: forms.Sharing) -> SafeString:
+        """Share, and stop sharing."""
+        device_id = self.kwargs["device_id"]
+        for project_id in sorted(choice.add):
+            api.device_share(self.request, device_id, project_id)
+        for project_id in sorted(choice.remove):
+            api.device_unshare(self.request, device_id, project_id)
+        label = verbatim(instances.device_label(self.request, device_id)) or _("The USB device")
+        if not choice.now:
+            return format_html(_("{} is not shared with single projects."), label)
+        names = sorted(self._projects().get(project_id, project_id) for project_id in choice.now)
+        return format_html(_("{} is shared with these projects: {}"), label, verbatim(", ".join(names)))
+
+
 class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
     """A host: its agent, and what is plugged in where."""
 

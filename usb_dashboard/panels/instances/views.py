@@ -20,20 +20,23 @@ from usb_dashboard import api, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import forms, tables
 
-# So many are seen at a glance.
-_MANY = 8
+#: So many are seen at a glance.
+MANY = 8
 
 
 class Dialog(errors.LoginView, horizon_forms.ModalFormView):
     """Something is done with a device and a server. What goes wrong is told in the dialog."""
 
-    form_class = forms.ConfirmForm
+    form_class: type[forms.ConfirmForm] = forms.ConfirmForm
 
-    def act(self, choice: str) -> Any:
-        """Do it; returns what to tell the user, as HTML. Raises one of `usb_dashboard.errors.ERRORS`."""
+    def act(self, choice: Any) -> Any:
+        """Do it; returns what to tell the user, as HTML. Raises one of `usb_dashboard.errors.ERRORS`.
+
+        :param choice: what the form has of that name
+        """
         raise NotImplementedError
 
-    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+    def names(self, choice: Any) -> dict[str, tuple[str, str | None]]:
         """What an error is about, for `errors.explain`. Asked for when something has gone wrong."""
         raise NotImplementedError
 
@@ -49,7 +52,7 @@ class Dialog(errors.LoginView, horizon_forms.ModalFormView):
         """Where the user was."""
         return self.get_cancel_url()
 
-    def send(self, form: horizon_forms.SelfHandlingForm, choice: str) -> HttpResponse | None:
+    def send(self, form: horizon_forms.SelfHandlingForm, choice: Any) -> HttpResponse | None:
         """Do what the dialog is for."""
         try:
             done = self.act(choice)
@@ -140,7 +143,7 @@ class ChooseDialog(Dialog):
         choices = self.choices()
         return {
             "choices": choices,
-            "filtered": len(choices) > _MANY,
+            "filtered": len(choices) > MANY,
             "can_submit": any(is_usable for _it, is_usable in choices),
             "chosen": self.request.POST.get("choice"),
         }
