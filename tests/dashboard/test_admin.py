@@ -236,7 +236,7 @@ class ActionsTest(AdminTest):
     def test_what_is_offered(self) -> None:
         absent = {"bus": None, "device": None, "state": "unavailable"}
         taken = {"state": "attached", "server_id": "the-server", "available": False}
-        always = {"describe", "history", "projects"}
+        always = {"edit", "history", "projects"}
         shared = always | {"unshare"}
         assert self.offered() == shared | {"disable"}
         assert self.offered(shared=False) == always | {"disable", "share"}
@@ -261,9 +261,9 @@ class ActionsTest(AdminTest):
         with without("devices:update"):
             assert self.offered(**absent) == {"forget", "history", "projects", "unshare"}
         with without("devices:delete"):
-            assert self.offered(**absent) == {"describe", "disable", "history", "projects", "unshare"}
+            assert self.offered(**absent) == {"edit", "disable", "history", "projects", "unshare"}
         with without("devices:share"):
-            assert self.offered() == {"describe", "disable", "history"}
+            assert self.offered() == {"edit", "disable", "history"}
         with without("devices:release"):
             assert "release" not in self.offered(reason_code="held", state="unavailable")
         with without("attachments:delete"):
@@ -345,23 +345,61 @@ class ActionsTest(AdminTest):
             assert why in self.messages(response)[-1], action
 
 
-class DescribeTest(AdminTest):
-    URL = reverse("horizon:admin:usb:describe", args=("id-of-stick",))
+class EditTest(AdminTest):
+    URL = reverse("horizon:admin:usb:edit", args=("id-of-stick",))
 
-    def post(self, description: str) -> Any:
-        return self.client.post(self.URL, {"description": description}, headers=AJAX)
+    def post(self, description: str, **kind: str) -> Any:
+        return self.client.post(self.URL, {"description": description} | kind, headers=AJAX)
 
     def test_the_dialog(self) -> None:
         self.plug(device("stick", description="the old one"))
         response = self.client.get(self.URL, headers=AJAX)
-        self.assertTemplateUsed(response, "usb/admin/_describe.html")
+        self.assertTemplateUsed(response, "usb/admin/_edit.html")
         self.assertContains(response, 'value="the old one"')
         self.assertContains(response, 'maxlength="255"')
         self.assertContains(response, f'action="{self.URL}"')
 
     def test_as_a_page(self) -> None:
         self.plug(device("stick"))
-        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/describe.html")
+        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/edit.html")
+
+    def test_it_names_the_device_and_its_rule(self) -> None:
+        self.plug(device("stick", rule='1: {"vendor_id": "0781"}'))
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        assert "Edit <span ng-non-bindable>stick (4C530001)</span>" in text
+        assert "1: {&quot;vendor_id&quot;: &quot;0781&quot;}" in text
+        for field in ("description", "kind"):
+            assert re.search(rf'<label[^>]*for="id_{field}"', text) and f'id="id_{field}"' in text
+
+    def test_the_kinds_that_there_are_are_offered(self) -> None:
+        kinds = ("hasp-dongle", None, "camera", "hasp-dongle")
+        self.plug(device("stick"), *(device(f"d{n}", kind=kind) for n, kind in enumerate(kinds)))
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        assert re.findall('<option value="([^"]*)"></option>', text) == ["camera", "hasp-dongle"]
+        (field,) = re.findall('<input[^>]*name="kind"[^>]*>', text)
+        assert 'list="usb_kinds"' in field and '<datalist id="usb_kinds">' in text
+
+    def test_the_kind_is_sent_only_if_it_was_changed(self) -> None:
+        """Otherwise what the rule says of it would count no more."""
+        self.plug(device("stick", kind="camera"))
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        (shown,) = re.findall('<input[^>]*name="initial-kind"[^>]*>', text)
+        assert 'value="camera"' in shown
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        for now, sent in (("camera", {}), ("hasp-dongle", {"kind": "hasp-dongle"}), ("", {"kind": ""})):
+            response = self.post("x", **{"kind": now, "initial-kind": "camera"})
+            assert response["X-Horizon-Location"] == INDEX
+            assert change.last_request.json() == {"device": {"description": "x"} | sent}
+
+    def test_what_is_no_kind_is_not_sent(self) -> None:
+        self.plug(device("stick"))
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        for kind in ("1-4", "HASP", "a--b", "x" * 65, HOSTILE):
+            response = self.post("x", **{"kind": kind, "initial-kind": "camera"})
+            self.assertContains(response, "Enter at most 64 lower-case letters and digits")
+            # What was there before is not forgotten.
+            self.assertContains(response, '<input type="hidden" name="initial-kind" value="camera"')
+        assert not change.called
 
     def test_a_hostile_description(self) -> None:
         self.plug(device("stick", description=HOSTILE))
@@ -375,8 +413,10 @@ class DescribeTest(AdminTest):
         assert change.last_request.json() == {"device": {"description": "the licences"}}
         assert response["X-Horizon-Location"] == INDEX
         assert self.calls() == ["PATCH /v1/devices/id-of-stick"]
+        assert self.messages(response) == ["<span ng-non-bindable>stick (4C530001)</span> was changed."]
 
     def test_it_may_be_empty_but_not_endless(self) -> None:
+        self.plug(device("stick"))
         change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
         self.assertFormErrors(self.post("x" * 256), 1)
         assert not change.called
@@ -384,13 +424,15 @@ class DescribeTest(AdminTest):
         assert change.last_request.json() == {"device": {"description": ""}}
 
     def test_an_error_stays_in_the_dialog(self) -> None:
+        self.plug(device("stick"))
         self.refuse("PATCH", "devices/id-of-stick", 404, "USB device id-of-stick could not be found.")
         response = self.post("the licences")
-        self.assertTemplateUsed(response, "usb/admin/_describe.html")
+        self.assertTemplateUsed(response, "usb/admin/_edit.html")
         self.assertContains(response, "USB device id-of-stick could not be found.")
         self.assertContains(response, 'value="the licences"')
 
     def test_the_service_is_down(self) -> None:
+        self.service.get(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
         self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
         response = self.post("the licences")
         self.assertContains(response, "The USB service cannot be reached.")

@@ -12,10 +12,12 @@ from django import forms as django_forms
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import forms, messages
 
+from novaclient_usb import kinds
 from usb_dashboard import api, errors
 from usb_dashboard.devices import verbatim
 from usb_dashboard.panels.instances.forms import ConfirmForm
@@ -31,14 +33,28 @@ class _Verbatim(django_forms.TextInput):
         return mark_safe(html.escape(value))  # noqa: S308
 
 
-class DescribeForm(forms.SelfHandlingForm):
-    """The description of a device."""
+class EditForm(forms.SelfHandlingForm):
+    """The description and the kind of a device."""
 
     description = forms.CharField(
         label=_("Description"),
         max_length=255,
         required=False,
         widget=_Verbatim(attrs={"ng-non-bindable": ""}),
+    )
+    kind = forms.RegexField(
+        rf"^(?:{kinds.PATTERN})\Z",
+        label=_("Kind"),
+        required=False,
+        # What the rule says of the kind counts until an operator changes it.
+        show_hidden_initial=True,
+        widget=django_forms.TextInput(attrs={"list": "usb_kinds"}),
+        error_messages={
+            "invalid": _(
+                "Enter at most 64 lower-case letters and digits that begin with a letter, with single dashes"
+                " or underscores between them."
+            )
+        },
     )
 
     def __init__(self, request: HttpRequest, *args: Any, device_id: str, **kwargs: Any) -> None:
@@ -47,14 +63,17 @@ class DescribeForm(forms.SelfHandlingForm):
 
     def handle(self, request: HttpRequest, data: dict[str, Any]) -> bool | HttpResponse:
         """Whether the service took it; what it says otherwise stands in the form."""
+        changes = {"description": data["description"]}
+        if "kind" in self.changed_data:
+            changes["kind"] = data["kind"]
         try:
-            api.device_update(request, self._device_id, description=data["description"])
+            device = api.device_update(request, self._device_id, **changes)
         except errors.UNAUTHORIZED:
             return errors.log_in_again(request, reverse("horizon:admin:usb:index"))
         except errors.ERRORS as error:
             self.api_error(verbatim(errors.explain(error)))
             return False
-        messages.success(request, _("The description was saved."))
+        messages.success(request, format_html(_("{} was changed."), verbatim(device.label)))
         return True
 
 

@@ -51,12 +51,12 @@ def _is_in(device: Device, state: str) -> bool:
     return state in (device.state, str(usb_tables.STATES[device.state]).casefold())
 
 
-class EditDescription(tables.LinkAction):
+class Edit(tables.LinkAction):
     """Opens the dialog."""
 
-    name = "describe"
-    verbose_name = _("Edit Description")
-    url = "horizon:admin:usb:describe"
+    name = "edit"
+    verbose_name = _("Edit Device")
+    url = "horizon:admin:usb:edit"
     classes = ("ajax-modal",)
     policy_rules = _UPDATE
 
@@ -324,7 +324,7 @@ class DevicesTable(usb_tables.DevicesTable):
         table_actions_menu = (Enable, Disable, Share, Unshare, Forget)
         table_actions_template = "usb/admin/_table_actions.html"
         row_actions = (
-            EditDescription,
+            Edit,
             Enable,
             Disable,
             usb_tables.Detach,

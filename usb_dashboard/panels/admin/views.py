@@ -256,14 +256,14 @@ class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
         )
 
 
-class DescribeView(errors.LoginView, horizon_forms.ModalFormView):
-    """The dialog in which a device is described."""
+class EditView(errors.LoginView, horizon_forms.ModalFormView):
+    """The dialog in which a device is described, and given a kind."""
 
-    form_class = forms.DescribeForm
-    template_name = "usb/admin/describe.html"
-    page_title = modal_header = _("Edit Description")
-    modal_id = "describe_usb_device_modal"
-    form_id = "describe_usb_device_form"
+    form_class = forms.EditForm
+    template_name = "usb/admin/edit.html"
+    page_title = _("Edit Device")
+    modal_id = "edit_usb_device_modal"
+    form_id = "edit_usb_device_form"
     submit_label = _("Save")
     success_url = _INDEX
 
@@ -281,10 +281,24 @@ class DescribeView(errors.LoginView, horizon_forms.ModalFormView):
             # Nobody looks at it, and a service that is away now is to be told of in the dialog.
             return {}
         with errors.told(self.request, _("Unable to retrieve the USB device: %s"), redirect=str(_INDEX)):
-            return {"description": api.device_get(self.request, self.kwargs["device_id"]).description}
+            return {"description": self._device().description, "kind": self._device().kind or ""}
         return {}
 
+    @memoized_method
+    def _device(self) -> Device:
+        return api.device_get(self.request, self.kwargs["device_id"])
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """With the address that the form goes to."""
-        address = reverse("horizon:admin:usb:describe", args=(self.kwargs["device_id"],))
-        return super().get_context_data(**kwargs) | {"submit_url": address}
+        """With what is known of the device, and the kinds that there are."""
+        context = super().get_context_data(**kwargs)
+        device = errors.unless_refused(self._device, None)
+        # The service lists kinds only of devices that the operator's own project may have.
+        others: list[Device] = []
+        others = errors.unless_refused(lambda: api.device_list(self.request), others)
+        label = verbatim(device.label) if device else None
+        return context | {
+            "submit_url": reverse("horizon:admin:usb:edit", args=(self.kwargs["device_id"],)),
+            "modal_header": self.page_title if label is None else format_html(_("Edit {}"), label),
+            "kinds": sorted({it.kind for it in others if it.kind}),
+            "rule": verbatim(getattr(device, "rule", None)),
+        }
