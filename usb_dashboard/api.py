@@ -128,6 +128,16 @@ def join_queue(request: HttpRequest, server_id: str, device_id: str) -> int:
     return int(usbclient(request).queue.join(server_id, device_id)["place"])
 
 
+def queue_list(request: HttpRequest) -> list[dict[str, Any]]:
+    """The servers that are in a queue: of the project, of all projects for admins."""
+    return usbclient(request).queue.list()
+
+
+def leave_queue(request: HttpRequest, server_id: str, entry_id: str) -> None:
+    """Take a server out of the queue."""
+    usbclient(request).queue.leave(server_id, entry_id)
+
+
 def detach(request: HttpRequest, server_id: str, device_id: str) -> None:
     """Give a device of a server back."""
     usbclient(request).attachments.delete(server_id, device_id)

@@ -30,13 +30,22 @@ def host(request: HttpRequest, name: str) -> Host:
 def complete(request: HttpRequest, devices: list[Device], hosts: Iterable[Host]) -> list[Device]:
     """Devices with ``host_up``, ``server_name`` and ``project_name``; ids where nobody tells the names."""
     up = {host.host for host in hosts if host.state == "up"}
-    has_owner = any(device.project_id is not None for device in devices)
-    projects = project_names(request) if has_owner else {}
     for device in devices:
         device.host_up = device.host in up
-        device.project_name = projects.get(device.project_id, device.project_id)
+    with_project_names(request, devices)
     servers.with_names(request, devices, all_projects=True)
     return devices
+
+
+def with_project_names(request: HttpRequest, items: Iterable[Any]) -> None:
+    """Devices, or places in the queue, with ``project_name``; the id where Keystone tells no name.
+
+    Asks Keystone once, if there is any project.
+    """
+    owned = [item for item in items if item.project_id is not None]
+    names = project_names(request) if owned else {}
+    for item in items:
+        item.project_name = names.get(item.project_id, item.project_id)
 
 
 def project_names(request: HttpRequest) -> dict[str, str]:

@@ -74,7 +74,7 @@ class _Change(tables.BatchAction):
         try:
             api.device_update(request, device_id, **self.changes)
         except errors.ERRORS as error:
-            _tell(request, self.problem, error)
+            tell(request, self.problem, error)
 
 
 class Enable(_Change):
@@ -208,7 +208,7 @@ class Release(tables.BatchAction):
         try:
             api.device_release(request, device_id)
         except errors.ERRORS as error:
-            _tell(request, _("Unable to release the USB device: %s"), error)
+            tell(request, _("Unable to release the USB device: %s"), error)
 
 
 class Forget(tables.DeleteAction):
@@ -233,10 +233,10 @@ class Forget(tables.DeleteAction):
         try:
             api.device_forget(request, device_id)
         except errors.ERRORS as error:
-            _tell(request, _("Unable to forget the USB device: %s"), error)
+            tell(request, _("Unable to forget the USB device: %s"), error)
 
 
-def _tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
+def tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
     """Show what the service says, in place of the text that a batch action has for all failures."""
     messages.error(request, message % errors.explain(error))
     raise horizon_exceptions.HandledException(sys.exc_info())
@@ -250,8 +250,14 @@ def _host_of_device(device: Device) -> Any:
     return _host(device) if device.host_up else format_html(_("{} (agent down)"), _host(device))
 
 
-def _server(device: Device) -> Any:
-    return usb_tables.server_link("admin", device)
+def link_to_server(of: Any) -> Any:
+    """A link to the server that a device, or a place in the queue, belongs to."""
+    return usb_tables.server_link("admin", of)
+
+
+def link_to_device(device: Device) -> SafeString:
+    """A link to the page of a device, under the name that tells two of one model apart."""
+    return usb_tables.link(reverse("horizon:admin:usb:device", args=(device.id,)), device.label)
 
 
 class EventList(tables.LinkAction):
@@ -261,6 +267,15 @@ class EventList(tables.LinkAction):
     verbose_name = _("Event List")
     url = "horizon:admin:usb:events"
     policy_rules = (("usb-passthrough", "usb-passthrough:events:list_all"),)
+
+
+class QueueAndLeases(tables.LinkAction):
+    """Who waits for which device, and who has one until when."""
+
+    name = "queue"
+    verbose_name = _("Queue and Leases")
+    url = "horizon:admin:usb:queue_and_leases"
+    policy_rules = (("usb-passthrough", "usb-passthrough:queue:list"),)
 
 
 class DownloadCsv(tables.LinkAction):
@@ -309,7 +324,7 @@ class DevicesTable(usb_tables.DevicesTable):
     port = usb_tables.PortColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column(_server, verbose_name=_("Instance"), classes=("usb-text",))
+    server = tables.Column(link_to_server, verbose_name=_("Instance"), classes=("usb-text",))
     project = tables.Column(
         "project_name", verbose_name=_("Project"), filters=(verbatim,), classes=("usb-text",)
     )
@@ -320,7 +335,7 @@ class DevicesTable(usb_tables.DevicesTable):
         row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
-        table_actions = (DevicesFilter, EventList, DownloadCsv)
+        table_actions = (DevicesFilter, EventList, QueueAndLeases, DownloadCsv)
         table_actions_menu = (Enable, Disable, Share, Unshare, Forget)
         table_actions_template = "usb/admin/_table_actions.html"
         row_actions = (
@@ -349,7 +364,7 @@ class PlugsTable(tables.DataTable):
 
     name = usb_tables.NameColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column(_server, empty_value="")
+    server = tables.Column(link_to_server, empty_value="")
 
     class Meta:
         name = "admin_usb_plugs"

@@ -4,12 +4,13 @@
 from django.urls import path
 
 from usb_dashboard import history
-from usb_dashboard.panels.admin import views
+from usb_dashboard.panels.admin import queue, views
 from usb_dashboard.panels.instances import views as instances
 
 urlpatterns = [
     path("", views.IndexView.as_view(), name="index"),
     path("events/", views.EventsView.as_view(), name="events"),
+    path("queue/", queue.QueueView.as_view(), name="queue_and_leases"),
     path("devices.csv", views.CsvView.as_view(), name="csv"),
     path("<str:device_id>/", views.DeviceView.as_view(), name="device"),
     path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),

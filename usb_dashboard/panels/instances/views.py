@@ -83,7 +83,7 @@ class Dialog(errors.LoginView, horizon_forms.ModalFormView):
 
 
 class ServerDialog(Dialog):
-    """It is about a server. The parameter ``place`` says from where: ``tab`` or ``panel``."""
+    """It is about a server. The parameter ``place`` says from where: ``tab``, ``panel`` or ``queue``."""
 
     @property
     def server_id(self) -> str:
@@ -109,21 +109,27 @@ class ServerDialog(Dialog):
 
     def get_cancel_url(self) -> str:
         """Where the user was: by default at the list of instances."""
-        place = self.request.GET.get("place")
-        if place == "tab":
+        if self.request.GET.get("place") == "tab":
             return self._tab()
-        return self._page("usb" if place == "panel" else "instances")
+        return self._usb_page() or self._page("instances:index")
 
     def get_success_url(self) -> str:
         """Where the state of the device is to be seen."""
-        return self._page("usb") if self.request.GET.get("place") == "panel" else self._tab()
+        return self._usb_page() or self._tab()
+
+    def _usb_page(self) -> str | None:
+        """The page of the panel that the user was at."""
+        place = self.request.GET.get("place")
+        if place == "queue" and self._dashboard() == "admin":
+            return self._page("usb:queue_and_leases")
+        return self._page("usb:index") if place == "panel" else None
 
     def _tab(self) -> str:
         page = reverse(f"horizon:{self._dashboard()}:instances:detail", args=(self.server_id,))
         return f"{page}?tab=instance_details__usb"
 
-    def _page(self, panel: str) -> str:
-        return reverse(f"horizon:{self._dashboard()}:{panel}:index")
+    def _page(self, name: str) -> str:
+        return reverse(f"horizon:{self._dashboard()}:{name}")
 
     def _dashboard(self) -> str:
         return self.request.horizon["dashboard"].slug
