@@ -59,9 +59,10 @@ class DeviceView(device_page.DeviceView):
 
     def table(self, device: Device) -> horizon_tables.DataTable:
         """Of the panel."""
+        # Release is offered only where the host is known to be down.
+        device.host_up = True
         with errors.told(self.request, _("Unable to retrieve the hosts: %s")):
-            hosts = listing.hosts(self.request)
-            listing.complete(self.request, [device], hosts)
+            device.host_up = listing.host(self.request, device.host).state == "up"
         return tables.DevicesTable(self.request, data=[device])
 
 
