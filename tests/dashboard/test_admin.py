@@ -702,6 +702,49 @@ class HostTest(AdminTest):
         self.plug(device(HOSTILE, id="hostile", serial=HOSTILE, state_reason=HOSTILE))
         self.assert_shown_as_it_is(self.client.get(self.URL).content.decode())
 
+    def test_what_is_told_of_a_device_there(self) -> None:
+        taken = {"state": "attached", "server_id": "the-server", "available": False, "enabled": False}
+        self.plug(device("stick", **taken))
+        text = self.client.get(self.URL).content.decode()
+        for told in ("0781:5567", "Bus 001 Device 003", "4C530001", "Attached", "the-server", "Disabled"):
+            assert told in text, told
+
+    def test_each_has_the_actions_of_the_panel(self) -> None:
+        self.plug(
+            device("stick", state="attached", server_id="the-server"),
+            device("gone", bus=None, device=None, state="unavailable", port="1-7.1", shared=False),
+        )
+        panel, page = self.client.get(INDEX), self.client.get(self.URL)
+        for device_id in ("id-of-stick", "id-of-gone"):
+            assert self.actions(page, device_id) == self.actions(panel, device_id)
+        assert {"edit", "detach", "projects"} <= self.actions(page, "id-of-stick")
+        assert {"forget", "share"} <= self.actions(page, "id-of-gone")
+
+    def test_the_filter_of_the_panel_hides_nothing_here(self) -> None:
+        self.plug(device("stick"), device("reader", port="1-7.1"))
+        parameter = f"{TABLE}__filter_admin_usb_devices__q"
+        self.client.post(INDEX, {f"{parameter}_field": "text", parameter: "reader"})
+        self.assertContains(self.client.get(self.URL), "row_id-of-stick__action_disable")
+
+    def test_disable_there(self) -> None:
+        self.plug(device("stick"))
+        text = self.client.get(self.URL).content.decode()
+        assert re.search(rf'<form action="{self.URL}" method="POST">\s*<input[^>]*csrfmiddlewaretoken', text)
+        # By this Horizon's script asks for confirmation.
+        assert re.search('<tr[^>]*data-display="stick \\(4C530001\\)"', text)
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        response = self.client.post(self.URL, {"action": f"{TABLE}__disable__id-of-stick"})
+        self.assertRedirectsNoFollow(response, self.URL)
+        assert change.last_request.json() == {"device": {"enabled": False}}
+        assert self.messages(response) == [f"Disabled USB Device: {SHOWN}"]
+
+    def test_nothing_is_done_that_is_not_offered(self) -> None:
+        self.plug(device("stick"))
+        for action in ("forget__id-of-stick", "enable__id-of-stick", "nonsense"):
+            response = self.client.post(self.URL, {"action": f"{TABLE}__{action}"})
+            self.assertRedirectsNoFollow(response, self.URL)
+        assert not [call for call in self.calls() if not call.startswith("GET")]
+
     def test_a_host_that_there_is_not(self) -> None:
         self.refuse("GET", "hosts/compute1", 404, "No USB agent has ever shown up on a host named compute1.")
         response = self.client.get(self.URL)

@@ -359,18 +359,6 @@ class DevicesTable(usb_tables.DevicesTable):
         return f"{device.usb_id} ({device.host}, {device.port})"
 
 
-class PlugsTable(tables.DataTable):
-    """What the tree of a host's ports shows of each device."""
-
-    name = usb_tables.NameColumn()
-    state = usb_tables.StateColumn()
-    server = tables.Column(link_to_server, empty_value="")
-
-    class Meta:
-        name = "admin_usb_plugs"
-        multi_select = False
-
-
 class HostsTable(tables.DataTable):
     """Hosts and their agents."""
 

@@ -7,6 +7,7 @@ import csv
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse, reverse_lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,6 +20,7 @@ from horizon.utils.memoized import memoized_method
 from openstack_dashboard.api import nova
 
 from usb_dashboard import api, device_page, errors, history, servers, watch
+from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.admin import forms, listing, port_tree, tables
 from usb_dashboard.panels.instances import views as instances
@@ -242,19 +244,32 @@ class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
     template_name = "usb/admin/host.html"
     page_title = _("USB Devices of {{ host.host }}")
 
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Do something with a device."""
+        _host, devices = self._look()
+        handled = tables.DevicesTable(request, data=devices).maybe_handle()
+        return handled or redirect(request.get_full_path())
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """With the host and its ports; where they cannot be had, the list of all hosts says why."""
-        message = _("Unable to retrieve the USB devices of the host: %s")
-        with errors.told(self.request, message, redirect=str(_INDEX)):
-            host = listing.host(self.request, kwargs["host"])
-            devices = listing.complete(self.request, api.device_list(self.request, host=host.host), [host])
-        for row in tables.PlugsTable(self.request, data=devices).get_rows():
-            row.datum.cells = row.cells
+        """With the host and its ports."""
+        host, devices = self._look()
+        # The rows are not asked of the table: the filter of the panel counts there as well.
+        table = tables.DevicesTable(self.request, data=devices)
+        for device in devices:
+            device.row = usb_tables.DeviceRow(table, device)
         return super().get_context_data(
             **kwargs | {"host": host},
             hosts_table=tables.HostsTable(self.request, data=[host]),
             buses=port_tree.build(devices),
         )
+
+    def _look(self) -> tuple[listing.Host, list[Device]]:
+        """The host and its devices; where they cannot be had, the list of all hosts says why."""
+        message = _("Unable to retrieve the USB devices of the host: %s")
+        with errors.told(self.request, message, redirect=str(_INDEX)):
+            host = listing.host(self.request, self.kwargs["host"])
+            devices = listing.complete(self.request, api.device_list(self.request, host=host.host), [host])
+        return host, devices
 
 
 class EditView(errors.LoginView, horizon_forms.ModalFormView):
