@@ -88,6 +88,16 @@ def device_update(request: HttpRequest, device_id: str, **changes: Any) -> Devic
     return Device(usbclient(request).devices.update(device_id, **changes))
 
 
+def device_share(request: HttpRequest, device_id: str, project_id: str) -> None:
+    """Share a device with a project (for those who manage sharing)."""
+    usbclient(request).devices.share(device_id, project_id)
+
+
+def device_unshare(request: HttpRequest, device_id: str, project_id: str) -> None:
+    """Stop sharing a device with a project; a server that has the device keeps it."""
+    usbclient(request).devices.unshare(device_id, project_id)
+
+
 def device_forget(request: HttpRequest, device_id: str) -> None:
     """Forget a device that is unplugged for good (for admins)."""
     usbclient(request).devices.delete(device_id)
@@ -140,6 +150,21 @@ def change_lease(request: HttpRequest, server_id: str, device_id: str, seconds: 
 def join_queue(request: HttpRequest, server_id: str, device_id: str) -> int:
     """Put a server in the queue for a device; its place there."""
     return int(usbclient(request).queue.join(server_id, device_id)["place"])
+
+
+def kind_list(request: HttpRequest) -> list[str]:
+    """The names of the kinds of which the project may have a device."""
+    return [str(kind["name"]) for kind in usbclient(request).kinds.list()]
+
+
+def queue_list(request: HttpRequest) -> list[dict[str, Any]]:
+    """The servers that are in a queue: of the project, of all projects for admins."""
+    return usbclient(request).queue.list()
+
+
+def leave_queue(request: HttpRequest, server_id: str, entry_id: str) -> None:
+    """Take a server out of the queue."""
+    usbclient(request).queue.leave(server_id, entry_id)
 
 
 def detach(request: HttpRequest, server_id: str, device_id: str) -> None:

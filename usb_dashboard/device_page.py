@@ -40,20 +40,21 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         index = reverse(f"horizon:{dashboard}:usb:index")
         with errors.told(request, _("Unable to retrieve the USB device: %s"), redirect=index):
             device = api.device_get(request, device_id)
-        own: list[Any] = []
+        known: list[Any] = []
         with errors.told(request, _("Unable to retrieve the instances: %s")):
-            own = servers.on_host_of(self.servers(device), device)
+            known = self.servers(device)
+        own = servers.on_host_of(known, device)
         is_admin = dashboard == "admin"
         device.takers = [server for server in own if servers.may_attach(server)]
         events: list[Event] = []
         with errors.told(request, _("Unable to retrieve the history: %s")):
             events = [Event(event) for event in api.event_list(request, device_id)]
-        servers.with_names(request, [device, *events], all_projects=is_admin)
+        servers.with_names(request, [device, *events], all_projects=is_admin, servers=known)
         server_id = request.GET.get("server_id") or None
         return super().get_context_data(**kwargs) | {
             "device": device,
             "label": verbatim(device.label),
-            "properties": _properties(request, device, dashboard),
+            "properties": _properties(device, dashboard),
             "actions": self.table(device).render_row_actions(device),
             "index": index,
             "own_servers": own,
@@ -63,10 +64,9 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         }
 
 
-def _properties(request: HttpRequest, device: Device, dashboard: str) -> list[tuple[Any, Any]]:
+def _properties(device: Device, dashboard: str) -> list[tuple[Any, Any]]:
     """What there is to know, as HTML; what is not known is left out."""
-    attachment = _attachment(request, device)
-    until = attachment.get("lease_until")
+    until = device.lease_until
     known = [
         (_("State"), device.shown_state),
         (_("For"), times.elapsed(device.state_since)),
@@ -90,14 +90,6 @@ def _properties(request: HttpRequest, device: Device, dashboard: str) -> list[tu
         (_("Hand-over"), getattr(device, "handover", None)),
     ]
     return [(name, value) for name, value in known if value]
-
-
-def _attachment(request: HttpRequest, device: Device) -> dict[str, Any]:
-    """What a server has, beyond the device; nothing if the service does not tell."""
-    if device.server_id is None:
-        return {}
-    attachments = api.usbclient(request).attachments
-    return errors.unless_refused(lambda: attachments.get(device.server_id, device.id), {})
 
 
 def _sharing(device: Device) -> Any:

@@ -53,13 +53,21 @@ def of_project(request: HttpRequest) -> list[Any]:
 
 
 def with_names(
-    request: HttpRequest, items: Sequence[Named], *, all_projects: bool = False
+    request: HttpRequest,
+    items: Sequence[Named],
+    *,
+    all_projects: bool = False,
+    servers: Iterable[Any] = (),
 ) -> Sequence[Named]:
     """Devices, or events, with ``server_name``: the id where Nova tells no name.
 
-    Asks Nova once, if there is any server.
+    Asks Nova once, if there is any server that is not known yet.
+
+    :param servers: those of Nova's that are known
     """
-    known = names(request, {item.server_id for item in items} - {None}, all_projects=all_projects)
+    known = {server.id: server.name for server in servers}
+    unknown = {item.server_id for item in items} - {None} - known.keys()
+    known |= names(request, unknown, all_projects=all_projects)
     for item in items:
         item.server_name = known.get(item.server_id, item.server_id)
     return items

@@ -87,12 +87,12 @@ def link(address: str, text: str) -> SafeString:
     return format_html('<a href="{}" style="{}">{}</a>', address, _LINK, verbatim(text))
 
 
-def server_link(dashboard: str, device: Device) -> SafeString | None:
-    """A link to the server that has the device, in a dashboard; None if none has it."""
-    if device.server_id is None:
+def server_link(dashboard: str, of: Any) -> SafeString | None:
+    """A link to the server of a device, or of a place in the queue, in a dashboard; None if there is none."""
+    if of.server_id is None:
         return None
-    page = reverse(f"horizon:{dashboard}:instances:detail", args=(device.server_id,))
-    return link(page, device.server_name)
+    page = reverse(f"horizon:{dashboard}:instances:detail", args=(of.server_id,))
+    return link(page, of.server_name)
 
 
 class SortedColumn(tables.Column):

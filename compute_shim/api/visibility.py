@@ -83,6 +83,7 @@ class Viewer:
             "available": state == State.AVAILABLE,
             "kind": row.kind,
             "server_id": None,
+            "lease_until": None,
             "host_id": nova.host_id(self.project_id, row.host),
             "created_at": utc(row.created_at),
             "updated_at": None,
@@ -94,6 +95,7 @@ class Viewer:
                 "bus": row.bus if row.present else None,
                 "device": row.device if row.present else None,
                 "server_id": row.instance_uuid,
+                "lease_until": None if row.lease_until is None else utc(row.lease_until),
                 "state_since": utc(row.state_since or row.updated_at),
                 "updated_at": utc(row.updated_at),
             }

@@ -57,6 +57,7 @@ class Device(_Resource):
     is_shared = resource.Body("shared")
     kind = resource.Body("kind")
     last_project_id = resource.Body("last_project_id")
+    lease_until = resource.Body("lease_until")
     port = resource.Body("port")
     product = resource.Body("product")
     product_id = resource.Body("product_id")

@@ -336,7 +336,7 @@ def test_a_disabled_device_is_not_offered(cloud: Cloud, demo: Browser, admin: Br
 
 def test_the_operator_describes_a_device_and_finds_it(cloud: Cloud, demo: Browser, admin: Browser) -> None:
     admin.open(pages.ADMIN_DEVICES)
-    pages.choose_action(admin, STICK, "Edit Description")
+    pages.choose_action(admin, STICK, "Edit Device")
     pages.see_dialog(admin)
     field = admin.see(f"{pages.DIALOG} input[name=description]")
     field.clear()

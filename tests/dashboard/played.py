@@ -51,6 +51,7 @@ def device(name: str, **values: Any) -> dict[str, Any]:
         "available": True,
         "kind": None,
         "server_id": None,
+        "lease_until": None,
         "host_id": "some-host",
         "description": "",
         "enabled": True,

@@ -61,6 +61,7 @@ class AdminTest(PlayedTest):
     def plug(self, *devices: dict[str, Any], hosts: tuple[dict[str, Any], ...] = (host("compute1"),)) -> None:
         """What the service knows of."""
         super().plug(*devices)
+        self.service.get(f"{SERVICE}/v1/kinds", json={"kinds": []})
         self.service.get(f"{SERVICE}/v1/hosts", json={"hosts": list(hosts)})
         for one in hosts:
             self.service.get(f"{SERVICE}/v1/hosts/{one['host']}", json={"host": one})
@@ -248,7 +249,7 @@ class ActionsTest(AdminTest):
     def test_what_is_offered(self) -> None:
         absent = {"bus": None, "device": None, "state": "unavailable"}
         taken = {"state": "attached", "server_id": "the-server", "available": False}
-        always = {"describe", "history"}
+        always = {"edit", "history", "projects"}
         shared = always | {"unshare"}
         assert self.offered() == shared | {"disable"}
         assert self.offered(shared=False) == always | {"disable", "share"}
@@ -271,11 +272,11 @@ class ActionsTest(AdminTest):
 
         absent = {"bus": None, "device": None, "state": "unavailable"}
         with without("devices:update"):
-            assert self.offered(**absent) == {"forget", "history", "unshare"}
+            assert self.offered(**absent) == {"forget", "history", "projects", "unshare"}
         with without("devices:delete"):
-            assert self.offered(**absent) == {"describe", "disable", "history", "unshare"}
+            assert self.offered(**absent) == {"edit", "disable", "history", "projects", "unshare"}
         with without("devices:share"):
-            assert self.offered() == {"describe", "disable", "history"}
+            assert self.offered() == {"edit", "disable", "history"}
         with without("devices:release"):
             assert "release" not in self.offered(reason_code="held", state="unavailable")
         with without("attachments:delete"):
@@ -357,23 +358,62 @@ class ActionsTest(AdminTest):
             assert why in self.messages(response)[-1], action
 
 
-class DescribeTest(AdminTest):
-    URL = reverse("horizon:admin:usb:describe", args=("id-of-stick",))
+class EditTest(AdminTest):
+    URL = reverse("horizon:admin:usb:edit", args=("id-of-stick",))
 
-    def post(self, description: str) -> Any:
-        return self.client.post(self.URL, {"description": description}, headers=AJAX)
+    def post(self, description: str, **kind: str) -> Any:
+        return self.client.post(self.URL, {"description": description} | kind, headers=AJAX)
 
     def test_the_dialog(self) -> None:
         self.plug(device("stick", description="the old one"))
         response = self.client.get(self.URL, headers=AJAX)
-        self.assertTemplateUsed(response, "usb/admin/_describe.html")
+        self.assertTemplateUsed(response, "usb/admin/_edit.html")
         self.assertContains(response, 'value="the old one"')
         self.assertContains(response, 'maxlength="255"')
         self.assertContains(response, f'action="{self.URL}"')
 
     def test_as_a_page(self) -> None:
         self.plug(device("stick"))
-        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/describe.html")
+        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/edit.html")
+
+    def test_it_names_the_device_and_its_rule(self) -> None:
+        self.plug(device("stick", rule='1: {"vendor_id": "0781"}'))
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        assert "Edit <span ng-non-bindable>stick (4C530001)</span>" in text
+        assert "1: {&quot;vendor_id&quot;: &quot;0781&quot;}" in text
+        for field in ("description", "kind"):
+            assert re.search(rf'<label[^>]*for="id_{field}"', text) and f'id="id_{field}"' in text
+
+    def test_the_kinds_that_there_are_are_offered(self) -> None:
+        self.plug(device("stick"))
+        kinds = [{"name": name, "free": 1, "servers": []} for name in ("camera", "hasp-dongle")]
+        self.service.get(f"{SERVICE}/v1/kinds", json={"kinds": kinds})
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        assert re.findall('<option value="([^"]*)"></option>', text) == ["camera", "hasp-dongle"]
+        (field,) = re.findall('<input[^>]*name="kind"[^>]*>', text)
+        assert 'list="usb_kinds"' in field and '<datalist id="usb_kinds">' in text
+
+    def test_the_kind_is_sent_only_if_it_was_changed(self) -> None:
+        """Otherwise what the rule says of it would count no more."""
+        self.plug(device("stick", kind="camera"))
+        text = self.client.get(self.URL, headers=AJAX).content.decode()
+        (shown,) = re.findall('<input[^>]*name="initial-kind"[^>]*>', text)
+        assert 'value="camera"' in shown
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        for now, sent in (("camera", {}), ("hasp-dongle", {"kind": "hasp-dongle"}), ("", {"kind": ""})):
+            response = self.post("x", **{"kind": now, "initial-kind": "camera"})
+            assert response["X-Horizon-Location"] == INDEX
+            assert change.last_request.json() == {"device": {"description": "x"} | sent}
+
+    def test_what_is_no_kind_is_not_sent(self) -> None:
+        self.plug(device("stick"))
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        for kind in ("1-4", "HASP", "a--b", "x" * 65, HOSTILE):
+            response = self.post("x", **{"kind": kind, "initial-kind": "camera"})
+            self.assertContains(response, "Enter at most 64 lower-case letters and digits")
+            # What was there before is not forgotten.
+            self.assertContains(response, '<input type="hidden" name="initial-kind" value="camera"')
+        assert not change.called
 
     def test_a_hostile_description(self) -> None:
         self.plug(device("stick", description=HOSTILE))
@@ -387,8 +427,10 @@ class DescribeTest(AdminTest):
         assert change.last_request.json() == {"device": {"description": "the licences"}}
         assert response["X-Horizon-Location"] == INDEX
         assert self.calls() == ["PATCH /v1/devices/id-of-stick"]
+        assert self.messages(response) == ["<span ng-non-bindable>stick (4C530001)</span> was changed."]
 
     def test_it_may_be_empty_but_not_endless(self) -> None:
+        self.plug(device("stick"))
         change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
         self.assertFormErrors(self.post("x" * 256), 1)
         assert not change.called
@@ -396,13 +438,15 @@ class DescribeTest(AdminTest):
         assert change.last_request.json() == {"device": {"description": ""}}
 
     def test_an_error_stays_in_the_dialog(self) -> None:
+        self.plug(device("stick"))
         self.refuse("PATCH", "devices/id-of-stick", 404, "USB device id-of-stick could not be found.")
         response = self.post("the licences")
-        self.assertTemplateUsed(response, "usb/admin/_describe.html")
+        self.assertTemplateUsed(response, "usb/admin/_edit.html")
         self.assertContains(response, "USB device id-of-stick could not be found.")
         self.assertContains(response, 'value="the licences"')
 
     def test_the_service_is_down(self) -> None:
+        self.service.get(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
         self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
         response = self.post("the licences")
         self.assertContains(response, "The USB service cannot be reached.")
@@ -412,6 +456,162 @@ class DescribeTest(AdminTest):
         response = self.client.get(self.URL)
         self.assertRedirectsNoFollow(response, INDEX)
         assert "could not be found" in self.messages(response)[0]
+
+
+class ProjectsTest(AdminTest):
+    """With which projects a device is shared."""
+
+    URL = reverse("horizon:admin:usb:projects", args=("id-of-stick",))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.known(p1="blue", p2="Amber", p3="cyan")
+
+    def known(self, **names: str) -> None:
+        """The projects that Keystone tells of."""
+        projects = []
+        for project_id, name in names.items():
+            projects.append(mock.Mock(id=project_id))
+            projects[-1].name = name
+        self.tenant_list.return_value = (projects, False)
+
+    def open(self) -> str:
+        return self.client.get(self.URL, headers=AJAX).content.decode()
+
+    def boxes(self, text: str) -> dict[str, set[str]]:
+        """Project id -> what its check box says."""
+        boxes = re.findall(r'<input type="checkbox"[^>]*value="([^"]*)"([^>]*)>', text)
+        return {value: set(rest.split()) for value, rest in boxes}
+
+    def before(self, text: str) -> list[str]:
+        return re.findall(r'<input type="hidden" name="before" value="([^"]*)">', text)
+
+    def save(self, choice: list[str], before: list[str], **more: str) -> Any:
+        """Press Save; afterwards `changes` says what was sent."""
+        for method, status in (("PUT", 204), ("DELETE", 204)):
+            address = re.compile(f"{SERVICE}/v1/devices/id-of-stick/projects/.*")
+            self.service.request(method, address, status_code=status)
+        return self.client.post(self.URL, {"choice": choice, "before": before} | more, headers=AJAX)
+
+    def changes(self) -> list[str]:
+        start = "/v1/devices/id-of-stick/projects/"
+        made = [call for call in self.service.request_history if call.method in ("PUT", "DELETE")]
+        return [f"{call.method} {call.path.removeprefix(start)}" for call in made]
+
+    def test_the_row_leads_there(self) -> None:
+        self.plug(device("stick"))
+        self.assertContains(self.client.get(INDEX), f'href="{self.URL}"')
+
+    def test_names_those_first_that_have_it(self) -> None:
+        self.plug(device("stick", shared=False, projects=["p3"]))
+        text = self.open()
+        assert "Share <span ng-non-bindable>stick (4C530001)</span> with Projects" in text
+        assert self.boxes(text) == {"p3": {"data-shared", "checked"}, "p2": set(), "p1": set()}
+        assert list(self.boxes(text)) == ["p3", "p2", "p1"]
+        assert self.before(text) == ["p3"]
+        for project_id, name in (("p1", "blue"), ("p2", "Amber"), ("p3", "cyan")):
+            assert f'<label for="choice_{project_id}"><span ng-non-bindable>{name}</span></label>' in text
+        assert "shared with all projects" not in text
+        assert 'name="another"' not in text
+
+    def test_it_says_what_becomes_of_a_claim(self) -> None:
+        self.plug(device("stick", shared=True))
+        text = " ".join(self.open().split())
+        for told in (
+            "An instance that has the device keeps it when the device is no longer shared with its project.",
+            "The project sees the device until the instance gives it back, and not after that.",
+            "The device is shared with all projects.",
+            "whatever the rule of the device says later",
+        ):
+            assert told in text, told
+
+    def test_only_what_was_changed_is_sent(self) -> None:
+        self.plug(device("stick", projects=["p1", "p2"]))
+        response = self.save(choice=["p2", "p3"], before=["p1", "p2"])
+        assert self.changes() == ["PUT p3", "DELETE p1"]
+        assert response["X-Horizon-Location"] == INDEX
+        told = "<span ng-non-bindable>stick (4C530001)</span> is shared with these projects: "
+        assert self.messages(response) == [f"{told}<span ng-non-bindable>Amber, cyan</span>"]
+
+    def test_what_another_operator_shared_meanwhile_stays(self) -> None:
+        self.plug(device("stick", projects=["p1", "p2", "p3"]))
+        self.save(choice=[], before=["p1"])
+        assert self.changes() == ["DELETE p1"]
+
+    def test_nothing_was_changed(self) -> None:
+        self.plug(device("stick", projects=["p1"]))
+        assert self.save(choice=["p1"], before=["p1"])["X-Horizon-Location"] == INDEX
+        response = self.save(choice=[], before=[])
+        assert self.changes() == []
+        told = "<span ng-non-bindable>stick (4C530001)</span> is not shared with single projects."
+        assert self.messages(response)[-1] == told
+
+    def test_a_project_that_nobody_knows_is_not_sent(self) -> None:
+        self.plug(device("stick"))
+        for choice, more in (
+            (["p1", "gone"], {}),
+            (["p1", "../../x"], {}),
+            (["p1"], {"another": "gone"}),
+        ):
+            response = self.save(choice=choice, before=[], **more)
+            assert "X-Horizon-Location" not in response
+            self.assertContains(response, "Choose projects from the list.")
+        self.tenant_list.side_effect = self.exceptions.keystone
+        self.assertContains(self.save(choice=["p1"], before=[]), "Choose projects from the list.")
+        assert self.changes() == []
+
+    def test_one_that_only_the_rule_knows_stays(self) -> None:
+        self.plug(device("stick", projects=["gone"]))
+        text = self.open()
+        assert self.boxes(text)["gone"] == {"data-shared", "checked"}
+        self.save(choice=["gone", "p1"], before=["gone"])
+        assert self.changes() == ["PUT p1"]
+
+    def test_where_keystone_refuses(self) -> None:
+        self.tenant_list.side_effect = self.exceptions.keystone
+        self.plug(device("stick", projects=["p1"]))
+        text = self.open()
+        assert "The names of the projects could not be retrieved." in text
+        assert '<label for="choice_p1"><span ng-non-bindable>p1</span></label>' in text
+        assert re.search('<label[^>]*for="id_another"', text) and 'id="id_another"' in text
+        self.save(choice=["p1"], before=["p1"], another="p9")
+        assert self.changes() == ["PUT p9"]
+        response = self.save(choice=["p1"], before=["p1"], another="p9, p10")
+        self.assertContains(response, "Enter the ID of one project.")
+        self.assertContains(response, 'value="p9, p10"')
+        assert self.changes() == ["PUT p9"]
+
+    def test_a_refusal_stays_in_the_dialog_and_the_choice_with_it(self) -> None:
+        self.plug(device("stick", projects=["p1"]))
+        address = re.compile(f"{SERVICE}/v1/devices/id-of-stick/projects/.*")
+        self.service.delete(address, status_code=204)
+        self.refuse("PUT", "devices/id-of-stick/projects/p2", 400, "project p2 could not be found.")
+        response = self.client.post(self.URL, {"choice": ["p2"], "before": ["p1"]}, headers=AJAX)
+        text = response.content.decode()
+        assert "project p2 could not be found." in text
+        assert self.boxes(text) == {"p1": {"data-shared"}, "p2": {"checked"}, "p3": set()}
+
+    def test_many_can_be_filtered(self) -> None:
+        self.plug(device("stick"))
+        assert "table_search client" not in self.open()
+        self.known(**{f"p{number}": f"n{number}" for number in range(9)})
+        text = self.open()
+        assert "table_search client" in text and 'aria-label="Filter"' in text
+
+    def test_a_hostile_device_and_project(self) -> None:
+        self.known(p1=HOSTILE)
+        self.plug(device(HOSTILE, id="id-of-stick", serial=HOSTILE))
+        self.assert_shown_as_it_is(self.open())
+
+    def test_the_device_is_gone(self) -> None:
+        self.refuse("GET", "devices/id-of-stick", 404, "no", "device_not_found")
+        text = self.open()
+        assert "The USB device could not be found." in text
+        assert 'type="submit"' not in text
+
+    def test_as_a_page(self) -> None:
+        self.plug(device("stick"))
+        self.assertTemplateUsed(self.client.get(self.URL), "usb/admin/projects.html")
 
 
 class ListsTest(AdminTest):
@@ -515,6 +715,49 @@ class HostTest(AdminTest):
     def test_a_hostile_device(self) -> None:
         self.plug(device(HOSTILE, id="hostile", serial=HOSTILE, state_reason=HOSTILE))
         self.assert_shown_as_it_is(self.client.get(self.URL).content.decode())
+
+    def test_what_is_told_of_a_device_there(self) -> None:
+        taken = {"state": "attached", "server_id": "the-server", "available": False, "enabled": False}
+        self.plug(device("stick", **taken))
+        text = self.client.get(self.URL).content.decode()
+        for told in ("0781:5567", "Bus 001 Device 003", "4C530001", "Attached", "the-server", "Disabled"):
+            assert told in text, told
+
+    def test_each_has_the_actions_of_the_panel(self) -> None:
+        self.plug(
+            device("stick", state="attached", server_id="the-server"),
+            device("gone", bus=None, device=None, state="unavailable", port="1-7.1", shared=False),
+        )
+        panel, page = self.client.get(INDEX), self.client.get(self.URL)
+        for device_id in ("id-of-stick", "id-of-gone"):
+            assert self.actions(page, device_id) == self.actions(panel, device_id)
+        assert {"edit", "detach", "projects"} <= self.actions(page, "id-of-stick")
+        assert {"forget", "share"} <= self.actions(page, "id-of-gone")
+
+    def test_the_filter_of_the_panel_hides_nothing_here(self) -> None:
+        self.plug(device("stick"), device("reader", port="1-7.1"))
+        parameter = f"{TABLE}__filter_admin_usb_devices__q"
+        self.client.post(INDEX, {f"{parameter}_field": "text", parameter: "reader"})
+        self.assertContains(self.client.get(self.URL), "row_id-of-stick__action_disable")
+
+    def test_disable_there(self) -> None:
+        self.plug(device("stick"))
+        text = self.client.get(self.URL).content.decode()
+        assert re.search(rf'<form action="{self.URL}" method="POST">\s*<input[^>]*csrfmiddlewaretoken', text)
+        # By this Horizon's script asks for confirmation.
+        assert re.search('<tr[^>]*data-display="stick \\(4C530001\\)"', text)
+        change = self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", json={"device": device("stick")})
+        response = self.client.post(self.URL, {"action": f"{TABLE}__disable__id-of-stick"})
+        self.assertRedirectsNoFollow(response, self.URL)
+        assert change.last_request.json() == {"device": {"enabled": False}}
+        assert self.messages(response) == [f"Disabled USB Device: {SHOWN}"]
+
+    def test_nothing_is_done_that_is_not_offered(self) -> None:
+        self.plug(device("stick"))
+        for action in ("forget__id-of-stick", "enable__id-of-stick", "nonsense"):
+            response = self.client.post(self.URL, {"action": f"{TABLE}__{action}"})
+            self.assertRedirectsNoFollow(response, self.URL)
+        assert not [call for call in self.calls() if not call.startswith("GET")]
 
     def test_a_host_that_there_is_not(self) -> None:
         self.refuse("GET", "hosts/compute1", 404, "No USB agent has ever shown up on a host named compute1.")

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from django.urls import reverse
-from openstack_dashboard.api import keystone, nova
+from openstack_dashboard.api import nova
 
 from tests.dashboard.played import AJAX, HOSTILE, SERVICE, PlayedTest, attachment, device
 
@@ -44,7 +44,7 @@ class DevicePageTest(PlayedTest):
 
     def attached(self, **values: Any) -> None:
         """The server has the stick."""
-        found = attachment("stick", SERVER, **values) | {"lease_until": "2026-01-02T03:04:05Z"}
+        found = attachment("stick", SERVER, **{"lease_until": "2026-01-02T03:04:05Z", **values})
         self.plug(found["device"])
         self.service.get(f"{SERVICE}/v1/{ATTACHMENTS}/id-of-stick", json={"attachment": found})
 
@@ -149,10 +149,7 @@ class OperatorsPageTest(DevicePageTest):
 
     def setUp(self) -> None:
         super().setUp()
-        self.service.get(f"{SERVICE}/v1/hosts", json={"hosts": []})
-        projects = mock.patch.object(keystone, "tenant_list", return_value=([], False))
-        projects.start()
-        self.addCleanup(projects.stop)
+        self.service.get(f"{SERVICE}/v1/hosts/compute1", json={"host": {"host": "compute1", "state": "up"}})
 
     def test_what_is_for_operators(self) -> None:
         told = {
@@ -167,6 +164,40 @@ class OperatorsPageTest(DevicePageTest):
         for shown in ("Host compute1", "Project ID p1", "Shared With p1, p2", "Rule 1: {}"):
             assert shown in text, shown
         assert self.server_list.call_args_list[0].args[1] == {"all_tenants": True, "host": "compute1"}
+
+    def attached_there(self, **values: Any) -> None:
+        """The server has the stick."""
+        self.attached(host="compute1", project_id="p1", shared=False, projects=[], **values)
+
+    def test_nova_is_asked_once(self) -> None:
+        """For the servers of the host; those have names."""
+        self.attached_there()
+        event = {"created_at": "2026-01-02T03:04:05Z", "server_id": SERVER, "state": "attached"}
+        nothing = dict.fromkeys(
+            ("cause", "cause_code", "reason_code", "state_reason", "user_id", "request_id")
+        )
+        events = {"events": [event | nothing]}
+        self.service.get(f"{SERVICE}/v1/devices/id-of-stick/events", json=events)
+        assert self.text(self.ADDRESS).count("demo") >= 3
+        assert self.server_list.call_count == 1
+
+    def test_nova_is_asked_again_only_for_servers_elsewhere(self) -> None:
+        self.attached_there()
+        self.server.id = "another-server"
+        self.text(self.ADDRESS)
+        last = self.server_list.call_args_list[-1].args[1]
+        assert (self.server_list.call_count, last) == (2, {"all_tenants": True, "uuid": SERVER})
+
+    def test_a_device_of_a_host_that_is_down_can_be_released(self) -> None:
+        self.attached_there()
+        release = "__action_release"
+        self.assertNotContains(self.client.get(self.ADDRESS), release)
+        self.service.get(f"{SERVICE}/v1/hosts/compute1", json={"host": {"host": "compute1", "state": "down"}})
+        self.assertContains(self.client.get(self.ADDRESS), release)
+        self.refuse("GET", "hosts/compute1", 503, "Out to lunch.")
+        response = self.client.get(self.ADDRESS)
+        self.assertNotContains(response, release)
+        assert "Unable to retrieve the hosts: Out to lunch." in self.messages(response)[0]
 
 
 class DialogsTest(DevicePageTest):

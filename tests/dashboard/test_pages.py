@@ -374,7 +374,7 @@ class ManyDevicesTest(ProjectPageTest):
 
     def links(self) -> dict[str, str]:
         """Where the page leads to: Prev and Next, and the headers that sort."""
-        found = re.findall(r'<a href="(\?[^"]*)">(.*?)</a>', self.page, re.DOTALL)
+        found = re.findall(r'<a href="(\?[^"]*)"[^>]*>(.*?)</a>', self.page, re.DOTALL)
         return {
             re.sub(r"<[^>]*>|&\w+;", "", text).strip(): address.replace("&amp;", "&")
             for address, text in found

@@ -30,18 +30,26 @@ def host(request: HttpRequest, name: str) -> Host:
 def complete(request: HttpRequest, devices: list[Device], hosts: Iterable[Host]) -> list[Device]:
     """Devices with ``host_up``, ``server_name`` and ``project_name``; ids where nobody tells the names."""
     up = {host.host for host in hosts if host.state == "up"}
-    projects = _project_names(request, {device.project_id for device in devices} - {None})
     for device in devices:
         device.host_up = device.host in up
-        device.project_name = projects.get(device.project_id, device.project_id)
+    with_project_names(request, devices)
     servers.with_names(request, devices, all_projects=True)
     return devices
 
 
-def _project_names(request: HttpRequest, project_ids: set[str]) -> dict[str, str]:
-    """In one call to Keystone at most."""
-    if not project_ids:
-        return {}
+def with_project_names(request: HttpRequest, items: Iterable[Any]) -> None:
+    """Devices, or places in the queue, with ``project_name``; the id where Keystone tells no name.
+
+    Asks Keystone once, if there is any project.
+    """
+    owned = [item for item in items if item.project_id is not None]
+    names = project_names(request) if owned else {}
+    for item in items:
+        item.project_name = names.get(item.project_id, item.project_id)
+
+
+def project_names(request: HttpRequest) -> dict[str, str]:
+    """Project id -> name, of all projects; none of them where Keystone does not tell."""
     none: tuple[list[Any], bool] = ([], False)
     projects, _more = errors.unless_refused(lambda: keystone.tenant_list(request), none)
     return {project.id: project.name for project in projects}

@@ -44,12 +44,12 @@ class _HostColumn(usb_tables.SortedColumn):
         return _host(device) if device.host_up else format_html(_("{} (agent down)"), _host(device))
 
 
-class EditDescription(tables.LinkAction):
+class Edit(tables.LinkAction):
     """Opens the dialog."""
 
-    name = "describe"
-    verbose_name = _("Edit Description")
-    url = "horizon:admin:usb:describe"
+    name = "edit"
+    verbose_name = _("Edit Device")
+    url = "horizon:admin:usb:edit"
     classes = ("ajax-modal",)
     policy_rules = _UPDATE
 
@@ -67,7 +67,7 @@ class _Change(tables.BatchAction):
         try:
             api.device_update(request, device_id, **self.changes)
         except errors.ERRORS as error:
-            _tell(request, self.problem, error)
+            tell(request, self.problem, error)
 
 
 class Enable(_Change):
@@ -163,6 +163,16 @@ class Unshare(_Change):
         return device is None or device.shared
 
 
+class ShareWithProjects(tables.LinkAction):
+    """Opens the dialog in which projects are chosen."""
+
+    name = "projects"
+    verbose_name = _("Share with Projects")
+    url = "horizon:admin:usb:projects"
+    classes = ("ajax-modal",)
+    policy_rules = _SHARE
+
+
 class Release(tables.BatchAction):
     """Let others have devices that are held, or claimed on a host that is down."""
 
@@ -191,7 +201,7 @@ class Release(tables.BatchAction):
         try:
             api.device_release(request, device_id)
         except errors.ERRORS as error:
-            _tell(request, _("Unable to release the USB device: %s"), error)
+            tell(request, _("Unable to release the USB device: %s"), error)
 
 
 class Forget(tables.DeleteAction):
@@ -216,10 +226,10 @@ class Forget(tables.DeleteAction):
         try:
             api.device_forget(request, device_id)
         except errors.ERRORS as error:
-            _tell(request, _("Unable to forget the USB device: %s"), error)
+            tell(request, _("Unable to forget the USB device: %s"), error)
 
 
-def _tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
+def tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
     """Show what the service says, in place of the text that a batch action has for all failures."""
     messages.error(request, message % errors.explain(error))
     raise horizon_exceptions.HandledException(sys.exc_info())
@@ -229,8 +239,14 @@ def _host(of: Device | listing.Host) -> Any:
     return usb_tables.link(reverse("horizon:admin:usb:host", args=(of.host,)), of.host)
 
 
-def _server(device: Device) -> Any:
-    return usb_tables.server_link("admin", device)
+def link_to_server(of: Any) -> Any:
+    """A link to the server that a device, or a place in the queue, belongs to."""
+    return usb_tables.server_link("admin", of)
+
+
+def link_to_device(device: Device) -> SafeString:
+    """A link to the page of a device, under the name that tells two of one model apart."""
+    return usb_tables.link(reverse("horizon:admin:usb:device", args=(device.id,)), device.label)
 
 
 class EventList(tables.LinkAction):
@@ -240,6 +256,15 @@ class EventList(tables.LinkAction):
     verbose_name = _("Event List")
     url = "horizon:admin:usb:events"
     policy_rules = (("usb-passthrough", "usb-passthrough:events:list_all"),)
+
+
+class QueueAndLeases(tables.LinkAction):
+    """Who waits for which device, and who has one until when."""
+
+    name = "queue"
+    verbose_name = _("Queue and Leases")
+    url = "horizon:admin:usb:queue_and_leases"
+    policy_rules = (("usb-passthrough", "usb-passthrough:queue:list"),)
 
 
 class DownloadCsv(tables.LinkAction):
@@ -285,7 +310,7 @@ class DevicesTable(usb_tables.PagedDevicesTable):
     port = usb_tables.PortColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column(_server, verbose_name=_("Instance"), classes=("usb-text",))
+    server = tables.Column(link_to_server, verbose_name=_("Instance"), classes=("usb-text",))
     project = tables.Column(
         "project_name", verbose_name=_("Project"), filters=(verbatim,), classes=("usb-text",)
     )
@@ -296,12 +321,12 @@ class DevicesTable(usb_tables.PagedDevicesTable):
         row_class = usb_tables.DeviceRow
         status_columns = ("state",)
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
-        table_actions = (DevicesFilter, EventList, DownloadCsv)
+        table_actions = (DevicesFilter, EventList, QueueAndLeases, DownloadCsv)
         table_actions_menu = (Enable, Disable, Share, Unshare, Forget)
         table_actions_template = usb_tables.TABLE_ACTIONS
         template = usb_tables.PAGED
         row_actions = (
-            EditDescription,
+            Edit,
             Enable,
             Disable,
             usb_tables.Detach,
@@ -309,6 +334,7 @@ class DevicesTable(usb_tables.PagedDevicesTable):
             usb_tables.ChangeLease,
             Share,
             Unshare,
+            ShareWithProjects,
             Release,
             Forget,
             History,
@@ -318,18 +344,6 @@ class DevicesTable(usb_tables.PagedDevicesTable):
     def get_object_display(self, device: Device) -> str:
         """What messages call it: Horizon's own show no string of a device as it is."""
         return f"{device.usb_id} ({device.host}, {device.port})"
-
-
-class PlugsTable(tables.DataTable):
-    """What the tree of a host's ports shows of each device."""
-
-    name = usb_tables.NameColumn()
-    state = usb_tables.StateColumn()
-    server = tables.Column(_server, empty_value="")
-
-    class Meta:
-        name = "admin_usb_plugs"
-        multi_select = False
 
 
 class HostsTable(tables.DataTable):

@@ -4,12 +4,13 @@
 from django.urls import path
 
 from usb_dashboard import history
-from usb_dashboard.panels.admin import views
+from usb_dashboard.panels.admin import queue, views
 from usb_dashboard.panels.instances import views as instances
 
 urlpatterns = [
     path("", views.IndexView.as_view(), name="index"),
     path("events/", views.EventsView.as_view(), name="events"),
+    path("queue/", queue.QueueView.as_view(), name="queue_and_leases"),
     path("devices.csv", views.CsvView.as_view(), name="csv"),
     path("<str:device_id>/", views.DeviceView.as_view(), name="device"),
     path("<str:device_id>/history", history.HistoryView.as_view(), name="history"),
@@ -22,7 +23,8 @@ urlpatterns = [
     path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:server_id>/overview", instances.OverviewView.as_view(), name="overview"),
-    path("<str:device_id>/describe", views.DescribeView.as_view(), name="describe"),
+    path("<str:device_id>/edit", views.EditView.as_view(), name="edit"),
+    path("<str:device_id>/projects", views.ProjectsView.as_view(), name="projects"),
     path("hosts/<path:host>/delete", views.DeleteHostView.as_view(), name="delete_host"),
     path("hosts/<path:host>/", views.HostView.as_view(), name="host"),
 ]

@@ -7,6 +7,7 @@ import csv
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse, reverse_lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,6 +20,7 @@ from horizon.utils.memoized import memoized_method
 from openstack_dashboard.api import nova
 
 from usb_dashboard import api, device_page, errors, history, servers, watch
+from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.admin import forms, listing, port_tree, tables
 from usb_dashboard.panels.instances import views as instances
@@ -59,9 +61,10 @@ class DeviceView(device_page.DeviceView):
 
     def table(self, device: Device) -> horizon_tables.DataTable:
         """Of the panel."""
+        # Release is offered only where the host is known to be down.
+        device.host_up = True
         with errors.told(self.request, _("Unable to retrieve the hosts: %s")):
-            hosts = listing.hosts(self.request)
-            listing.complete(self.request, [device], hosts)
+            device.host_up = listing.host(self.request, device.host).state == "up"
         return tables.DevicesTable(self.request, data=[device])
 
 
@@ -162,35 +165,121 @@ class DeleteHostView(instances.Dialog):
         return format_html(_("Host {} was deleted."), verbatim(self.kwargs["host"]))
 
 
+class ProjectsView(instances.Dialog):
+    """With which projects is a device shared?"""
+
+    form_class = forms.ProjectsForm
+    template_name = "usb/admin/projects.html"
+    page_title = _("Share with Projects")
+    modal_id = "usb_projects_modal"
+    form_id = "usb_projects_form"
+    submit_label = _("Save")
+    success_url = _INDEX
+
+    def get_cancel_url(self) -> str:
+        """The panel."""
+        return str(_INDEX)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """The form knows all projects."""
+        return super().get_form_kwargs() | {"projects": self._projects()}
+
+    def title(self) -> SafeString:
+        """It names the device."""
+        return format_html(_("Share {} with Projects"), verbatim(self._device().label))
+
+    def look(self) -> dict[str, Any]:
+        """All projects, those first that the device is shared with; what was chosen is kept."""
+        device = self._device()
+        chosen = self.request.POST.getlist("choice") if self.request.method == "POST" else device.projects
+        projects = [
+            {
+                "id": project_id,
+                "name": verbatim(name),
+                "is_shared": project_id in device.projects,
+                "is_chosen": project_id in chosen,
+            }
+            for project_id, name in sorted(self._known(device).items(), key=lambda it: it[1].casefold())
+        ]
+        return {
+            "device": device,
+            "projects": sorted(projects, key=lambda it: not it["is_shared"]),
+            "filtered": len(projects) > instances.MANY,
+            "has_names": bool(self._projects()),
+        }
+
+    def _known(self, device: Device) -> dict[str, str]:
+        return {project_id: project_id for project_id in device.projects} | self._projects()
+
+    @memoized_method
+    def _projects(self) -> dict[str, str]:
+        return listing.project_names(self.request)
+
+    @memoized_method
+    def _device(self) -> Device:
+        return api.device_get(self.request, self.kwargs["device_id"])
+
+    def names(self, choice: forms.Sharing | str) -> dict[str, tuple[str, str | None]]:
+        """The device."""
+        device_id = self.kwargs["device_id"]
+        return {"device": (device_id, instances.device_label(self.request, device_id))}
+
+    def act(self, choice: forms.Sharing) -> SafeString:
+        """Share, and stop sharing."""
+        device_id = self.kwargs["device_id"]
+        for project_id in sorted(choice.add):
+            api.device_share(self.request, device_id, project_id)
+        for project_id in sorted(choice.remove):
+            api.device_unshare(self.request, device_id, project_id)
+        label = verbatim(instances.device_label(self.request, device_id)) or _("The USB device")
+        if not choice.now:
+            return format_html(_("{} is not shared with single projects."), label)
+        names = sorted(self._projects().get(project_id, project_id) for project_id in choice.now)
+        return format_html(_("{} is shared with these projects: {}"), label, verbatim(", ".join(names)))
+
+
 class HostView(errors.LoginView, horizon_views.HorizonTemplateView):
     """A host: its agent, and what is plugged in where."""
 
     template_name = "usb/admin/host.html"
     page_title = _("USB Devices of {{ host.host }}")
 
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Do something with a device."""
+        _host, devices = self._look()
+        handled = tables.DevicesTable(request, data=devices).maybe_handle()
+        return handled or redirect(request.get_full_path())
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """With the host and its ports; where they cannot be had, the list of all hosts says why."""
-        message = _("Unable to retrieve the USB devices of the host: %s")
-        with errors.told(self.request, message, redirect=str(_INDEX)):
-            host = listing.host(self.request, kwargs["host"])
-            devices = listing.complete(self.request, api.device_list(self.request, host=host.host), [host])
-        for row in tables.PlugsTable(self.request, data=devices).get_rows():
-            row.datum.cells = row.cells
+        """With the host and its ports."""
+        host, devices = self._look()
+        # The rows are not asked of the table: the filter of the panel counts there as well.
+        table = tables.DevicesTable(self.request, data=devices)
+        for device in devices:
+            device.row = usb_tables.DeviceRow(table, device)
         return super().get_context_data(
             **kwargs | {"host": host},
             hosts_table=tables.HostsTable(self.request, data=[host]),
             buses=port_tree.build(devices),
         )
 
+    def _look(self) -> tuple[listing.Host, list[Device]]:
+        """The host and its devices; where they cannot be had, the list of all hosts says why."""
+        message = _("Unable to retrieve the USB devices of the host: %s")
+        with errors.told(self.request, message, redirect=str(_INDEX)):
+            host = listing.host(self.request, self.kwargs["host"])
+            devices = listing.complete(self.request, api.device_list(self.request, host=host.host), [host])
+        return host, devices
 
-class DescribeView(errors.LoginView, horizon_forms.ModalFormView):
-    """The dialog in which a device is described."""
 
-    form_class = forms.DescribeForm
-    template_name = "usb/admin/describe.html"
-    page_title = modal_header = _("Edit Description")
-    modal_id = "describe_usb_device_modal"
-    form_id = "describe_usb_device_form"
+class EditView(errors.LoginView, horizon_forms.ModalFormView):
+    """The dialog in which a device is described, and given a kind."""
+
+    form_class = forms.EditForm
+    template_name = "usb/admin/edit.html"
+    page_title = _("Edit Device")
+    modal_id = "edit_usb_device_modal"
+    form_id = "edit_usb_device_form"
     submit_label = _("Save")
     success_url = _INDEX
 
@@ -208,10 +297,24 @@ class DescribeView(errors.LoginView, horizon_forms.ModalFormView):
             # Nobody looks at it, and a service that is away now is to be told of in the dialog.
             return {}
         with errors.told(self.request, _("Unable to retrieve the USB device: %s"), redirect=str(_INDEX)):
-            return {"description": api.device_get(self.request, self.kwargs["device_id"]).description}
+            return {"description": self._device().description, "kind": self._device().kind or ""}
         return {}
 
+    @memoized_method
+    def _device(self) -> Device:
+        return api.device_get(self.request, self.kwargs["device_id"])
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """With the address that the form goes to."""
-        address = reverse("horizon:admin:usb:describe", args=(self.kwargs["device_id"],))
-        return super().get_context_data(**kwargs) | {"submit_url": address}
+        """With what is known of the device, and the kinds that there are."""
+        context = super().get_context_data(**kwargs)
+        device = errors.unless_refused(self._device, None)
+        # To choose from: those of devices that the operator's own project may have. Others can be written.
+        kinds: list[str] = []
+        kinds = errors.unless_refused(lambda: api.kind_list(self.request), kinds)
+        label = verbatim(device.label) if device else None
+        return context | {
+            "submit_url": reverse("horizon:admin:usb:edit", args=(self.kwargs["device_id"],)),
+            "modal_header": self.page_title if label is None else format_html(_("Edit {}"), label),
+            "kinds": kinds,
+            "rule": verbatim(getattr(device, "rule", None)),
+        }

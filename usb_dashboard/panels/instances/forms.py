@@ -24,13 +24,13 @@ class ConfirmForm(forms.SelfHandlingForm):
         self,
         request: HttpRequest,
         *args: Any,
-        send: Callable[[forms.SelfHandlingForm, str], HttpResponse | None],
+        send: Callable[[forms.SelfHandlingForm, Any], HttpResponse | None],
         **kwargs: Any,
     ) -> None:
         super().__init__(request, *args, **kwargs)
         self._send = send
 
-    def handle(self, request: HttpRequest, data: dict[str, str]) -> HttpResponse | None:
+    def handle(self, request: HttpRequest, data: dict[str, Any]) -> HttpResponse | None:
         """Back, or None if the service refused: what it said then stands in the form."""
         return self._send(self, data.get("choice", ""))
 

@@ -22,20 +22,23 @@ from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import forms, tables
 from usb_dashboard.tables import dialog_url, link
 
-# So many are seen at a glance.
-_MANY = 8
+#: So many are seen at a glance.
+MANY = 8
 
 
 class Dialog(errors.LoginView, horizon_forms.ModalFormView):
     """Something is done with a device and a server. What goes wrong is told in the dialog."""
 
-    form_class = forms.ConfirmForm
+    form_class: type[forms.ConfirmForm] = forms.ConfirmForm
 
-    def act(self, choice: str) -> Any:
-        """Do it; returns what to tell the user, as HTML. Raises one of `usb_dashboard.errors.ERRORS`."""
+    def act(self, choice: Any) -> Any:
+        """Do it; returns what to tell the user, as HTML. Raises one of `usb_dashboard.errors.ERRORS`.
+
+        :param choice: what the form has of that name
+        """
         raise NotImplementedError
 
-    def names(self, choice: str) -> dict[str, tuple[str, str | None]]:
+    def names(self, choice: Any) -> dict[str, tuple[str, str | None]]:
         """What an error is about, for `errors.explain`. Asked for when something has gone wrong."""
         raise NotImplementedError
 
@@ -51,7 +54,7 @@ class Dialog(errors.LoginView, horizon_forms.ModalFormView):
         """Where the user was."""
         return self.get_cancel_url()
 
-    def send(self, form: horizon_forms.SelfHandlingForm, choice: str) -> HttpResponse | None:
+    def send(self, form: horizon_forms.SelfHandlingForm, choice: Any) -> HttpResponse | None:
         """Do what the dialog is for."""
         try:
             done = self.act(choice)
@@ -82,7 +85,7 @@ class Dialog(errors.LoginView, horizon_forms.ModalFormView):
 
 
 class ServerDialog(Dialog):
-    """It is about a server. The parameter ``place`` says from where: ``tab`` or ``panel``."""
+    """It is about a server. The parameter ``place`` says from where: ``tab``, ``panel`` or ``queue``."""
 
     @property
     def server_id(self) -> str:
@@ -108,21 +111,27 @@ class ServerDialog(Dialog):
 
     def get_cancel_url(self) -> str:
         """Where the user was: by default at the list of instances."""
-        place = self.request.GET.get("place")
-        if place == "tab":
+        if self.request.GET.get("place") == "tab":
             return self._tab()
-        return self._page("usb" if place == "panel" else "instances")
+        return self._usb_page() or self._page("instances:index")
 
     def get_success_url(self) -> str:
         """Where the state of the device is to be seen."""
-        return self._page("usb") if self.request.GET.get("place") == "panel" else self._tab()
+        return self._usb_page() or self._tab()
+
+    def _usb_page(self) -> str | None:
+        """The page of the panel that the user was at."""
+        place = self.request.GET.get("place")
+        if place == "queue" and self._dashboard() == "admin":
+            return self._page("usb:queue_and_leases")
+        return self._page("usb:index") if place == "panel" else None
 
     def _tab(self) -> str:
         page = reverse(f"horizon:{self._dashboard()}:instances:detail", args=(self.server_id,))
         return f"{page}?tab=instance_details__usb"
 
-    def _page(self, panel: str) -> str:
-        return reverse(f"horizon:{self._dashboard()}:{panel}:index")
+    def _page(self, name: str) -> str:
+        return reverse(f"horizon:{self._dashboard()}:{name}")
 
     def _dashboard(self) -> str:
         return self.request.horizon["dashboard"].slug
@@ -142,7 +151,7 @@ class ChooseDialog(Dialog):
         choices = self.choices()
         return {
             "choices": choices,
-            "filtered": len(choices) > _MANY,
+            "filtered": len(choices) > MANY,
             "can_submit": any(is_usable for _it, is_usable in choices),
             "chosen": self.request.POST.get("choice"),
         }

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who waits for which device, and which servers have one for a limited time only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+from horizon import tables as horizon_tables
+from horizon.utils.memoized import memoized_method
+from openstack_dashboard.api import base
+
+from usb_dashboard import api, errors, servers, times
+from usb_dashboard import tables as usb_tables
+from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.panels.admin import listing, tables
+
+
+class Entry(base.APIDictWrapper):
+    """A server that waits, as the service sends it, with ``server_name`` and ``project_name``.
+
+    :ivar device: which it waits for; None if it is one of a kind, or is no longer known.
+    """
+
+    device: Device | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The name of what it waits for; the id of a device that is no longer known."""
+        if self.kind is not None:
+            return str(self.kind)
+        return self.device_id if self.device is None else self.device.label
+
+    @property
+    def label(self) -> str:
+        """What is removed."""
+        return f"{self.server_name}, {self.wanted}"
+
+
+class Leave(horizon_tables.DeleteAction):
+    """Take servers out of the queue; a click asks for confirmation."""
+
+    name = "leave"
+    policy_rules = (("usb-passthrough", "usb-passthrough:queue:leave"),)
+    help_text = _("The instance loses its place. It can join the queue again, at the end.")
+
+    @staticmethod
+    def action_present(count: int) -> Any:
+        return ngettext_lazy("Remove from Queue", "Remove from Queue", count)
+
+    @staticmethod
+    def action_past(count: int) -> Any:
+        return ngettext_lazy("Removed from Queue", "Removed from Queue", count)
+
+    def delete(self, request: HttpRequest, entry_id: str) -> None:
+        entry = self.table.get_object_by_id(entry_id)
+        try:
+            api.leave_queue(request, entry.server_id, entry_id)
+        except errors.ERRORS as error:
+            tables.tell(request, _("Unable to remove the instance from the queue: %s"), error)
+
+
+class ChangeLease(usb_tables.ChangeLease):
+    """Comes back to this page."""
+
+    place = "queue"
+
+
+def _wanted(entry: Entry) -> Any:
+    if entry.kind is not None:
+        return format_html(_("Any of the kind {}"), verbatim(entry.kind))
+    return verbatim(entry.wanted) if entry.device is None else tables.link_to_device(entry.device)
+
+
+class _ServerColumn(horizon_tables.Column):
+    def __init__(self) -> None:
+        super().__init__(tables.link_to_server, verbose_name=_("Instance"))
+
+
+class _ProjectColumn(horizon_tables.Column):
+    def __init__(self) -> None:
+        super().__init__("project_name", verbose_name=_("Project"), filters=(verbatim,))
+
+
+class QueueTable(usb_tables.DevicesTable):
+    """Those first who came first."""
+
+    # The action is not a link.
+    needs_form_wrapper = True
+
+    wanted = horizon_tables.Column(_wanted, verbose_name=_("USB Device"))
+    server = _ServerColumn()
+    project = _ProjectColumn()
+    place = horizon_tables.Column("place", verbose_name=_("Place"))
+    since = horizon_tables.Column(
+        "created_at", verbose_name=_("Waiting Since"), filters=(times.exact,), classes=("usb-time",)
+    )
+
+    class Meta:
+        name = "admin_usb_queue"
+        verbose_name = _("Queue")
+        no_data_message = _("No instance waits for a USB device.")
+        row_class = usb_tables.DeviceRow
+        row_actions_dropdown_template = usb_tables.ROW_ACTIONS
+        table_actions = (Leave,)
+        row_actions = (Leave,)
+
+    def get_object_display(self, entry: Entry) -> str:
+        """What messages call it: Horizon's own show no string of a device as it is."""
+        return str(entry.kind or (entry.device and entry.device.usb_id) or entry.device_id)
+
+
+class LeasesTable(usb_tables.DevicesTable):
+    """Those first that end first."""
+
+    device = horizon_tables.Column(tables.link_to_device, verbose_name=_("USB Device"))
+    server = _ServerColumn()
+    project = _ProjectColumn()
+    until = horizon_tables.Column(
+        "lease_until", verbose_name=_("Ends"), filters=(times.exact,), classes=("usb-time",)
+    )
+
+    class Meta:
+        name = "admin_usb_leases"
+        verbose_name = _("Leases")
+        no_data_message = _("No instance has a USB device for a limited time.")
+        row_class = usb_tables.DeviceRow
+        row_actions_dropdown_template = usb_tables.ROW_ACTIONS
+        row_actions = (ChangeLease,)
+        multi_select = False
+
+
+class QueueView(errors.LoginView, horizon_tables.MultiTableView):
+    """Both tables."""
+
+    table_classes = (QueueTable, LeasesTable)
+    template_name = "usb/admin/queue.html"
+    page_title = _("Queue and Leases")
+
+    def get_admin_usb_queue_data(self) -> list[Entry]:
+        """Who waits."""
+        return self._found()[0]
+
+    def get_admin_usb_leases_data(self) -> list[Device]:
+        """The devices that are taken back at some time."""
+        return self._found()[1]
+
+    @memoized_method
+    def _found(self) -> tuple[list[Entry], list[Device]]:
+        """None, and the reason in the tables, if the service cannot be asked."""
+        try:
+            return self._look()
+        except errors.UNAUTHORIZED:
+            raise
+        except errors.ERRORS as error:
+            for table in self.get_tables().values():
+                table.say(error)
+            return [], []
+
+    def _look(self) -> tuple[list[Entry], list[Device]]:
+        entries = [Entry(entry) for entry in api.queue_list(self.request)]
+        devices = {device.id: device for device in api.device_list(self.request)}
+        for entry in entries:
+            entry.device = devices.get(entry.device_id)
+        leased = [device for device in devices.values() if device.lease_until is not None]
+        leased.sort(key=lambda device: device.lease_until)
+        servers.with_names(self.request, [*entries, *leased], all_projects=True)
+        listing.with_project_names(self.request, [*entries, *leased])
+        return entries, leased
