@@ -40,6 +40,9 @@ _FLAGS = (
 # "stale": https://github.com/SeleniumHQ/selenium/issues/15401
 _LEFT = "does not belong to the document"
 
+# In pixels; all that is narrower is one.
+_TELEPHONE = 600
+
 _number = itertools.count(1)
 
 
@@ -136,11 +139,13 @@ class Browser:
         return self.driver.execute_script(text, *arguments)
 
     def width(self, pixels: int | None) -> None:
-        """Be as wide as a telephone; None: as a screen again."""
+        """Be as wide as a telephone, or another screen; None: as at the beginning."""
         if pixels is None:
             self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         else:
-            size = {"width": pixels, "height": 812, "deviceScaleFactor": 1, "mobile": True}
+            is_telephone = pixels < _TELEPHONE
+            height = 812 if is_telephone else 1080
+            size = {"width": pixels, "height": height, "deviceScaleFactor": 1, "mobile": is_telephone}
             self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def shot(self, name: str) -> None:

@@ -60,6 +60,28 @@ def choose_action(browser: Browser, word: str, action: str) -> None:
     browser.until(choose, f"{action!r} cannot be chosen for {word!r}")
 
 
+def press_action(browser: Browser, word: str, action: str) -> str:
+    """Open an action of a row with the keyboard alone; the id of its link.
+
+    :param action: its name in the code, which is the same in all languages.
+    """
+    row = see_row(browser, word)
+    link = row.find_element(By.CSS_SELECTOR, f"[id$='__action_{action}']")
+    link_id = str(link.get_attribute("id"))
+    if not link.is_displayed():
+        browser.script("arguments[0].focus()", row.find_element(By.CSS_SELECTOR, ".dropdown-toggle"))
+        browser.press(Keys.ENTER)
+        for _ in row.find_elements(By.CSS_SELECTOR, ".dropdown-menu a, .dropdown-menu button"):
+            browser.press(Keys.ARROW_DOWN)
+            if browser.script("return document.activeElement.id") == link_id:
+                break
+    else:
+        browser.script("arguments[0].focus()", link)
+    assert browser.script("return document.activeElement.id") == link_id, f"no key leads to {action}"
+    browser.press(Keys.ENTER)
+    return link_id
+
+
 def open_attach(browser: Browser, server: str) -> None:
     """Instances, Attach USB Device: the dialog, when it has come to rest."""
     browser.open(INSTANCES)

@@ -8,9 +8,10 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
 import requests
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -505,19 +506,70 @@ def test_a_hostile_name_is_shown_as_it_is_and_once(cloud: Cloud, demo: Browser, 
 # For everybody, and at what cost
 
 
-def test_nothing_keeps_people_from_using_it(cloud: Cloud, demo: Browser, admin: Browser) -> None:
+# Of the project and of the operator: pages, and the dialogs that actions of a device open.
+_PROJECT_DIALOGS = ("detach", "lease", "queue", "history")
+_ADMIN_PAGES = ("", "events/", "queue/", "hosts/usbhost1/")
+_ADMIN_DIALOGS = ("edit", "projects", "detach", "lease", "history")
+_WIDTHS = (375, 1200, 1920)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_nothing_keeps_people_from_using_it(
+    cloud: Cloud, demo: Browser, admin: Browser, language: str
+) -> None:
+    """Every page and dialog: no grave fault, no key that leads nowhere, and nothing is cut off."""
     give(cloud, "demo", STICK)
-    pages.open_attach(demo, "demo")
-    assert grave_faults(demo, pages.DIALOG) == []
-    demo.open(pages.DEVICES)
-    pages.see_row(demo, STICK)
-    assert grave_faults(demo, pages.CONTENT) == []
-    pages.choose_action(demo, STICK, "Detach")
-    pages.see_dialog(demo)
-    assert grave_faults(demo, pages.DIALOG) == []
-    admin.open(pages.ADMIN_DEVICES)
-    pages.see_row(admin, STICK)
-    assert grave_faults(admin, pages.CONTENT) == []
+    stick, server = pages.device(cloud, STICK)["id"], cloud.server_id("demo", "demo")
+    for browser in (demo, admin):
+        browser.driver.add_cookie({"name": "horizon_language", "value": language})
+    try:
+        for name, path in (
+            ("panel", ""),
+            ("device", f"{stick}/"),
+        ):
+            look(demo, f"project-{name}", pages.DEVICES + path, language)
+        look(demo, "tab", f"{pages.INSTANCES}{server}/?tab=instance_details__usb", language)
+        dialogs(demo, "instances", pages.INSTANCES, "demo", ("attach_usb", "detach_usb"), language)
+        dialogs(demo, "project", pages.DEVICES, STICK, _PROJECT_DIALOGS, language)
+        for path in (*_ADMIN_PAGES, f"{stick}/"):
+            look(admin, f"admin-{path.strip('/').replace('/', '-')}", pages.ADMIN_DEVICES + path, language)
+        dialogs(admin, "admin", pages.ADMIN_DEVICES, STICK, _ADMIN_DIALOGS, language)
+    finally:
+        for browser in (demo, admin):
+            browser.width(None)
+            browser.driver.delete_cookie("horizon_language")
+
+
+def look(browser: Browser, name: str, path: str, language: str) -> None:
+    """A page, as wide as three screens."""
+    browser.open(path)
+    browser.see(pages.CONTENT)
+    assert grave_faults(browser, pages.CONTENT) == [], name
+    for width in _WIDTHS if language == "en" else ():
+        browser.width(width)
+        browser.shot(f"{name}-{width}")
+        # A table may be wider than a telephone: it scrolls then, and the page does not.
+        beyond = browser.script("return document.documentElement.scrollWidth - window.innerWidth")
+        assert beyond <= 0, f"{name} is {beyond} pixels too wide for {width}"
+    browser.width(None)
+
+
+def dialogs(browser: Browser, place: str, path: str, row: str, actions: Sequence[str], language: str) -> None:
+    """Each dialog of a row, opened and left with the keyboard alone."""
+    browser.open(path)
+    for action in actions:
+        link = pages.press_action(browser, row, action)
+        pages.see_dialog(browser)
+        name = f"{place}-dialog-{action}"
+        assert grave_faults(browser, pages.DIALOG) == [], name
+        inside = browser.script("return $(document.activeElement).closest('.modal').length")
+        assert inside, f"{name} does not have the focus"
+        if language == "en":
+            browser.shot(name)
+        browser.press(Keys.ESCAPE)
+        browser.gone(pages.DIALOG)
+        script = "return $(document.activeElement).closest('tr').find('#' + arguments[0]).length"
+        assert browser.script(script, link), f"the focus is lost after {name}"
 
 
 def test_in_german(cloud: Cloud, demo: Browser) -> None:
