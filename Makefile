@@ -26,12 +26,12 @@ demo-down:
 
 # Two at a time, the longest first: each waits often enough for both to be quicker.
 test:
-	lab/bootstrap postgresql $(CHROMIUM)
+	lab/bootstrap git postgresql $(CHROMIUM)
 	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync LIVE='>&3 2>&3' \
 	  test-cloud lint test-unit test-dashboard test-functional $(LAB_PARTS) 3>&1
 
 test-unit:
-	lab/bootstrap postgresql
+	lab/bootstrap git postgresql
 	$(PYTEST) -n $(PROCESSES) tests/unit tests/functional/test_transcripts.py
 
 test-functional:
