@@ -11,6 +11,9 @@ DJANGO_42 = lab/cache/Django-4.2.30
 # What the browser tests need.
 CHROMIUM = chromium chromium-driver fonts-liberation
 
+# What reads the files in etc/.
+SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
+
 # The lab's tests in two parts, by the names of their files: what runs beside test-cloud and what runs after it. Each
 # boots a host.
 LAB_PARTS = test-lab-long test-lab-short
@@ -27,16 +30,16 @@ demo-down:
 
 # Two at a time, the longest first: each waits often enough for both to be quicker.
 test:
-	lab/bootstrap postgresql $(CHROMIUM)
+	lab/bootstrap git postgresql $(CHROMIUM) $(SYSTEM)
 	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync LIVE='>&3 2>&3' \
 	  test-cloud lint test-unit test-dashboard test-functional $(LAB_PARTS) 3>&1
 
 test-unit:
-	lab/bootstrap postgresql
+	lab/bootstrap git postgresql
 	$(PYTEST) -n $(PROCESSES) tests/unit tests/functional/test_transcripts.py
 
 test-functional:
-	lab/bootstrap postgresql
+	lab/bootstrap postgresql $(SYSTEM)
 	$(PYTEST) tests/functional
 
 test-dashboard: test-django-52 test-django-42
