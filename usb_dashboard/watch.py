@@ -33,6 +33,11 @@ def answer(look: Callable[[], horizon_tables.DataTable]) -> HttpResponse:
         return HttpResponse(errors.explain(error), status=503, content_type="text/plain; charset=utf-8")
 
 
+def is_asked(request: HttpRequest) -> bool:
+    """Whether a script asks for the table of a page alone."""
+    return _PARAMETER in request.GET
+
+
 def address(request: HttpRequest) -> str:
     """Where the table of a page is asked for, with the parameters that the page was asked for with."""
     query = request.GET.copy()

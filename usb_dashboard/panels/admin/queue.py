@@ -77,12 +77,14 @@ def _wanted(entry: Entry) -> Any:
 
 class _ServerColumn(horizon_tables.Column):
     def __init__(self) -> None:
-        super().__init__(tables.link_to_server, verbose_name=_("Instance"))
+        super().__init__(tables.link_to_server, verbose_name=_("Instance"), classes=("usb-text",))
 
 
 class _ProjectColumn(horizon_tables.Column):
     def __init__(self) -> None:
-        super().__init__("project_name", verbose_name=_("Project"), filters=(verbatim,))
+        super().__init__(
+            "project_name", verbose_name=_("Project"), filters=(verbatim,), classes=("usb-text",)
+        )
 
 
 class QueueTable(usb_tables.DevicesTable):
@@ -91,7 +93,7 @@ class QueueTable(usb_tables.DevicesTable):
     # The action is not a link.
     needs_form_wrapper = True
 
-    wanted = horizon_tables.Column(_wanted, verbose_name=_("USB Device"))
+    wanted = horizon_tables.Column(_wanted, verbose_name=_("USB Device"), classes=("usb-name",))
     server = _ServerColumn()
     project = _ProjectColumn()
     place = horizon_tables.Column("place", verbose_name=_("Place"))
@@ -116,7 +118,7 @@ class QueueTable(usb_tables.DevicesTable):
 class LeasesTable(usb_tables.DevicesTable):
     """Those first that end first."""
 
-    device = horizon_tables.Column(tables.link_to_device, verbose_name=_("USB Device"))
+    device = horizon_tables.Column(tables.link_to_device, verbose_name=_("USB Device"), classes=("usb-name",))
     server = _ServerColumn()
     project = _ProjectColumn()
     until = horizon_tables.Column(
