@@ -112,7 +112,8 @@ class QueueTable(usb_tables.DevicesTable):
 
     def get_object_display(self, entry: Entry) -> str:
         """What messages call it: Horizon's own show no string of a device as it is."""
-        return str(entry.kind or (entry.device and entry.device.usb_id) or entry.device_id)
+        wanted = entry.kind or (entry.device and entry.device.usb_id) or entry.device_id
+        return f"{entry.server_name} ({wanted})"
 
 
 class LeasesTable(usb_tables.DevicesTable):
@@ -167,7 +168,8 @@ class QueueView(errors.LoginView, horizon_tables.MultiTableView):
         devices = {device.id: device for device in api.device_list(self.request)}
         for entry in entries:
             entry.device = devices.get(entry.device_id)
-        leased = [device for device in devices.values() if device.lease_until is not None]
+        # An older service does not tell.
+        leased = [device for device in devices.values() if getattr(device, "lease_until", None) is not None]
         leased.sort(key=lambda device: device.lease_until)
         servers.with_names(self.request, [*entries, *leased], all_projects=True)
         listing.with_project_names(self.request, [*entries, *leased])
