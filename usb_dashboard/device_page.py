@@ -66,7 +66,8 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
 
 def _properties(device: Device, dashboard: str) -> list[tuple[Any, Any]]:
     """What there is to know, as HTML; what is not known is left out."""
-    until = device.lease_until
+    # An older service does not tell.
+    until = getattr(device, "lease_until", None)
     known = [
         (_("State"), device.shown_state),
         (_("For"), times.elapsed(device.state_since)),

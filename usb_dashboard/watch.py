@@ -34,6 +34,11 @@ def answer(look: Callable[[], str]) -> HttpResponse:
         return HttpResponse(errors.explain(error), status=503, content_type="text/plain; charset=utf-8")
 
 
+def is_asked(request: HttpRequest) -> bool:
+    """Whether a script asks for the table of a page alone."""
+    return _PARAMETER in request.GET
+
+
 def address(request: HttpRequest) -> str:
     """Where the table of a page is asked for, with the parameters that the page was asked for with."""
     query = request.GET.copy()
@@ -61,7 +66,7 @@ class WatchedTableView(errors.LoginView, horizon_tables.DataTableView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page, or its table alone."""
-        if _PARAMETER not in request.GET:
+        if not is_asked(request):
             return super().get(request, *args, **kwargs)
         self.update_server_filter_action(request)
         return answer(lambda: self._table().render())

@@ -232,6 +232,27 @@ class IndexTest(AdminTest):
         assert sorted(self.calls()) == ["GET /v1/devices", "GET /v1/hosts"]
         assert self.server_list.call_args.args[1] == {"all_tenants": True, "uuid": "the-server"}
 
+    def test_the_hosts_are_kept_true_with_the_devices(self) -> None:
+        """The answer for the one table has the other one as well."""
+        page = self.client.get(INDEX).content.decode()
+        assert 'id="admin_usb_devices_notice"' in page and 'id="admin_usb_hosts_notice"' not in page
+        assert re.findall(r'\)\("(\w+)", "([^"]*)"\);', page) == [
+            ("admin_usb_devices", "/admin/usb/?watch\\u003D1"),
+            ("admin_usb_hosts", ""),
+        ]
+        self.calls()
+        self.plug(hosts=(host("compute1", "down"),))
+        text = self.client.get(INDEX, {"watch": "1"}, headers=AJAX).content.decode()
+        assert re.findall('<table id="([^"]*)"', text) == ["admin_usb_devices", "admin_usb_hosts"]
+        assert re.search(r">\s*Down\s*<", text.partition('id="admin_usb_hosts"')[2])
+        assert sorted(self.calls()) == ["GET /v1/devices", "GET /v1/hosts"]
+
+    def test_the_tables_alone_while_the_service_is_away(self) -> None:
+        self.refuse("GET", "hosts", 503, "Out to lunch.")
+        response = self.client.get(INDEX, {"watch": "1"}, headers=AJAX)
+        self.assertContains(response, "Out to lunch.", status_code=503)
+        self.assertNotContains(response, "<table", status_code=503)
+
     def test_the_table_alone_is_filtered_as_the_page(self) -> None:
         self.plug(device("Cruzer"), device("Reader"))
         assert self.filtered("text", "cru") == ["Cruzer"]

@@ -15,7 +15,7 @@ from django.urls import reverse
 from openstack_dashboard.api import nova
 
 from tests.dashboard.played import AJAX, HOSTILE, REAL_POLICY, SERVICE, attachment
-from tests.dashboard.test_admin import INDEX, AdminTest, device
+from tests.dashboard.test_admin import INDEX, AdminTest, device, host
 
 PAGE = reverse("horizon:admin:usb:queue_and_leases")
 SERVER = "11111111-2222-3333-4444-555555555555"
@@ -135,6 +135,18 @@ class WaitingTest(QueueTest):
         self.assertContains(response, told, count=2)
         self.assertNotContains(response, "No instance")
 
+    def test_an_older_service_tells_of_no_lease(self) -> None:
+        old = device("stick", server_id=SERVER)
+        del old["lease_until"]
+        self.plug(old)
+        assert self.rows("admin_usb_leases") == []
+        self.service.get(f"{SERVICE}/v1/hosts/compute1", json={"host": host("compute1")})
+        self.service.get(f"{SERVICE}/v1/devices/id-of-stick/events", json={"events": []})
+        explanation = {"attachable": False, "conditions": []}
+        self.service.get(f"{SERVICE}/v1/devices/id-of-stick/explain", json={"explanation": explanation})
+        address = reverse("horizon:admin:usb:device", args=("id-of-stick",))
+        self.assertContains(self.client.get(address), "4C530001")
+
     def test_nobody_waits(self) -> None:
         response = self.client.get(PAGE)
         self.assertContains(response, "No instance waits for a USB device.")
@@ -155,7 +167,18 @@ class LeaveTest(QueueTest):
         response = self.client.post(PAGE, {"action": "admin_usb_queue__leave__entry-a"})
         self.assertRedirectsNoFollow(response, PAGE)
         assert gone.called_once
-        assert self.messages(response) == ["Removed from Queue: 0781:5567"]
+        assert self.messages(response) == ["Removed from Queue: demo (0781:5567)"]
+
+    def test_a_server_of_a_hostile_name(self) -> None:
+        self.server_list.return_value = ([named(SERVER, HOSTILE)], False)
+        self.waiting(entry("a", kind="hasp-dongle"))
+        self.service.delete(f"{SERVICE}/v1/{self.PATH}/entry-a", status_code=204)
+        self.leave("entry-a")
+        self.waiting()
+        page = self.client.get(PAGE).content.decode()
+        told = page[page.index("Removed from Queue") :].partition("</div>")[0]
+        assert "AT&amp;" in told
+        assert "<b>" not in told and "{$x" not in told
 
     def test_many_at_once(self) -> None:
         self.waiting(*(entry(name, kind="hasp-dongle") for name in "abc"))

@@ -77,12 +77,14 @@ def _wanted(entry: Entry) -> Any:
 
 class _ServerColumn(horizon_tables.Column):
     def __init__(self) -> None:
-        super().__init__(tables.link_to_server, verbose_name=_("Instance"))
+        super().__init__(tables.link_to_server, verbose_name=_("Instance"), classes=("usb-text",))
 
 
 class _ProjectColumn(horizon_tables.Column):
     def __init__(self) -> None:
-        super().__init__("project_name", verbose_name=_("Project"), filters=(verbatim,))
+        super().__init__(
+            "project_name", verbose_name=_("Project"), filters=(verbatim,), classes=("usb-text",)
+        )
 
 
 class QueueTable(usb_tables.DevicesTable):
@@ -91,7 +93,7 @@ class QueueTable(usb_tables.DevicesTable):
     # The action is not a link.
     needs_form_wrapper = True
 
-    wanted = horizon_tables.Column(_wanted, verbose_name=_("USB Device"))
+    wanted = horizon_tables.Column(_wanted, verbose_name=_("USB Device"), classes=("usb-name",))
     server = _ServerColumn()
     project = _ProjectColumn()
     place = horizon_tables.Column("place", verbose_name=_("Place"))
@@ -110,13 +112,14 @@ class QueueTable(usb_tables.DevicesTable):
 
     def get_object_display(self, entry: Entry) -> str:
         """What messages call it: Horizon's own show no string of a device as it is."""
-        return str(entry.kind or (entry.device and entry.device.usb_id) or entry.device_id)
+        wanted = entry.kind or (entry.device and entry.device.usb_id) or entry.device_id
+        return f"{entry.server_name} ({wanted})"
 
 
 class LeasesTable(usb_tables.DevicesTable):
     """Those first that end first."""
 
-    device = horizon_tables.Column(tables.link_to_device, verbose_name=_("USB Device"))
+    device = horizon_tables.Column(tables.link_to_device, verbose_name=_("USB Device"), classes=("usb-name",))
     server = _ServerColumn()
     project = _ProjectColumn()
     until = horizon_tables.Column(
@@ -165,7 +168,8 @@ class QueueView(errors.LoginView, horizon_tables.MultiTableView):
         devices = {device.id: device for device in api.device_list(self.request)}
         for entry in entries:
             entry.device = devices.get(entry.device_id)
-        leased = [device for device in devices.values() if device.lease_until is not None]
+        # An older service does not tell.
+        leased = [device for device in devices.values() if getattr(device, "lease_until", None) is not None]
         leased.sort(key=lambda device: device.lease_until)
         servers.with_names(self.request, [*entries, *leased], all_projects=True)
         listing.with_project_names(self.request, [*entries, *leased])

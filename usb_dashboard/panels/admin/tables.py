@@ -349,7 +349,7 @@ class DevicesTable(usb_tables.PagedDevicesTable):
 class HostsTable(tables.DataTable):
     """Hosts and their agents."""
 
-    host = tables.Column(_host, verbose_name=_("Host"))
+    host = tables.Column(_host, verbose_name=_("Host"), classes=("usb-text",))
     state = tables.Column(
         "state",
         verbose_name=_("Agent"),
@@ -358,10 +358,14 @@ class HostsTable(tables.DataTable):
         display_choices=(("up", _("Up")), ("down", _("Down"))),
     )
     last_seen = tables.Column("last_seen", verbose_name=_("Time since last seen"), filters=(times.elapsed,))
-    hypervisor = tables.Column("hypervisor", verbose_name=_("Hypervisor"))
+    hypervisor = tables.Column("hypervisor", verbose_name=_("Hypervisor"), classes=("usb-text",))
     version = tables.Column("version", verbose_name=_("Version"))
-    devices = tables.Column(lambda host: _counts(host.devices), verbose_name=_("USB Devices"))
-    problems = tables.Column(lambda host: _problems(host.problems), verbose_name=_("Problems"))
+    devices = tables.Column(
+        lambda host: _counts(host.devices), verbose_name=_("USB Devices"), classes=("usb-words",)
+    )
+    problems = tables.Column(
+        lambda host: _problems(host.problems), verbose_name=_("Problems"), classes=("usb-words",)
+    )
 
     class Meta:
         name = "admin_usb_hosts"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -38,6 +39,13 @@ class IndexView(watch.WatchedTableView):
     def complete(self, devices: list[Device]) -> None:
         """With what is known of their hosts, servers and projects."""
         listing.complete(self.request, devices, self._hosts())
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The page, or its tables alone."""
+        response = super().get(request, *args, **kwargs)
+        if watch.is_asked(request) and response.status_code == HTTPStatus.OK:
+            response.write(tables.HostsTable(request, data=self._hosts()).render())
+        return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the table of the hosts."""
