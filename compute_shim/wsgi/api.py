@@ -43,14 +43,16 @@ def init_application() -> Any:
     """
     files = os.environ.get("OS_USB_SHIM_CONFIG_FILES", "").split(";")
     arguments = [f"--config-file={file.strip()}" for file in files if file.strip()]
+    read: list[str] = []
     try:
         conf = program.configure(_NAME, (database.register, nova.register, _log_one_line), arguments)
+        read = program.configuration_files(conf)
         db = readiness.database(conf, patience=conf.api.request_timeout / 3)
         agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
         notifications.start(conf, db)
         application = deploy.deploy(conf, db, Nova(conf), Keystone(conf), Nudger(db, agents))
     except (cfg.Error, CannotServe, readiness.Refused) as error:
-        print(f"{_NAME}: {program.one_line(error)}", file=sys.stderr, flush=True)
+        print(program.complaint(_NAME, error, read), file=sys.stderr, flush=True)
         raise SystemExit(_CANNOT_START) from None
     LOG.info("%s", start_line(_NAME, conf))
     return application

@@ -9,9 +9,19 @@ from alembic import command, config, migration, script
 
 from compute_shim.db.api import Database
 
+_DIRECTORY = Path(__file__).parent
+
+
+class Missing(Exception):
+    """The migrations are not installed."""
+
 
 def upgrade(db: Database) -> None:
-    """Bring the schema to the newest revision; one that is there already is left alone."""
+    """Bring the schema to the newest revision; one that is there already is left alone.
+
+    :raises Missing: there is none
+    """
+    head()
     settings = _settings()
     with db.engine().begin() as connection:
         settings.attributes["connection"] = connection
@@ -24,12 +34,26 @@ def version(db: Database) -> str | None:
         return migration.MigrationContext.configure(connection).get_current_revision()
 
 
-def head() -> str | None:
-    """The newest revision there is."""
-    return script.ScriptDirectory.from_config(_settings()).get_current_head()
+def head() -> str:
+    """The newest revision there is.
+
+    :raises Missing: there is none
+    """
+    found = script.ScriptDirectory.from_config(_settings()).get_current_head()
+    if found is None:
+        raise Missing(
+            f"There are no migrations in {_DIRECTORY}/versions: the installed package is incomplete. Install"
+            " openstack-usb-passthrough again."
+        )
+    return found
+
+
+def revisions() -> set[str]:
+    """All revisions of this release."""
+    return {known.revision for known in script.ScriptDirectory.from_config(_settings()).walk_revisions()}
 
 
 def _settings() -> config.Config:
     settings = config.Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    settings.set_main_option("script_location", str(_DIRECTORY).replace("%", "%%"))
     return settings
