@@ -142,8 +142,19 @@ class Nova:
 
         :raises compute_shim.exception.Forbidden: the credentials may not list them
         """
+        return set(self.compute_services(auth))
+
+    def compute_services(self, auth: ks_plugin.BaseAuthPlugin) -> dict[str, bool]:
+        """Whether nova-compute is up, by the name of its host.
+
+        :raises compute_shim.exception.Forbidden: the credentials may not list them
+        """
         services = self._get_list(auth, "/os-services?binary=nova-compute", "services")["services"]
-        return {service["host"] for service in services if isinstance(service.get("host"), str)}
+        return {
+            service["host"]: service.get("state") != "down"
+            for service in services
+            if isinstance(service.get("host"), str)
+        }
 
     def regions(self, auth: ks_plugin.BaseAuthPlugin) -> set[str]:
         """The regions whose Nova the catalog offers, if ``[nova]`` does not say which one to use.

@@ -230,7 +230,7 @@ def test_the_driver_of_the_database_is_not_installed(module: str, command: list[
 # Nova.
 
 
-def _keystone(method: str, path: str, here: str) -> tuple[int, Any]:
+def _keystone(method: str, path: str, here: str, sent: Any) -> tuple[int, Any]:
     """Lets nobody in."""
     if method == "POST":
         return 401, {"error": {"code": 401, "message": "No such user."}}

@@ -63,7 +63,7 @@ def test_a_conductor_without_a_database_says_so(conductor: Callable[[str], Progr
     assert "Traceback" not in running.log + running.errors
 
 
-def _nova(method: str, path: str, here: str) -> tuple[int, Any]:
+def _nova(method: str, path: str, here: str, sent: Any) -> tuple[int, Any]:
     """One compute host, and no server."""
     lists = {
         "/servers/detail": {"servers": []},
