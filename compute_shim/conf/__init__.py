@@ -37,7 +37,12 @@ def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
     # Here, because a compute host has no keystoneauth and needs none.
     from compute_shim.conf import nova
 
-    return [*((module.GROUP, module.OPTS) for module in _OWN), (nova.GROUP, nova.list_opts())]
+    return [
+        *((module.GROUP, module.OPTS) for module in _OWN),
+        (nova.GROUP, nova.list_opts()),
+        # keystonemiddleware tells all but these.
+        ("keystone_authtoken", nova.list_credentials()),
+    ]
 
 
 def load(

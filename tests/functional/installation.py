@@ -105,7 +105,7 @@ class Installation:
     def db(self) -> Database:
         """The database of the file."""
         if self._db is None:
-            self._write()
+            self.write()
             conf = configuration.load([f"--config-file={self.file}"])
             database.register(conf)
             self._db = Database(conf)
@@ -123,7 +123,7 @@ class Installation:
 
     def check(self, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
         """Run ``usb-shim-status upgrade check`` here; returns the exit code."""
-        self._write()
+        self.write()
         argv = ["usb-shim-status", f"--config-file={self.file}", "upgrade", "check", *options]
         monkeypatch.setattr("sys.argv", argv)
         # It takes the handlers of pytest away.
@@ -138,9 +138,11 @@ class Installation:
         found = json.loads(capsys.readouterr().out)
         return {row["check"]: (row["result"], row["details"]) for row in found["checks"]}
 
-    def _write(self) -> None:
+    def write(self) -> Path:
+        """Write the file, and say where it is."""
         lines = []
         for section, options in self.sections.items():
             lines.append(f"[{section}]")
             lines += [f"{name} = {value}" for name, value in options.items() if value is not None]
         self.file.write_text("\n".join(lines) + "\n")
+        return self.file

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import oslo_messaging
 import pytest
 import sqlalchemy as sa
 from oslo_utils import timeutils
@@ -550,6 +551,28 @@ def test_no_conductor_runs(
     installation.set("DEFAULT", control_exchange="where-nobody-is")
     words = ("No conductor answers", "Start usb-shim-conductor", "[DEFAULT] transport_url")
     _finds(installation.rows(monkeypatch, capsys), "Conductor", _WARNING, *words)
+
+
+class _BrokenManager:
+    """A conductor whose database is away."""
+
+    target = oslo_messaging.Target(version=rpc.CONDUCTOR_VERSION)
+
+    def report(self, context: dict[str, Any], host: str, outcomes: list[dict[str, Any]]) -> None:
+        raise RuntimeError("The database does not answer.")
+
+
+def test_a_conductor_that_does_not_work(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installation.set("DEFAULT", control_exchange="broken")
+    bus = rpc.transport(configuration.load([f"--config-file={installation.write()}"]))
+    server = rpc.server(bus, rpc.CONDUCTOR_TOPIC, "controller", _BrokenManager())
+    server.start()
+    rows = installation.rows(monkeypatch, capsys)
+    server.stop()
+    server.wait()
+    _finds(rows, "Conductor", _FAILURE, "The conductor does not work", "does not answer", "See its log")
 
 
 def test_the_clock_of_this_machine_is_off(

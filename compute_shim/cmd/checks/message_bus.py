@@ -41,8 +41,10 @@ def check_conductor(installation: Installation) -> Result:
             " runs, give it the same [DEFAULT] transport_url."
         )
         return found(warnings=[text])
-    except oslo_messaging.RemoteError as error:
-        return found([f"The conductor does not work: {error.exc_type}: {error.value}. See its log."])
+    except Exception as error:
+        # RabbitMQ brings the name of what the conductor raised, the bus in memory the exception itself.
+        name, value = getattr(error, "exc_type", type(error).__name__), getattr(error, "value", error)
+        return found([f"The conductor does not work: {name}: {str(value).rstrip('.')}. See its log."])
     return found()
 
 
@@ -61,7 +63,7 @@ def _problem(installation: Installation) -> str | None:
     except Exception as error:
         # The errors of the libraries below come through as they are (those of amqp and kombu).
         return (
-            f"The message bus at {bus.address(conf)} cannot be used: {error}. Check host, port, user,"
-            " password and virtual host in [DEFAULT] transport_url."
+            f"The message bus at {bus.address(conf)} cannot be used: {str(error).rstrip('.')}. Check host, port,"
+            " user, password and virtual host in [DEFAULT] transport_url."
         )
     return None

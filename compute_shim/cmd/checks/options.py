@@ -29,8 +29,7 @@ def check(installation: Installation) -> Result:
 
 def check_policies(installation: Installation) -> Result:
     """The policies that an operator has changed are read, and each is one that we ask for."""
-    enforcer = policy.Enforcer(installation.conf)
-    enforcer.register_defaults(policies.list_rules())
+    enforcer = policies.enforcer(installation.conf)
     file = installation.conf.oslo_policy.policy_file
     try:
         enforcer.load_rules()
