@@ -24,7 +24,7 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim.cmd.checks import hosts, keystone, message_bus, options
     from compute_shim.cmd.checks import nova as nova_checks
     from compute_shim.cmd.checks.results import Installation, found
-    from compute_shim.conf import database, nova
+    from compute_shim.conf import database, keystone_authtoken, nova
 
 LOG = log.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def main() -> int:
     return program.run(
         _NAME,
         lambda conf: _check(conf, checks),
-        register=(database.register, nova.register, keystone.register, program.log_to_stderr),
+        register=(database.register, nova.register, keystone_authtoken.register, program.log_to_stderr),
         prepare=lambda conf: upgradecheck.register_cli_options(conf, checks),
         failure=upgradecheck.Code.FAILURE,
     )

@@ -257,6 +257,21 @@ def test_wrong_credentials_of_nova_are_no_reason_to_end(start: Start, tmp_path: 
     assert "s3cret" not in running.log + running.errors
 
 
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("auth_type = pasword", "[nova] auth_type"),
+        ("auth_type = password", "[nova] auth_url is not set"),
+        ("auth_type = password\nauth_url = http://keystone.example/v3\nusername = usb", "[nova] password"),
+    ],
+)
+def test_credentials_of_nova_that_are_incomplete(
+    text: str, option: str, start: Start, tmp_path: Path
+) -> None:
+    running = start("conductor", f"{_FAKE_BUS}{_sqlite(tmp_path)}[nova]\n{text}\n")
+    _says(running, "usb-shim-conductor: ", option, f"{tmp_path}/conductor.conf")
+
+
 # Options.
 
 

@@ -7,28 +7,21 @@ from keystoneauth1 import access as ks_access
 from keystoneauth1 import identity as ks_identity
 from keystoneauth1 import loading
 from keystoneauth1 import session as ks_session
-from keystonemiddleware import opts as keystone_opts
 from oslo_config import cfg
 from oslo_upgradecheck.upgradecheck import Result
 
+from compute_shim import credentials
 from compute_shim.cmd.checks import identity
 from compute_shim.cmd.checks.results import Installation, found
 from compute_shim.conf import nova
+from compute_shim.conf.keystone_authtoken import GROUP
 from compute_shim.keystone import Keystone
-
-GROUP = "keystone_authtoken"
 
 _SERVICE = "usb-passthrough"
 # Seconds for one answer of Keystone.
 _TIMEOUT = 5
 # To whom Keystone's default policy shows the tokens of others (keystone/common/policies/token.py).
 _VALIDATORS = {"admin", "service"}
-
-
-def register(conf: cfg.ConfigOpts) -> None:
-    """Make the options of the group known."""
-    for group, options in keystone_opts.list_auth_token_opts():
-        conf.register_opts(options, group=group)
 
 
 def check(installation: Installation) -> Result:
@@ -39,7 +32,7 @@ def check(installation: Installation) -> Result:
         failures.append(f"[{GROUP}] www_authenticate_uri is not set. Set it to Keystone's public URL.")
     try:
         access = _log_in(conf)
-    except identity.Unusable as error:
+    except credentials.Unusable as error:
         return found([*failures, str(error)])
     missing, role = _catalog(access, conf[nova.GROUP].region_name), _role(access)
     return found([*failures, *([missing] if missing else [])], [role] if role else [])
@@ -55,13 +48,13 @@ def check_quota(installation: Installation) -> Result:
 
 
 def _log_in(conf: cfg.ConfigOpts) -> ks_access.AccessInfo:
-    auth = identity.credentials(conf, GROUP)
+    auth = credentials.load(conf, GROUP)
     if auth is None:
-        raise identity.Unusable(
+        raise credentials.Unusable(
             f"[{GROUP}] auth_type is not set, so no token can be validated. Set it to password."
         )
     if not isinstance(auth, ks_identity.BaseIdentityPlugin):
-        raise identity.Unusable(
+        raise credentials.Unusable(
             f"[{GROUP}] auth_type = {conf[GROUP].auth_type} does not log in to Keystone. Set it to password."
         )
     return identity.log_in(auth, _session(conf[GROUP]), GROUP)

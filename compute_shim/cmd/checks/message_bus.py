@@ -63,7 +63,7 @@ def _problem(installation: Installation) -> str | None:
     except Exception as error:
         # The errors of the libraries below come through as they are (those of amqp and kombu).
         return (
-            f"The message bus at {bus.address(conf)} cannot be used: {str(error).rstrip('.')}. Check host, port,"
-            " user, password and virtual host in [DEFAULT] transport_url."
+            f"The message bus at {bus.address(conf)} cannot be used: {str(error).rstrip('.')}. Check host,"
+            " port, user, password and virtual host in [DEFAULT] transport_url."
         )
     return None

@@ -9,6 +9,7 @@ from keystoneauth1 import loading
 from oslo_config import cfg
 from oslo_upgradecheck.upgradecheck import Result
 
+from compute_shim import credentials
 from compute_shim.cmd.checks import identity
 from compute_shim.cmd.checks.results import Installation, found
 from compute_shim.conductor import nova_checks
@@ -19,11 +20,11 @@ def check(installation: Installation) -> Result:
     """The Nova of [nova] is that of the agents' hosts, and the conductor may ask it."""
     conf = installation.conf
     try:
-        auth = identity.credentials(conf, GROUP)
+        auth = credentials.load(conf, GROUP)
         if isinstance(auth, ks_identity.BaseIdentityPlugin):
             session = loading.load_session_from_conf_options(conf, GROUP)
             _find_endpoint(conf, identity.log_in(auth, session, GROUP))
-    except identity.Unusable as error:
+    except credentials.Unusable as error:
         return found([str(error)])
     result = nova_checks.check(conf, installation.db)
     return found([result.error] if result.error else [], result.warnings)
@@ -41,13 +42,13 @@ def _find_endpoint(conf: cfg.ConfigOpts, access: ks_access.AccessInfo) -> None:
         for endpoint in catalog.get_endpoints_data(kind).get(kind, [])
     ]
     if not there:
-        raise identity.Unusable(
+        raise credentials.Unusable(
             f"The catalog of Keystone has no service {kind}. Check [{GROUP}] service_type and auth_url."
         )
     wanted = f"valid_interfaces = {','.join(options.valid_interfaces)}"
     if options.region_name:
         wanted = f"region_name = {options.region_name} and {wanted}"
-    raise identity.Unusable(
+    raise credentials.Unusable(
         f"The catalog has no endpoint of {kind} for [{GROUP}] {wanted}. It has: {', '.join(there)}."
         " Correct the options."
     )
