@@ -15,7 +15,7 @@ from keystoneauth1 import identity, loading
 from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 
-from compute_shim import deadline, exception, request_ids
+from compute_shim import credentials, deadline, exception, request_ids
 from compute_shim.bounded import Bounded
 from compute_shim.conf.nova import GROUP
 from novaclient_usb.reason_codes import ReasonCode
@@ -78,8 +78,11 @@ class Nova:
         self._bounded = Bounded(_CALLS)
 
     def service_auth(self) -> ks_plugin.BaseAuthPlugin | None:
-        """Our own credentials, None if ``[nova] auth_type`` is not set."""
-        return loading.load_auth_from_conf_options(self._conf, GROUP)
+        """Our own credentials, None if ``[nova] auth_type`` is not set.
+
+        :raises compute_shim.credentials.Unusable: they are incomplete
+        """
+        return credentials.load(self._conf, GROUP)
 
     def server(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> Server:
         """A server that the credentials may see.
@@ -142,8 +145,19 @@ class Nova:
 
         :raises compute_shim.exception.Forbidden: the credentials may not list them
         """
+        return set(self.compute_services(auth))
+
+    def compute_services(self, auth: ks_plugin.BaseAuthPlugin) -> dict[str, bool]:
+        """Whether nova-compute is up, by the name of its host.
+
+        :raises compute_shim.exception.Forbidden: the credentials may not list them
+        """
         services = self._get_list(auth, "/os-services?binary=nova-compute", "services")["services"]
-        return {service["host"] for service in services if isinstance(service.get("host"), str)}
+        return {
+            service["host"]: service.get("state") != "down"
+            for service in services
+            if isinstance(service.get("host"), str)
+        }
 
     def regions(self, auth: ks_plugin.BaseAuthPlugin) -> set[str]:
         """The regions whose Nova the catalog offers, if ``[nova]`` does not say which one to use.

@@ -10,7 +10,6 @@ import webob.dec
 import webob.exc
 from keystoneauth1 import exceptions as ks_exceptions
 from keystonemiddleware import auth_token
-from keystonemiddleware import opts as ksm_opts
 from oslo_config import cfg
 from oslo_context import context as oslo_context
 from oslo_log import log
@@ -18,10 +17,11 @@ from oslo_middleware import request_id
 
 from compute_shim.api import microversion
 from compute_shim.api.call import CONTEXT
+from compute_shim.conf import keystone_authtoken
+from compute_shim.conf.keystone_authtoken import GROUP
 
 LOG = log.getLogger(__name__)
 
-_GROUP = "keystone_authtoken"
 _PUBLIC = ("", "/v1")
 
 
@@ -30,13 +30,12 @@ def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
 
     Not done with ``delay_auth_decision``: that takes a Keystone that is away for a bad token.
     """
-    for group, opts in ksm_opts.list_auth_token_opts():
-        conf.register_opts(opts, group=group)
+    keystone_authtoken.register(conf)
     # Without it application credentials with access rules are refused, whatever their rules say.
-    conf.set_default("service_type", microversion.SERVICE_TYPE, group=_GROUP)
+    conf.set_default("service_type", microversion.SERVICE_TYPE, group=GROUP)
     # Two tries, while somebody waits, take no more than half of the time that there is.
-    conf.set_default("http_request_max_retries", 1, group=_GROUP)
-    conf.set_default("http_connect_timeout", max(1, conf.api.request_timeout // 4), group=_GROUP)
+    conf.set_default("http_request_max_retries", 1, group=GROUP)
+    conf.set_default("http_connect_timeout", max(1, conf.api.request_timeout // 4), group=GROUP)
     checked = _Tokens(application, {"oslo_config_config": conf})
 
     @webob.dec.wsgify

@@ -8,7 +8,6 @@ from typing import Any
 import microversion_parse.middleware
 import oslo_middleware
 from oslo_config import cfg
-from oslo_policy import policy
 
 from compute_shim import audit_log, policies
 from compute_shim.api import auth, errors, health, manners, microversion
@@ -29,10 +28,8 @@ def negotiation(application: Any, conf: cfg.ConfigOpts) -> Any:
 
 def deploy(conf: cfg.ConfigOpts, db: Database, nova: Compute, keystone: Identity, nudger: Nudger) -> Any:
     """The WSGI application."""
-    enforcer = policy.Enforcer(conf)
-    enforcer.register_defaults(policies.list_rules())
     db.on_commit(audit_log.write)
-    application: Any = Application(Service(conf, db, nova, keystone, nudger, enforcer))
+    application: Any = Application(Service(conf, db, nova, keystone, nudger, policies.enforcer(conf)))
     # A request goes through this list from its end to its beginning.
     for middleware in (
         negotiation,

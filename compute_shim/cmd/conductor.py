@@ -11,8 +11,7 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim.cmd import native_threads  # noqa: F401  before all that follow
 
     # isort: split
-    from keystoneauth1 import exceptions as ks_exceptions
-
+    from compute_shim import credentials
     from compute_shim.cmd import program
     from compute_shim.conductor import service
     from compute_shim.conf import database, nova
@@ -25,7 +24,7 @@ def main() -> NoReturn:
         _NAME,
         service.run,
         register=(database.register, nova.register),
-        refusals=(ks_exceptions.AuthPluginException, readiness.Refused),
+        refusals=(credentials.Unusable, readiness.Refused),
     )
 
 

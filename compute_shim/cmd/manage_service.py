@@ -6,27 +6,24 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from alembic.util import CommandError
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 from sqlalchemy import exc as sqlalchemy_exception
 
-from compute_shim.cmd import manage_ends, program
+from compute_shim.cmd import manage_ends
 from compute_shim.cmd.manage_ends import Command
 from compute_shim.conf import database
 from compute_shim.daemon import CannotServe
 from compute_shim.db import history, migrations, readiness
 from compute_shim.db.api import Database
 
-_REFUSALS = (
-    readiness.Refused,
-    CommandError,
-    db_exception.DBError,
-    sqlalchemy_exception.SQLAlchemyError,
-)
-
 
 def _sync(conf: cfg.ConfigOpts, db: Database) -> None:
+    later = readiness.later_revision(db)
+    if later is not None:
+        raise CannotServe(
+            f"The schema of the database is of a later release ({later}). Upgrade this machine's package."
+        )
     migrations.upgrade(db)
 
 
@@ -51,8 +48,8 @@ def add_commands(subparsers: Any) -> None:
         type=_days,
         help="delete events that are older than so many days; by default [history] retention_days",
     )
-    purge.set_defaults(**_does(_purge))
-    manage_ends.add_commands(subparsers, _does)
+    purge.set_defaults(**_on_schema(_purge))
+    manage_ends.add_commands(subparsers, _on_schema)
 
 
 def _does(command: Command) -> dict[str, Any]:
@@ -60,11 +57,29 @@ def _does(command: Command) -> dict[str, Any]:
     return {"run": functools.partial(_run, command), "register": database.register}
 
 
+def _on_schema(command: Command) -> dict[str, Any]:
+    """The same for a command that needs the schema."""
+
+    def run(conf: cfg.ConfigOpts, db: Database) -> None:
+        readiness.check(db)
+        command(conf, db)
+
+    return _does(run)
+
+
 def _run(command: Command, conf: cfg.ConfigOpts) -> None:
+    # oslo.db would try for minutes to reach a database that is away.
+    conf.set_override("max_retries", 0, group=database.GROUP)
     try:
-        command(conf, readiness.database(conf))
-    except _REFUSALS as error:
-        raise CannotServe(program.one_line(error)) from error
+        db = readiness.database(conf)
+    except readiness.Refused as error:
+        raise CannotServe(str(error)) from error
+    try:
+        command(conf, db)
+    except readiness.Unusable as error:
+        raise CannotServe(readiness.explain(conf, error)) from error
+    except (db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
+        raise CannotServe(readiness.explain(conf, readiness.unusable(error))) from error
 
 
 def _days(text: str) -> int:

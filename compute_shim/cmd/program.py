@@ -25,6 +25,7 @@ Register = Callable[[cfg.ConfigOpts], None]
 # oslo.config ends the process with this code for an option that may be on the command line as well
 # (``ConfigOpts._validate_cli_options``); argparse has 2 for a command line that it cannot read.
 _BAD_VALUE = 1
+_NO_FILE = f"no file, by default /etc/{configuration.PROJECT}/{configuration.PROJECT}.conf"
 
 
 def serve(
@@ -66,12 +67,28 @@ def run(
     :param failure: the exit code after one of these.
     :returns: the exit code
     """
+    files: list[str] = []
     try:
         conf = configure(name, register, prepare=prepare)
+        files = configuration_files(conf)
         return body(conf) or 0
     except (cfg.Error, CannotServe, *refusals) as error:
-        print(f"{name}: {one_line(error)}", file=sys.stderr)
+        print(complaint(name, error, files), file=sys.stderr)
         return failure
+
+
+def configuration_files(conf: cfg.ConfigOpts) -> list[str]:
+    """Where a configuration is from, for `complaint`."""
+    return conf.config_file or [_NO_FILE]
+
+
+def complaint(name: str, error: Exception, files: Sequence[str]) -> str:
+    """The one line with which a program ends.
+
+    :param files: where its configuration is from; none where the error says it.
+    """
+    text = f"{name}: {one_line(error)}"
+    return f"{text} (configuration: {', '.join(files)})" if files else text
 
 
 def configure(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from keystoneauth1 import exceptions as ks_exceptions
 from keystoneauth1 import plugin as ks_plugin
@@ -14,12 +14,17 @@ from compute_shim import exception, liveness, nova
 from compute_shim.db import models, queries
 from compute_shim.db.api import Database
 
+_NO_CREDENTIALS = (
+    "[nova] auth_type is not set, so devices of deleted servers are not released. Set it to password, and the"
+    " credentials of a user who may list the servers of all projects."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
     """What the operator should know.
 
-    :param error: what keeps the conductor from releasing claims, None if nothing does.
+    :param error: what keeps the conductor from asking Nova, None if nothing does.
     :param warnings: what else looks wrong, each a sentence or two.
     """
 
@@ -41,26 +46,39 @@ def region_obstacle(nova_: nova.Nova, auth: ks_plugin.BaseAuthPlugin) -> str | N
     )
 
 
-def check(conf: cfg.ConfigOpts, db: Database) -> Found:
+def check(conf: cfg.ConfigOpts, db: Database | None) -> Found:
     """Everything that can be found out now.
 
     :param conf: with the group ``[nova]`` registered.
+    :param db: None if it cannot be used: then no host is known.
     """
     up = liveness.Window.now(conf)
-    hosts = queries.hosts(db)
+    hosts = queries.hosts(db) if db is not None else []
     nova_ = nova.Nova(conf)
+    auth = nova_.service_auth()
+    if auth is None:
+        return Found(warnings=(_NO_CREDENTIALS, *_renamed(db, hosts, up, set())))
+    obstacle = region_obstacle(nova_, auth)
+    if obstacle is not None:
+        return Found(obstacle[0].upper() + obstacle[1:])
     try:
-        auth = nova_.service_auth()
-        if auth is None:
-            return Found(warnings=tuple(_renamed(db, hosts, up, set())))
-        obstacle = region_obstacle(nova_, auth)
-        if obstacle is not None:
-            return Found(obstacle[0].upper() + obstacle[1:])
-        known = nova_.compute_hosts(auth)
+        services = nova_.compute_services(auth)
+    except exception.Forbidden as error:
+        return Found(
+            f"{error} Grant it the role admin: openstack role add --project PROJECT --user USER admin"
+        )
     except (exception.ApiError, ks_exceptions.ClientException) as error:
-        return Found(warnings=(f"The compute hosts could not be retrieved from Nova: {error}",))
-    renamed = _renamed(db, hosts, up, known)
-    return Found(warnings=(*_unknown(hosts, up, known), *renamed))
+        reason = error.__cause__ or error
+        return Found(f"Nova does not answer: {reason}. Check that it runs, and its endpoint in the catalog.")
+    known = set(services)
+    return Found(
+        warnings=(*_unknown(hosts, up, known), *_down(services, hosts), *_renamed(db, hosts, up, known))
+    )
+
+
+def _down(services: Mapping[str, bool], hosts: Sequence[models.Host]) -> list[str]:
+    names = [host.host for host in hosts if not services.get(host.host, True)]
+    return [f"nova-compute is down on {', '.join(names)}. Start it."] if names else []
 
 
 def _unknown(hosts: Sequence[models.Host], up: liveness.Window, known: set[str]) -> list[str]:
@@ -74,10 +92,12 @@ def _unknown(hosts: Sequence[models.Host], up: liveness.Window, known: set[str])
     return [text]
 
 
-def _renamed(db: Database, hosts: Sequence[models.Host], up: liveness.Window, known: set[str]) -> list[str]:
+def _renamed(
+    db: Database | None, hosts: Sequence[models.Host], up: liveness.Window, known: set[str]
+) -> list[str]:
     """Hosts that are down whose devices another host has now."""
     down = [host.host for host in hosts if host.last_seen not in up]
-    devices = _serial_numbers(db) if down else {}
+    devices = _serial_numbers(db) if down and db is not None else {}
     found = []
     for old in down:
         for host in hosts:

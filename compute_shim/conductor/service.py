@@ -122,14 +122,13 @@ def _end(sync: ServerSync) -> None:
 
 def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bool:
     """Wait until the database can be used; False if the program is to end first."""
-    address = readiness.address(conf)
     while not daemon.stopping.is_set():
         try:
             readiness.check(db)
             return True
         except readiness.Unusable as error:
             found = error
-        text = f"Database {address}: {found} {found.details}".strip()
+        text = readiness.explain(conf, found)
         if isinstance(found, readiness.Refused):
             daemon.fail(CannotServe(text))
             return False

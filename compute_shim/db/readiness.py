@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy
-from alembic import script
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 from sqlalchemy import exc as sqlalchemy_exception
@@ -28,6 +25,8 @@ _POSTGRESQL_REFUSALS = (
     "permission denied for database",
 )
 
+
+_A_URL = "It is like mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 
 # What alembic stores the revision in (alembic documentation, "version_table").
 _VERSIONS = sqlalchemy.table("alembic_version", sqlalchemy.column("version_num"))
@@ -60,30 +59,46 @@ def check(db: Database) -> None:
     :raises Away: the database does not answer
     :raises Refused: it does not let us in, or has not our schema
     """
-    try:
-        revision = _revision(db)
-    except (db_exception.DBError, sqlalchemy_exception.SQLAlchemyError, ImportError) as error:
-        raise _unusable(error) from error
+    revision = _revision(db)
     if revision is None:
         raise Refused("The database has no schema. Run usb-shim-manage db sync.")
-    if revision != migrations.head() and revision in _revisions():
+    if revision != _head() and revision in migrations.revisions():
         raise Refused(f"The schema of the database is too old ({revision}). Run usb-shim-manage db sync.")
+
+
+def later_revision(db: Database) -> str | None:
+    """The revision of a schema that a later release has made; None if this release knows it.
+
+    :raises Away: the database does not answer
+    :raises Refused: it does not let us in, or we have no schemas to compare it with
+    """
+    ours = {_head(), *migrations.revisions()}
+    revision = _revision(db)
+    return None if revision is None or revision in ours else revision
 
 
 def database(conf: cfg.ConfigOpts, patience: float | None = None) -> Database:
     """The database of ``[database] connection``; nothing is connected yet.
 
     :param patience: as for `Database`.
-    :raises oslo_config.cfg.RequiredOptError: it is not set
-    :raises Refused: it is no URL
+    :raises Refused: it is not set, or no URL, or its driver is not installed
     """
     try:
-        return Database(conf, patience)
+        found = Database(conf, patience)
+        sqlalchemy.make_url(conf.database.connection).get_dialect().import_dbapi()
+        return found
+    except cfg.RequiredOptError:
+        raise Refused(f"[database] connection is not set. {_A_URL}.") from None
+    except ImportError as error:
+        raise Refused(
+            f"The driver of [database] connection is not installed: {error}. Install it, or name another."
+            f" {_A_URL}."
+        ) from None
     except (sqlalchemy_exception.ArgumentError, ValueError):
         # Their texts may have parts of the URL, and so the password.
         raise Refused(
-            "[database] connection is not a valid URL. It is like mysql+pymysql://USER:PASSWORD@HOST/DATABASE,"
-            " with special characters of the password percent-encoded."
+            f"[database] connection is not a valid URL. {_A_URL}, with special characters of the password"
+            " percent-encoded."
         ) from None
 
 
@@ -93,24 +108,35 @@ def address(conf: cfg.ConfigOpts) -> str:
     return f"{url.database} at {url.host or 'localhost'}" + (f":{url.port}" if url.port else "")
 
 
+def explain(conf: cfg.ConfigOpts, error: Unusable) -> str:
+    """For an operator: which database, what is wrong, what to do, and what the database said."""
+    way_out = " Check that it runs, and [database] connection." if isinstance(error, Away) else ""
+    return f"Database {address(conf)}: {error}{way_out} {error.details}".strip()
+
+
 def _revision(db: Database) -> str | None:
     """The revision of the schema, None of a database without one.
 
     Not asked of alembic, which logs two lines each time.
     """
-    with db.reader() as session:
-        if not sqlalchemy.inspect(session.connection()).has_table(_VERSIONS.name):
-            return None
-        return session.scalar(sqlalchemy.select(_VERSIONS.c.version_num))
+    try:
+        with db.reader() as session:
+            if not sqlalchemy.inspect(session.connection()).has_table(_VERSIONS.name):
+                return None
+            return session.scalar(sqlalchemy.select(_VERSIONS.c.version_num))
+    except (db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
+        raise unusable(error) from error
 
 
-def _revisions() -> set[str]:
-    """All revisions of this release."""
-    scripts = script.ScriptDirectory(str(Path(migrations.__file__).parent))
-    return {known.revision for known in scripts.walk_revisions()}
+def _head() -> str:
+    try:
+        return migrations.head()
+    except migrations.Missing as error:
+        raise Refused(str(error)) from None
 
 
-def _unusable(error: Exception) -> Unusable:
+def unusable(error: Exception) -> Unusable:
+    """What an error of oslo.db or SQLAlchemy means; it has neither a statement nor parameters."""
     cause = _cause(error)
     details = " ".join(str(cause).split())
     if isinstance(error, db_exception.DBNonExistentDatabase):

@@ -3,7 +3,8 @@
 
 from oslo_policy import policy
 
-_PREFIX = "usb-passthrough"
+#: What the name of every rule about a noun begins with.
+PREFIX = "usb-passthrough"
 
 ADMIN = "rule:admin_api"
 READER = "rule:project_reader"
@@ -34,7 +35,7 @@ def rule(
     :param operations: method and path of the requests for which it is asked.
     """
     return policy.DocumentedRuleDefault(
-        name=f"{_PREFIX}:{noun}:{verb}",
+        name=f"{PREFIX}:{noun}:{verb}",
         check_str=check,
         description=description,
         operations=[{"method": method, "path": path} for method, path in operations],

@@ -17,10 +17,10 @@ from compute_shim.cmd import native_threads  # noqa: F401  before all that follo
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import bus, notifications, rpc
+from compute_shim import bus, credentials, notifications, rpc
 from compute_shim.api import deploy
 from compute_shim.cmd import program
-from compute_shim.conf import database, nova
+from compute_shim.conf import database, keystone_authtoken, nova
 from compute_shim.daemon import CannotServe, start_line
 from compute_shim.db import readiness
 from compute_shim.keystone import Keystone
@@ -43,14 +43,17 @@ def init_application() -> Any:
     """
     files = os.environ.get("OS_USB_SHIM_CONFIG_FILES", "").split(";")
     arguments = [f"--config-file={file.strip()}" for file in files if file.strip()]
+    read: list[str] = []
     try:
-        conf = program.configure(_NAME, (database.register, nova.register, _log_one_line), arguments)
+        conf = program.configure(_NAME, _REGISTER, arguments)
+        read = program.configuration_files(conf)
         db = readiness.database(conf, patience=conf.api.request_timeout / 3)
         agents = rpc.AgentClient(bus.connect(conf), conf.upgrade_levels.agent)
         notifications.start(conf, db)
+        _check_credentials(conf)
         application = deploy.deploy(conf, db, Nova(conf), Keystone(conf), Nudger(db, agents))
-    except (cfg.Error, CannotServe, readiness.Refused) as error:
-        print(f"{_NAME}: {program.one_line(error)}", file=sys.stderr, flush=True)
+    except (cfg.Error, CannotServe, credentials.Unusable, readiness.Refused) as error:
+        print(program.complaint(_NAME, error, read), file=sys.stderr, flush=True)
         raise SystemExit(_CANNOT_START) from None
     LOG.info("%s", start_line(_NAME, conf))
     return application
@@ -59,6 +62,18 @@ def init_application() -> Any:
 def _log_one_line(conf: cfg.ConfigOpts) -> None:
     """Have oslo.db not log a traceback of what the API logs a line of."""
     conf.set_default("default_log_levels", [*log.get_default_log_levels(), *_QUIET])
+
+
+def _check_credentials(conf: cfg.ConfigOpts) -> None:
+    """Make sure that there are some to validate tokens with; keystonemiddleware misses them at each call."""
+    if credentials.load(conf, keystone_authtoken.GROUP) is None:
+        raise CannotServe(
+            f"[{keystone_authtoken.GROUP}] auth_type is not set, so no token can be validated. Set it to"
+            " password, and the credentials of the service user."
+        )
+
+
+_REGISTER = (database.register, nova.register, keystone_authtoken.register, _log_one_line)
 
 
 application = init_application()

@@ -54,6 +54,6 @@ def refusing(code: int, text: str) -> Iterator[str]:
     handler = type("Refusal", (_Refusal,), {"reply": (code, text.encode())})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()

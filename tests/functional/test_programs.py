@@ -63,7 +63,7 @@ def test_a_conductor_without_a_database_says_so(conductor: Callable[[str], Progr
     assert "Traceback" not in running.log + running.errors
 
 
-def _nova(method: str, path: str, here: str) -> tuple[int, Any]:
+def _nova(method: str, path: str, here: str, sent: Any) -> tuple[int, Any]:
     """One compute host, and no server."""
     lists = {
         "/servers/detail": {"servers": []},
@@ -201,6 +201,9 @@ def test_a_wsgi_application_without_its_file_does_not_start(tmp_path: Path) -> N
         ("[DEFAULT]\ndebug = perhaps\n", "--debug"),
         ("[DEFAULT]\ntransport_url = carrier-pigeon://bus/\n", "transport_url"),
         ("[database]\nconnection = nowhere\n", "[database] connection"),
+        ("", "[keystone_authtoken] auth_type is not set"),
+        ("[keystone_authtoken]\nauth_type = pasword\n", "[keystone_authtoken] auth_type"),
+        ("[keystone_authtoken]\nauth_type = password\n", "[keystone_authtoken] auth_url"),
     ],
 )
 def test_a_wsgi_application_with_a_bad_option_does_not_start(text: str, reason: str, tmp_path: Path) -> None:

@@ -6,18 +6,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from alembic import command, config, migration, script
-from alembic.util import CommandError
 
 from compute_shim.db.api import Database
+
+_DIRECTORY = Path(__file__).parent
+
+
+class Missing(Exception):
+    """The migrations are not installed."""
 
 
 def upgrade(db: Database) -> None:
     """Bring the schema to the newest revision; one that is there already is left alone.
 
-    :raises alembic.util.CommandError: there are no migrations, or not those that the schema comes from
+    :raises Missing: there is none
     """
-    settings = _settings()
-    revision = head()
+    settings, revision = _settings(), head()
     with db.engine().begin() as connection:
         settings.attributes["connection"] = connection
         command.upgrade(settings, revision)
@@ -32,15 +36,23 @@ def version(db: Database) -> str | None:
 def head() -> str:
     """The newest revision there is.
 
-    :raises alembic.util.CommandError: there is none
+    :raises Missing: there is none
     """
-    newest = script.ScriptDirectory.from_config(_settings()).get_current_head()
-    if newest is None:
-        raise CommandError("The package has no migrations. Install it again.")
-    return newest
+    found = script.ScriptDirectory.from_config(_settings()).get_current_head()
+    if found is None:
+        raise Missing(
+            f"There are no migrations in {_DIRECTORY}/versions: the installed package is incomplete. Install"
+            " openstack-usb-passthrough again."
+        )
+    return found
+
+
+def revisions() -> set[str]:
+    """All revisions of this release."""
+    return {known.revision for known in script.ScriptDirectory.from_config(_settings()).walk_revisions()}
 
 
 def _settings() -> config.Config:
     settings = config.Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    settings.set_main_option("script_location", str(_DIRECTORY).replace("%", "%%"))
     return settings

@@ -109,13 +109,13 @@ def test_the_check_says_why_each_rule_before_does_not_match(
 
 @pytest.mark.parametrize("command", [["devices"], ["device-spec", "check"]])
 def test_a_malformed_rule_is_an_error_of_one_line(
-    run: Run, capsys: pytest.CaptureFixture[str], command: list[str]
+    run: Run, capsys: pytest.CaptureFixture[str], command: list[str], tmp_path: Path
 ) -> None:
     assert run(*command, rules=("{}", '{"vendor_id": 781}')) == 1
     said = capsys.readouterr()
     assert said.err == (
         "usb-shim-manage: [usb] device_spec: 781 is no vendor_id; right is four hexadecimal digits in quotes,"
-        " as lsusb prints them: '{\"vendor_id\": 781}'\n"
+        f" as lsusb prints them: '{{\"vendor_id\": 781}}' (configuration: {tmp_path}/edited.conf)\n"
     )
     assert said.out == ""
 

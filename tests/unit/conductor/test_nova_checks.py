@@ -24,6 +24,7 @@ class Nova:
 
     def __init__(self) -> None:
         self.hosts: set[str] = set()
+        self.down: set[str] = set()
         self.of_regions = {"one"}
         self.auth: Any = "somebody's"
         self.error: Exception | None = None
@@ -34,10 +35,10 @@ class Nova:
     def regions(self, auth: Any) -> set[str]:
         return self.of_regions
 
-    def compute_hosts(self, auth: Any) -> set[str]:
+    def compute_services(self, auth: Any) -> dict[str, bool]:
         if self.error is not None:
             raise self.error
-        return self.hosts
+        return {host: host not in self.down for host in self.hosts}
 
 
 @pytest.fixture
@@ -125,7 +126,8 @@ def test_a_host_that_was_renamed_everywhere(compute: Nova, db: Database, credent
     compute.auth = compute.auth if credentials else None
     agent(db, "old", "a", up=False)
     agent(db, "new", "a")
-    [renamed] = check(db).warnings
+    *others, renamed = check(db).warnings
+    assert len(others) == (0 if credentials else 1)
     assert renamed.endswith("Then delete the old one: usb-shim-manage host delete old")
 
 
@@ -139,5 +141,26 @@ def test_what_looks_alike_everywhere_is_no_sign(compute: Nova, db: Database) -> 
 
 
 def test_a_nova_that_does_not_answer(compute: Nova, db: Database) -> None:
+    compute.error = exception.Unavailable("Try again later.")
+    compute.error.__cause__ = ConnectionRefusedError("Connection refused")
+    error = check(db).error or ""
+    assert error.startswith("Nova does not answer: Connection refused. Check")
+
+
+def test_a_nova_that_does_not_let_us_list_its_hosts(compute: Nova, db: Database) -> None:
     compute.error = exception.Forbidden("Not for you.")
-    assert check(db) == Found(warnings=("The compute hosts could not be retrieved from Nova: Not for you.",))
+    error = check(db).error or ""
+    assert error.startswith("Not for you. Grant it the role admin: openstack role add ")
+
+
+def test_a_compute_service_that_is_down(compute: Nova, db: Database) -> None:
+    compute.hosts = compute.down = {"compute1", "compute2"}
+    agent(db, "compute1", "a")
+    assert check(db) == Found(warnings=("nova-compute is down on compute1. Start it.",))
+
+
+def test_without_a_database_nova_is_asked_all_the_same(compute: Nova) -> None:
+    compute.error = exception.Unavailable("Try again later.")
+    assert nova_checks.check(None, None).error is not None
+    compute.error = None
+    assert nova_checks.check(None, None) == Found()

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""[keystone_authtoken], as keystonemiddleware defines it."""
+
+from keystonemiddleware import opts
+from oslo_config import cfg
+
+GROUP = "keystone_authtoken"
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Make the options of the group known."""
+    for group, options in opts.list_auth_token_opts():
+        conf.register_opts(options, group=group)
