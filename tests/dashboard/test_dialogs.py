@@ -441,7 +441,7 @@ class TroubleTest(DialogTest):
         for address, path in self.both():
             self.service.get(f"{SERVICE}/v1/{path}", text="<html>")
             (error,) = self.errors(self.open(address))
-            assert "does not answer as the usb-passthrough service does" in error
+            assert "is not from a usb-passthrough service" in error
 
     def test_the_token_is_no_longer_good(self) -> None:
         self.refuse("POST", ATTACHMENTS, 401, "no")
