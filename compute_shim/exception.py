@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service refuses, and how that is told.
+"""Errors that the API returns to callers.
 
-The API answers each with its status, its reason code and its text; the text names the thing, the reason and
-the way out.
+Each has an HTTP status, a reason code and a text. The text names the resource, the reason and the remedy.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from novaclient_usb.reason_codes import ReasonCode
 
 
 class ApiError(Exception):
-    """Base of all that a caller can be told.
+    """Base class of all errors that are returned to callers.
 
-    :cvar status: of the HTTP answer.
-    :cvar reason_code: of the HTTP answer, unless the instance has its own.
-    :ivar headers: of the HTTP answer.
+    :cvar status: of the HTTP response.
+    :cvar reason_code: default reason code of the HTTP response.
+    :ivar headers: of the HTTP response.
     """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -36,7 +35,7 @@ class ApiError(Exception):
 
 
 class Invalid(ApiError):
-    """The request cannot be understood."""
+    """The request is invalid."""
 
     status = HTTPStatus.BAD_REQUEST
     reason_code = ReasonCode.INVALID_INPUT
@@ -50,14 +49,14 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The policy does not allow the request."""
+    """Policy does not allow the request."""
 
     status = HTTPStatus.FORBIDDEN
     reason_code = ReasonCode.FORBIDDEN
 
 
 class NotFound(ApiError):
-    """There is no such thing, or none that the caller may know of."""
+    """The resource does not exist, or the caller may not see it."""
 
     status = HTTPStatus.NOT_FOUND
     reason_code = ReasonCode.PATH_NOT_FOUND
@@ -71,25 +70,25 @@ class MethodNotAllowed(ApiError):
 
 
 class Conflict(ApiError):
-    """The thing is taken, or in the wrong state. Each has a reason code of its own."""
+    """The resource is in use or in the wrong state. Set a reason code."""
 
     status = HTTPStatus.CONFLICT
 
 
 class PreconditionFailed(ApiError):
-    """The thing has changed since the caller looked at it."""
+    """The resource has changed since the caller retrieved it."""
 
     status = HTTPStatus.PRECONDITION_FAILED
     reason_code = ReasonCode.GENERATION_MISMATCH
 
 
 class OverLimit(ApiError):
-    """Somebody would have more than they may. Each has a reason code of its own."""
+    """The request exceeds a limit. Set a reason code."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class Unavailable(ApiError):
-    """Something that is needed for the answer is away. Each has a reason code of its own."""
+    """A required service is unavailable. Set a reason code."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE

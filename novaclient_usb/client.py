@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Client of the USB passthrough API, version 1.0.
 
-It needs keystoneauth only, for it has three callers: ``nova``, ``openstack`` and Horizon. Devices,
-attachments and hosts are dicts, as the API sends them, but for one thing: every text in them, and in
-errors, is made `novaclient_usb.names.printable`.
+It depends on keystoneauth only, because ``nova``, ``openstack`` and Horizon share it. Devices, attachments
+and hosts are dicts as returned by the API, except that all texts in them, and in errors, are made
+`novaclient_usb.names.printable`.
 
 Every call raises `keystoneauth1.exceptions.HttpError` when the service refuses,
 `keystoneauth1.exceptions.EndpointNotFound` when the catalog lacks the service, and
@@ -26,7 +26,7 @@ from novaclient_usb import names
 SERVICE_TYPE = "usb-passthrough"
 API_VERSION = "1.0"
 
-#: Seconds that a wait lasts at most.
+#: Default time limit of a wait, in seconds.
 TIME_LIMIT = 300.0
 
 # Seconds between two looks at a device: soon at first, for an attach takes a fraction of a second.
@@ -36,7 +36,7 @@ _IN_PROGRESS = ("attaching", "detaching")
 
 
 class WaitFailed(exceptions.ClientException):
-    """What was waited for did not happen; the message says what did.
+    """The operation did not complete as requested; the message gives the result.
 
     :ivar device: the device as last seen
     """
@@ -47,11 +47,11 @@ class WaitFailed(exceptions.ClientException):
 
 
 class Waiting(WaitFailed):
-    """The device is reserved for the server, and is attached later without another request."""
+    """The device is reserved for the server and will be attached automatically."""
 
 
 class TimedOut(WaitFailed):
-    """The time is up; the operation continues in the background."""
+    """The wait timed out; the operation continues in the background."""
 
 
 class Client:
@@ -68,7 +68,7 @@ class Client:
 
 
 def reason_code(error: exceptions.HttpError) -> str | None:
-    """Why the service refused (`novaclient_usb.ReasonCode`); None if it was not the service."""
+    """The `novaclient_usb.ReasonCode` of an error; None if it is not from the service."""
     try:
         return str(error.response.json()["error"]["reason_code"])
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -84,10 +84,10 @@ def from_session(
     endpoint_override: str | None = None,
     version: str = API_VERSION,
 ) -> Client:
-    """The client of the service that the catalog names.
+    """A client for the service in the catalog.
 
     :param interface: ``public`` (the default of keystoneauth), ``internal`` or ``admin``
-    :param global_request_id: ``req-`` and a UUID, under which the logs of all services show what is done
+    :param global_request_id: ``req-`` and a UUID, logged by all services with the request
     :param endpoint_override: the address of the service, instead of the catalog's
     :param version: of the API, which the service is asked for
     """
@@ -106,7 +106,7 @@ def from_session(
 
 
 class _Http:
-    """JSON over the adapter, made fit for people's eyes."""
+    """JSON over the adapter, with all texts made printable."""
 
     def __init__(self, adapter: ks_adapter.Adapter):
         self._adapter = adapter
@@ -145,7 +145,7 @@ class _Http:
         base = document.versioned_url_for("1", "1.latest")
         if base is None:
             raise exceptions.DiscoveryFailure(
-                f"The {SERVICE_TYPE} service at {endpoint} does not have version 1 of its API."
+                f"The {SERVICE_TYPE} service at {endpoint} does not support version 1 of the API."
             )
         return base
 
@@ -157,18 +157,18 @@ class _Http:
             endpoint = None
         if endpoint is None:
             raise exceptions.EndpointNotFound(
-                f"This cloud has no {SERVICE_TYPE} service: its catalog names no endpoint of that type"
-                f" ({self._where()}). Ask its operator."
+                f"The service catalog has no {SERVICE_TYPE} endpoint ({self._where()}). Contact your cloud"
+                " administrator."
             )
         return endpoint
 
     def pages(
         self, nouns: str, *path: str, query: dict[str, Any] | None = None, most: int | None = None
     ) -> list[dict[str, Any]]:
-        """All items of a list, from as many pages as the service makes of it.
+        """All items of a list, from all its pages.
 
-        :param query: values that are None are left out; ``limit`` is that of one page
-        :param most: so many items are enough
+        :param query: values that are None are omitted; ``limit`` is the page size
+        :param most: maximum number of items
         """
         query = _given(**{"limit": most, **(query or {})})
         items = []
@@ -188,8 +188,8 @@ class _Http:
 
 def _not_ours(url: str) -> exceptions.ClientException:
     return exceptions.ClientException(
-        f"{url} does not answer as the {SERVICE_TYPE} service does. Is the '{SERVICE_TYPE}' endpoint in the"
-        " service catalog right?"
+        f"The response from {url} is not from a {SERVICE_TYPE} service. Check the '{SERVICE_TYPE}' endpoint"
+        " in the service catalog."
     )
 
 
@@ -209,7 +209,7 @@ def _printable(value: Any) -> Any:
 
 
 class Devices:
-    """USB devices of the compute hosts, as far as the caller may see them."""
+    """USB devices of the compute hosts that the caller may see."""
 
     def __init__(self, http: _Http):
         self._http = http
@@ -224,10 +224,10 @@ class Devices:
         limit: int | None = None,
         **filters: str | None,
     ) -> list[dict[str, Any]]:
-        """All devices that fit every given value, from as many pages as the service makes of them.
+        """All devices that match all given filters, from all pages.
 
-        :param server_id: those on the host of this server, and those that the server has
-        :param limit: the first devices only, so many
+        :param server_id: devices on the host of this server, and devices attached to it
+        :param limit: maximum number of devices
         :param filters: further parameters of the API: ``serial``, ``port``, ``sort_key`` and so on
         """
         wanted = {
@@ -245,17 +245,17 @@ class Devices:
         return self._http("GET", "devices", device_id)["device"]
 
     def explain(self, device_id: str, server_id: str | None = None) -> dict[str, Any]:
-        """What must be true for a device to be attached: ``attachable``, and ``conditions``, met or not.
+        """The conditions for attaching a device: ``attachable``, and ``conditions``, met or not.
 
-        :param server_id: to this server
+        :param server_id: the server to attach it to
         """
         query = {} if server_id is None else {"server_id": server_id}
         return self._http("GET", "devices", device_id, "explain", params=query)["explanation"]
 
     def update(self, device_id: str, **changes: Any) -> dict[str, Any]:
-        """Change ``shared``, ``kind``, ``description`` or ``enabled``; the device after that (for admins).
+        """Change ``shared``, ``kind``, ``description`` or ``enabled`` (for admins); returns the device.
 
-        ``shared`` and ``kind`` may be None: as the device's rule says.
+        None for ``shared`` or ``kind`` restores the value of the device's rule.
         """
         return self._http("PATCH", "devices", device_id, json={"device": changes})["device"]
 
@@ -264,30 +264,30 @@ class Devices:
         self._http("PUT", "devices", device_id, "projects", project_id)
 
     def unshare(self, device_id: str, project_id: str) -> None:
-        """Stop sharing a device with a project; a server that has the device keeps it."""
+        """Stop sharing a device with a project; an existing attachment is kept."""
         self._http("DELETE", "devices", device_id, "projects", project_id)
 
     def delete(self, device_id: str) -> None:
-        """Forget a device that is not plugged in (for admins)."""
+        """Delete a device that is not plugged in (for admins)."""
         self._http("DELETE", "devices", device_id)
 
     def release(self, device_id: str) -> dict[str, Any]:
-        """End the claim on a device whose host is down (for admins); the device after that."""
+        """Release a held device, or a claim on a host that is down (for admins); returns the device."""
         return self._http("POST", "devices", device_id, "release")["device"]
 
     def events(
         self, device_id: str, since: str | None = None, limit: int | None = None
     ) -> Sequence[dict[str, Any]]:
-        """What happened to a device, the latest first.
+        """The history of a device, latest first.
 
-        :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
-        :param limit: the latest events only, so many
+        :param since: ISO 8601 with a time zone, for example ``2026-01-31T12:00:00Z``
+        :param limit: maximum number of events
         """
         return self._http.pages("events", "devices", device_id, "events", query={"since": since}, most=limit)
 
 
 class Attachments:
-    """Which devices a server has."""
+    """The devices of a server."""
 
     def __init__(self, http: _Http, devices: Devices):
         self._http = http
@@ -298,7 +298,7 @@ class Attachments:
         return self._http.pages("attachments", "servers", server_id, "attachments")
 
     def ports(self, server_id: str) -> dict[str, int] | None:
-        """How many USB ports a server has: ``total`` and ``used``; None if its host does not tell."""
+        """The number of USB ports of a server: ``total`` and ``used``; None if it is unknown."""
         return self._http("GET", "servers", server_id, "attachments", params={"limit": 1})["usb_ports"]
 
     def get(self, server_id: str, device_id: str) -> dict[str, Any]:
@@ -312,23 +312,23 @@ class Attachments:
         kind: str | None = None,
         lease: int | None = None,
     ) -> dict[str, Any]:
-        """Ask for a device. It is granted when this returns; it is in the server some time later.
+        """Request a device. It is claimed on return, and attached asynchronously.
 
-        :param device_id: this one; or
-        :param kind: one of this kind that is free on the server's host
-        :param lease: seconds after which the device is taken back
+        :param device_id: the device; or
+        :param kind: the kind of a free device on the server's host
+        :param lease: seconds after which the device is detached
         """
         body = {"attachment": _given(device_id=device_id, kind=kind, lease=lease)}
         return self._http("POST", "servers", server_id, "attachments", json=body)["attachment"]
 
     def update(self, server_id: str, device_id: str, lease: int | None) -> dict[str, Any]:
-        """Have a server keep a device for so many seconds from now; None: without an end."""
+        """Set the lease to end this many seconds from now; None: no end."""
         body = {"attachment": {"lease": lease}}
         path = ("servers", server_id, "attachments", device_id)
         return self._http("PATCH", *path, json=body)["attachment"]
 
     def delete(self, server_id: str, device_id: str) -> None:
-        """Give a device back. It is out of the server some time later."""
+        """Request a detach. The device is detached asynchronously."""
         self._http("DELETE", "servers", server_id, "attachments", device_id)
 
     def wait_attached(
@@ -338,24 +338,24 @@ class Attachments:
         time_limit: float = TIME_LIMIT,
         progress: Callable[[dict[str, Any]], None] = lambda device: None,
     ) -> dict[str, Any]:
-        """Wait until the server has the device, after `create`.
+        """Wait until the device is attached, after `create`.
 
         :param time_limit: in seconds
-        :param progress: called with the device at each look at it
+        :param progress: called with the device at each poll
         :returns: the device, attached
-        :raises WaitFailed: it was refused, or was taken away again
-        :raises Waiting: it has to wait for something that may be long in coming: the server is off, the
-            device is unplugged
-        :raises TimedOut: the time is up
+        :raises WaitFailed: the attach failed, or the device was detached
+        :raises Waiting: the device is reserved and waits for a condition that can take long: the server is
+            off, the device is unplugged
+        :raises TimedOut: the time limit has passed
         """
         device = self._wait(server_id, device_id, time_limit, progress)
         if device["server_id"] != server_id:
-            raise WaitFailed(device, "was taken away from the server while it was being attached.")
+            raise WaitFailed(device, "was detached from the server before the attach completed.")
         if device["state"] == "waiting":
             raise Waiting(
                 device,
-                f"is not attached yet: {_reason(device)}. It stays reserved for the server and will be"
-                " attached by itself when that is over; detach it to give it up.",
+                f"is not attached yet: {_reason(device)}. It is reserved for the server and will be attached"
+                " automatically. To cancel this, detach it.",
             )
         if device["state"] != "attached":
             raise WaitFailed(
@@ -373,14 +373,14 @@ class Attachments:
         """Wait until the server no longer has the device, after `delete`.
 
         :param time_limit: in seconds
-        :param progress: called with the device at each look at it
+        :param progress: called with the device at each poll
         :raises WaitFailed: the server still has it
-        :raises TimedOut: the time is up
+        :raises TimedOut: the time limit has passed
         """
         try:
             device = self._wait(server_id, device_id, time_limit, progress)
         except exceptions.NotFound:
-            # It was free, and then forgotten, or is no longer for this caller to see.
+            # It was deleted, or the caller may no longer see it.
             return
         if device["server_id"] == server_id:
             raise WaitFailed(device, f"was not detached, its state is {device['state']}: {_reason(device)}.")
@@ -411,19 +411,19 @@ class Attachments:
 
 
 def _reason(device: dict[str, Any]) -> str:
-    return (device["state_reason"] or "no reason is known").rstrip(".")
+    return (device["state_reason"] or "unknown reason").rstrip(".")
 
 
 class Queue:
-    """Servers that are in line for a device, or for one of a kind."""
+    """Servers that wait for a device or for a kind."""
 
     def __init__(self, http: _Http):
         self._http = http
 
     def list(self, server_id: str | None = None, project_id: str | None = None) -> list[dict[str, Any]]:
-        """All places in line of the project's servers, of all servers for admins.
+        """All queue entries of the project's servers, or of all servers for admins.
 
-        :param project_id: of this project (for admins)
+        :param project_id: only entries of this project (for admins)
         """
         return self._http.pages("queue", "queue", query={"server_id": server_id, "project_id": project_id})
 
@@ -434,36 +434,36 @@ class Queue:
         kind: str | None = None,
         lease: int | None = None,
     ) -> dict[str, Any]:
-        """Put a server in line; the place. When it is the server's turn it has the device.
+        """Add a server to the queue; returns the entry. The device is attached when it becomes free.
 
-        :param device_id: for this one; or
-        :param kind: for one of this kind that becomes free on the server's host
-        :param lease: seconds after which the device is taken back
+        :param device_id: the device; or
+        :param kind: the kind of a device on the server's host
+        :param lease: seconds after which the device is detached
         """
         body = {"entry": _given(device_id=device_id, kind=kind, lease=lease)}
         return self._http("POST", "servers", server_id, "queue", json=body)["entry"]
 
     def leave(self, server_id: str, entry_id: str) -> None:
-        """Give up a place in line."""
+        """Delete a queue entry."""
         self._http("DELETE", "servers", server_id, "queue", entry_id)
 
 
 class Kinds:
-    """What devices are interchangeable."""
+    """Kinds of interchangeable devices."""
 
     def __init__(self, http: _Http):
         self._http = http
 
     def list(self, server_id: str | None = None) -> list[dict[str, Any]]:
-        """All kinds of which the project may have a device: ``name``, ``free`` and ``servers``.
+        """All kinds that the project can use: ``name``, ``free`` and ``servers``.
 
-        :param server_id: in ``servers`` tell only of this one
+        :param server_id: list only this server in ``servers``
         """
         return self._http.pages("kinds", "kinds", query={"server_id": server_id})
 
 
 class Events:
-    """What happened to all devices, those that are forgotten included."""
+    """The history of all devices, including deleted ones."""
 
     def __init__(self, http: _Http):
         self._http = http
@@ -476,11 +476,11 @@ class Events:
         since: str | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """All events that fit every given value, the latest first.
+        """All events that match all given filters, latest first.
 
-        :param project_id: of the time in which this project had the device
-        :param since: ISO 8601 with a zone, for example ``2026-01-31T12:00:00Z``
-        :param limit: the latest events only, so many
+        :param project_id: events from the period in which this project held the device
+        :param since: ISO 8601 with a time zone, for example ``2026-01-31T12:00:00Z``
+        :param limit: maximum number of events
         """
         query = {
             "device_id": device_id,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``nova usb-*`` and ``openstack`` have in common."""
+"""Shared code of ``nova usb-*`` and ``openstack``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from keystoneauth1 import exceptions
 
 from novaclient_usb import ReasonCode, client, durations, names
 
-#: Exit codes of commands that wait: the device is attached later, without another request; the time is up.
+#: Exit codes of commands that wait: the device will be attached automatically; the wait timed out.
 WAITING, TIMED_OUT = 3, 4
 
 DEVICE_HELP = (
     "USB device (ID, name, vendor:product, serial number, port such as 1-4, or BUS:DEV as lsusb prints it)"
 )
 
-# What a server may get in line for.
+# Errors after which a server can join the queue.
 _WORTH_WAITING = (ReasonCode.DEVICE_TAKEN, ReasonCode.KIND_NOT_FREE, ReasonCode.QUEUED_FOR_OTHERS)
 
 
@@ -39,15 +39,15 @@ def positive(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return number
 
 
 class Finder:
-    """Finds devices by what people call them. The service is asked for all of them once at most.
+    """Finds devices by name. The list of devices is requested at most once.
 
-    :param how_to_list: one sentence for the error, on how to see which devices there are
-    :param fits: what to choose among, of those that are listed
+    :param how_to_list: a sentence for the error that says how to list the devices
+    :param fits: selects from the listed devices
     :param filters: of the list (`client.Devices.list`)
     """
 
@@ -64,18 +64,18 @@ class Finder:
         self._filters = filters
 
     def find(self, wanted: str) -> dict[str, Any]:
-        """The device that is called so.
+        """The device that matches.
 
-        :raises names.DeviceNotFound: none is
-        :raises names.AmbiguousDevice: several are
+        :raises names.DeviceNotFound: no device matches
+        :raises names.AmbiguousDevice: several devices match
         """
         return self._usb.devices.get(wanted.lower()) if names.is_id(wanted) else self._by_name(wanted)
 
     def find_id(self, wanted: str) -> str:
-        """The id of the device that is called so; an id is taken as it is.
+        """The id of the device that matches; an id is returned unchanged.
 
-        :raises names.DeviceNotFound: none is
-        :raises names.AmbiguousDevice: several are
+        :raises names.DeviceNotFound: no device matches
+        :raises names.AmbiguousDevice: several devices match
         """
         return wanted.lower() if names.is_id(wanted) else str(self._by_name(wanted)["id"])
 
@@ -95,9 +95,9 @@ def of_server(usb: client.Client, server_id: str, how_to_list: str) -> Finder:
 def device_or_kind(
     usb: client.Client, server_id: str, wanted: str, how_to_list: str
 ) -> tuple[str | None, str | None]:
-    """The id of a device on a server's host, or the kind, that is called so.
+    """The id of a matching device on a server's host, or the matching kind.
 
-    A kind goes before devices, whose strings may be made to deceive.
+    Kinds take precedence, because the strings of devices are untrusted.
     """
     kinds = usb.kinds.list(server_id=server_id) if names.may_be_kind(wanted) else []
     if wanted in [kind["name"] for kind in kinds]:
@@ -113,7 +113,7 @@ def attach_or_join(
     lease: int | None,
     queue: bool,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Ask for a device. The attachment; or, if it is taken and `queue` is set, the place in line for it."""
+    """Request a device. Returns the attachment, or, if it is in use and `queue` is set, the queue entry."""
     try:
         return usb.attachments.create(server_id, device_id, kind, lease), None
     except exceptions.Conflict as error:
@@ -139,16 +139,16 @@ def place(device: dict[str, Any]) -> tuple[str, int, int]:
 
 
 def exit_code(error: client.WaitFailed) -> int:
-    """With which a command ends that has waited for this."""
+    """The exit code of a command for a failed wait."""
     if isinstance(error, client.Waiting):
         return WAITING
     return TIMED_OUT if isinstance(error, client.TimedOut) else 1
 
 
 class Progress:
-    """Tells on a terminal, by stderr, how a wait gets on; nothing elsewhere.
+    """Shows the progress of a wait on stderr, if that is a terminal.
 
-    :param action: what is being done, for example ``attaching``
+    :param action: the operation, for example ``attaching``
     """
 
     def __init__(self, action: str):
@@ -171,9 +171,9 @@ class Progress:
 
 
 def encodable(text: str) -> str:
-    """Of a text what stdout can express.
+    """The text with ``?`` for characters that the encoding of stdout lacks.
 
-    Otherwise one device with a foreign name would keep a Latin-1 terminal from listing any.
+    Otherwise a Latin-1 terminal could not list any devices if one name has other characters.
     """
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a kind of devices may be called.
+"""Names of kinds.
 
-Kinds stand beside ids, vendor:product, ports, and BUS:DEV in command lines, beside ``usb_devices`` in names
-of quotas, and in names of Placement's resource classes, so that a name has nothing but what fits in all.
+Kinds are used beside ids, vendor:product, ports and BUS:DEV in command lines, beside ``usb_devices`` in quota
+names, and in the names of Placement resource classes; a name has only characters that are valid in all.
 """
 
 #: Of the whole name: the regular expression, and what it means. A name has a letter, because ports and serial

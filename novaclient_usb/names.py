@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How people name a USB device, and how it is shown to them.
+"""Finding USB devices by name, and displaying them.
 
-Devices are dicts as the API sends them. Their strings come from the devices themselves, and a device
-may be made to deceive.
+Devices are dicts as returned by the API. Their strings come from the devices and are untrusted.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ _BUS_DEVICE = re.compile(r"[0-9]{1,5}:[0-9]{1,5}")
 
 
 class DeviceNotFound(exceptions.ClientException):
-    """No device goes by the name."""
+    """No device matches the name."""
 
 
 class AmbiguousDevice(exceptions.ClientException):
-    """Several devices go by the name; the message lists them."""
+    """Several devices match the name; the message lists them."""
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for each character that could steer a terminal or hide something."""
+    """The text with U+FFFD for each character that controls a terminal or is invisible."""
     return "".join("\ufffd" if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
 
 
@@ -48,20 +47,19 @@ def lsusb_line(device: dict[str, Any]) -> str:
 
 
 def may_be_kind(wanted: str) -> bool:
-    """Whether a kind may be called so; what has the form of an id is only ever an id."""
+    """Whether this is a valid kind name; a UUID is always an id."""
     return re.fullmatch(kinds.PATTERN, wanted) is not None and not is_id(wanted)
 
 
 def find_device(devices: Iterable[dict[str, Any]], wanted: str, how_to_list: str) -> dict[str, Any]:
-    """The one device that is called so.
+    """The only device that matches.
 
     :param wanted: its id, its name, its ``vid:pid``, its serial, its port (``1-4``), or ``BUS:DEV`` as
-        ``lsusb`` prints it (``002:003``; ``2:3`` as well). One text may be several of these, and all of them
-        are tried, but what has the form of an id is only ever an id: a device must not get itself attached
-        in place of another by bearing its id as serial.
-    :param how_to_list: one sentence for the error, on how to see which devices there are
-    :raises DeviceNotFound: none is called so
-    :raises AmbiguousDevice: several are
+        ``lsusb`` prints it (``002:003``; ``2:3`` as well). All of these are tried, but a UUID is only
+        compared with ids, so that a device cannot impersonate another by using its id as serial number.
+    :param how_to_list: a sentence for the error that says how to list the devices
+    :raises DeviceNotFound: no device matches
+    :raises AmbiguousDevice: several devices match
     """
     matches = [device for device in devices if _is_called(device, wanted)]
     if not matches:
@@ -69,7 +67,7 @@ def find_device(devices: Iterable[dict[str, Any]], wanted: str, how_to_list: str
     if len(matches) > 1:
         listed = "".join(f"\n  {_describe(device)}" for device in matches)
         raise AmbiguousDevice(
-            f"{len(matches)} USB devices are called '{printable(wanted)}'. Use one of these IDs:{listed}"
+            f"{len(matches)} USB devices match '{printable(wanted)}'. Use one of these IDs:{listed}"
         )
     return matches[0]
 
@@ -88,7 +86,7 @@ def _is_called(device: dict[str, Any], wanted: str) -> bool:
 
 
 def is_id(text: str) -> bool:
-    """Whether this has the form of an id."""
+    """Whether this is a UUID."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
@@ -96,6 +94,6 @@ def is_id(text: str) -> bool:
 
 
 def _describe(device: dict[str, Any]) -> str:
-    """One line that tells two devices of one model apart."""
+    """One line that distinguishes devices of the same model."""
     serial = f" (serial {printable(device['serial'])})" if device["serial"] else ""
     return f"{device['id']}  {lsusb_line(device)}{serial}"

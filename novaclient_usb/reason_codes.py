@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reason codes: why a device is in its state, what caused an event, why a request was refused.
 
-Programs, filters and translations use the code (``reason_code`` and ``cause_code`` in JSON). The text beside
-it is for people and may change at any time. A code never changes its meaning; new ones may be added.
+Programs, filters and translations use the code (``reason_code`` and ``cause_code`` in JSON). The text is for
+display only and can change at any time. The meaning of a code never changes; codes can be added.
 
 This module needs only the standard library: the service, the agent and all clients share it.
 """
@@ -134,18 +134,19 @@ class ReasonCode(enum.StrEnum):
 _C = ReasonCode
 
 _HOST_USES_IT = "the compute host uses the device"
-#: The way out for a server whose USB controller is missing or too old. With the usual USB tablet Nova ignores
-#: the model and adds an old controller (nova, virt/libvirt/driver.py: _guest_add_usb_root_controller).
+#: The remedy for a server whose USB controller is missing or outdated. With the default USB tablet Nova
+#: ignores the model and adds an old controller (nova, virt/libvirt/driver.py:
+#: _guest_add_usb_root_controller).
 USE_XHCI = (
     "set hw:usb_model=qemu-xhci on the flavor or hw_usb_model=qemu-xhci on the image, and hw_input_bus=virtio"
     " on the image; then resize or rebuild the server"
 )
 
-#: How many ports that has in a domain of Nova's, which does not say.
+#: The number of ports of that controller in a Nova domain, which does not specify it.
 XHCI_PORTS = 4
 
-#: Codes of states, causes and unmet conditions -> what everyone may read: lower case, no period, nothing
-#: about the host. What a request is refused for has a message of its own as well.
+#: Codes of states, causes and unmet conditions -> text for all users: lower case, no period, no details of
+#: the host. Errors of requests have a separate message.
 DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.UNPLUGGED: "the device is unplugged",
     _C.SERVER_OFF: "the server is not running",
@@ -166,18 +167,18 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.HOST_USE: _HOST_USES_IT,
     _C.NOT_AUTHORIZED: "the compute host has not authorized the device; contact the cloud administrator",
     _C.NOT_CONFIGURED: "the compute host has not configured the device; unplug it and plug it in again",
-    _C.HELD: "another project had the device; the cloud administrator has yet to release it",
-    _C.WIPING: "what is stored on the device is being overwritten",
-    _C.WIPE_FAILED: "what is stored on the device could not be overwritten; contact the cloud administrator",
+    _C.HELD: "another project had the device; the cloud administrator must release it first",
+    _C.WIPING: "the data on the device is being overwritten",
+    _C.WIPE_FAILED: "the data on the device could not be overwritten; contact the cloud administrator",
     _C.PORT_OCCUPIED: "a different device is plugged into the device's port",
     _C.DUPLICATE_CLAIM: "another claim names the same device",
-    _C.ATTACHED_MANUALLY: "an administrator attached the device to a server by hand",
+    _C.ATTACHED_MANUALLY: "an administrator attached the device to a server manually",
     _C.HELD_BY_DOMAIN: "another server on the same host holds the device; contact the cloud administrator",
     _C.DEVICE_GONE: "the device was unplugged before it could be attached",
     _C.DEVICE_UNUSABLE: "the hypervisor cannot use the device; unplug it and plug it in again",
     _C.NO_USB_CONTROLLER: f"the server has no USB controller; {USE_XHCI}",
     _C.NO_FREE_USB_PORT: (
-        "all USB ports of the server are in use; detach another USB device from it, or give it a controller"
+        "all USB ports of the server are in use; detach another USB device from it, or use a controller"
         f" with more ports: {USE_XHCI}"
     ),
     _C.SPEED_MISMATCH: f"the server's USB controller does not support the speed of the device; {USE_XHCI}",
@@ -204,27 +205,27 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.LEASE_CHANGED: "lease changed",
     _C.LEASE_ENDING: "lease ends soon",
     _C.LEASE_ENDED: "lease ended",
-    _C.QUEUE_JOINED: "got in line",
-    _C.QUEUE_LEFT: "left the line",
-    _C.QUEUE_SERVED: "next in line",
+    _C.QUEUE_JOINED: "joined the queue",
+    _C.QUEUE_LEFT: "left the queue",
+    _C.QUEUE_SERVED: "next in the queue",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
     _C.RELEASES_HELD: "releases held back",
-    _C.SURPLUS: "the host has shown too many devices",
+    _C.SURPLUS: "the host reported too many devices",
     _C.FORBIDDEN: "your role in the project does not allow it",
     _C.SERVER_LOCKED: "the server is locked",
-    _C.SERVER_NOT_ON_HOST: "the server is on no host; start it first",
-    _C.DEVICE_ON_OTHER_HOST: "the device is on another host than the server",
+    _C.SERVER_NOT_ON_HOST: "the server is not on a host; start it first",
+    _C.DEVICE_ON_OTHER_HOST: "the device is on a different host than the server",
     _C.DEVICE_TAKEN: "another server has the device",
     _C.DEVICE_NOT_SHARED: "the device is not shared with the project",
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",
-    _C.TOO_MANY_DEVICES: "the server has as many USB devices as it may have",
-    _C.QUEUED_FOR_OTHERS: "other servers are in line for the device",
-    _C.FLAPPING: "changes too often; what nobody requested is not recorded for up to an hour",
+    _C.TOO_MANY_DEVICES: "the server has reached its limit of USB devices",
+    _C.QUEUED_FOR_OTHERS: "the device is reserved for a queued server",
+    _C.FLAPPING: "changes too often; unrequested changes are not recorded for up to an hour",
 }
 
 
 def describe(code: str | None) -> str | None:
-    """What everyone may read of a code; the code itself if this version does not know it."""
+    """The text of a code for all users; the code itself if this version does not know it."""
     return DESCRIPTIONS.get(code, code) if code else None  # type: ignore[call-overload]

@@ -31,7 +31,7 @@ _timeout = utils.arg(
     dest="wait_timeout",
     metavar="<seconds>",
     type=commands.positive,
-    help=f"Seconds to wait at most, with --wait (default: {client.TIME_LIMIT:g}).",
+    help=f"Maximum number of seconds to wait, with --wait (default: {client.TIME_LIMIT:g}).",
 )
 
 
@@ -78,7 +78,7 @@ def do_usb_show(cs: nova_client.Client, args: argparse.Namespace) -> None:
 
 @_device
 def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
-    """Show what happened to a USB device, the latest first."""
+    """Show the history of a USB device, latest first."""
     usb = _client(cs)
     device_id = commands.Finder(usb, _HOW_TO_LIST).find_id(args.device)
     rows = [
@@ -112,16 +112,16 @@ def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
     "--queue",
     action="store_true",
     default=False,
-    help="If other servers have the device, or all of the kind, get in line for it.",
+    help="If the device or all devices of the kind are in use, add the server to the queue.",
 )
 @_server
 @utils.arg(
     "device",
     metavar="<device>",
-    help=f"{commands.DEVICE_HELP}, or the kind of which to take one that is free.",
+    help=f"{commands.DEVICE_HELP}, or a kind to attach a free device of that kind.",
 )
 def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
-    """Attach a USB device of the compute host to a server."""
+    """Attach a USB device on the compute host to a server."""
     _check_timeout(args)
     usb = _client(cs)
     server_id = _find_server(cs, args.server).id
@@ -150,11 +150,11 @@ def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
 @_server
 @_device
 def do_usb_detach(cs: nova_client.Client, args: argparse.Namespace) -> None:
-    """Detach a USB device from a server, or give up one that it waits for."""
+    """Detach a USB device from a server, or cancel a pending attachment."""
     _check_timeout(args)
     usb = _client(cs)
     server_id = _find_server(cs, args.server).id
-    how = f"'nova usb-list --server {shlex.quote(args.server)}' shows which devices it has."
+    how = f"'nova usb-list --server {shlex.quote(args.server)}' lists its devices."
     finder = commands.of_server(usb, server_id, f"The server has no such device. {how}")
     device_id = finder.find_id(args.device)
     usb.attachments.delete(server_id, device_id)
@@ -182,7 +182,7 @@ def _find_server(cs: nova_client.Client, name_or_id: str) -> Any:
 
 def _check_timeout(args: argparse.Namespace) -> None:
     if args.wait_timeout is not None and not args.wait:
-        raise exceptions.CommandError("--timeout is of use with --wait only.")
+        raise exceptions.CommandError("--timeout requires --wait.")
 
 
 def _client(cs: nova_client.Client) -> client.Client:

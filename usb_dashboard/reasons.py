@@ -40,7 +40,7 @@ TEXTS: dict[C, Any] = {
     C.WIPE_FAILED: _("its contents could not be overwritten; contact your cloud administrator"),
     C.PORT_OCCUPIED: _("a different device is plugged into its port"),
     C.DUPLICATE_CLAIM: _("another claim names the same device"),
-    C.ATTACHED_MANUALLY: _("an administrator attached it to an instance by hand"),
+    C.ATTACHED_MANUALLY: _("an administrator attached it to an instance manually"),
     C.HELD_BY_DOMAIN: _("another instance on the same host holds it; contact your cloud administrator"),
     C.DEVICE_GONE: _("it was unplugged before it could be attached"),
     C.DEVICE_UNUSABLE: _("the hypervisor cannot use it; unplug it and plug it in again"),
@@ -77,7 +77,7 @@ TEXTS: dict[C, Any] = {
     C.RELEASED: _("released by the cloud administrator"),
     C.HOST_DELETED: _("host deleted"),
     C.RELEASES_HELD: _("releases held back"),
-    C.SURPLUS: _("the host has shown too many devices"),
+    C.SURPLUS: _("the host reported too many devices"),
     C.FORBIDDEN: _("your role in the project does not allow it"),
     C.SERVER_LOCKED: _("the instance is locked"),
     C.SERVER_NOT_ON_HOST: _("the instance is on no host; start it first"),
@@ -87,7 +87,7 @@ TEXTS: dict[C, Any] = {
     C.QUOTA_EXCEEDED: _("the quota of the project is used up"),
     C.TOO_MANY_DEVICES: _("the instance has as many USB devices as it may have"),
     C.QUEUED_FOR_OTHERS: _("other instances are in the queue for it"),
-    C.FLAPPING: _("changes too often; what nobody requested is not recorded for up to an hour"),
+    C.FLAPPING: _("changes too often; unrequested changes are not recorded for up to an hour"),
 }
 
 #: What must be true for a device to be attached (`explain` of the service).

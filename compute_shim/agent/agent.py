@@ -40,12 +40,12 @@ _BUSY_SECONDS = 1
 
 
 class Agent:
-    """Keeps one host matching its claims.
+    """Reconciles one host with its claims.
 
-    :param interval: seconds between two resyncs.
+    :param interval: seconds between resyncs.
     :param reset_device: resets a device of the host, raises OSError.
-    :param shield: is told the devices that are plugged in and offered, or known, after each look.
-    :param wiper: overwrites what is stored on devices.
+    :param shield: is given the devices that are plugged in and offered, or known, after each scan.
+    :param wiper: overwrites the data on devices.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Agent:
         wiper.listen(lambda: self._queue.put(Wiped()))
 
     def device_bound(self) -> None:
-        """A device can be used; udev may not know its name yet, so nothing is told of it."""
+        """The kernel has bound a device. It is not reported yet, because udev may not know its name."""
         self._queue.put(DeviceBound())
 
     def devices_changed(self) -> None:
@@ -76,7 +76,7 @@ class Agent:
     def claims_arrived(
         self, claims: Iterable[Claim], *, complete: bool, request_id: str | None = None
     ) -> None:
-        """The intent changed.
+        """Claims were received.
 
         :param complete: these are the claims on all known devices of this host.
         :param request_id: of the request that changed it.
@@ -84,14 +84,14 @@ class Agent:
         self._queue.put(ClaimsArrived(tuple(claims), complete, request_id))
 
     def stop(self) -> None:
-        """Let `run` return; what it is doing is finished first."""
+        """Make `run` return, after the current pass."""
         self._queue.put(Stop())
 
     def _domain_changed(self, uuid: str | None) -> None:
         self._queue.put(Resync() if uuid is None else DomainChanged(uuid))
 
     def run(self) -> None:
-        """Keep the host matching its claims until `stop`."""
+        """Reconcile the host with its claims until `stop`."""
         due = time.monotonic()
         while True:
             events = self._wait(due)
@@ -104,7 +104,7 @@ class Agent:
             due = min(due, time.monotonic() + pause)
 
     def _wait(self, due: float) -> list[Event]:
-        """The events that are in the queue, none if the time is due first."""
+        """The queued events; none if the time is reached first."""
         events: list[Event] = []
         try:
             events.append(self._queue.get(timeout=max(0.0, due - time.monotonic())))
@@ -114,7 +114,7 @@ class Agent:
             return events
 
     def _pass(self, events: list[Event]) -> float:
-        """Bring the host to its claims; returns the seconds to the next resync, at the latest."""
+        """Reconcile the host with its claims; returns the maximum number of seconds to the next resync."""
         try:
             self._reconciler.observe(events)
             self._reconciler.reconcile()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When an action that the hypervisor refused is tried again."""
+"""Back-off for actions that the hypervisor refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_PAUSE_SECONDS = 600
 
 @dataclasses.dataclass(frozen=True)
 class _Refusal:
-    """Why an action was refused, the time at which it is due again, and the seconds between the two."""
+    """The reason for a refusal, the time of the next attempt, and the interval in seconds."""
 
     action: Attach | Detach
     reason: Reason
@@ -30,7 +30,7 @@ class _Refusal:
 class Backoff:
     """The last refusal of each device.
 
-    :param clock: seconds from any start on.
+    :param clock: monotonic time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,9 +38,9 @@ class Backoff:
         self._refusals: dict[str, _Refusal] = {}
 
     def record(self, actions: Collection[Attach | Detach], refusals: Mapping[str, Reason]) -> None:
-        """Note what became of actions that were tried.
+        """Record the results of actions.
 
-        :param refusals: device id -> why; what is not there was done.
+        :param refusals: device id -> reason; all other actions succeeded.
         """
         before = dict(self._refusals)
         for action in actions:
@@ -54,26 +54,26 @@ class Backoff:
                 self._refusals[action.device_id] = _Refusal(action, reason, self._clock() + pause, pause)
 
     def due(self, action: Attach | Detach) -> bool:
-        """Whether to try an action now. A refused attach makes events of its own, so not at each event."""
+        """Whether to try an action now. Not at each event, because a refused attach causes events."""
         refusal = self._refusals.get(action.device_id)
         if refusal is None or refusal.action != action or refusal.reason.code == ReasonCode.SERVER_BUSY:
             return True
         return self._clock() >= refusal.due
 
     def forget(self, device_id: str) -> None:
-        """Forget the refusal of a device: its claim has changed."""
+        """Discard the refusal of a device, because its claim has changed."""
         self._refusals.pop(device_id, None)
 
     def retry(self, server_id: str) -> None:
-        """Make what a server refused due at once: the server has changed."""
+        """Make the refused actions of a server due immediately, because the server has changed."""
         for device_id, refusal in self._refusals.items():
             if refusal.action.server_id == server_id:
                 self._refusals[device_id] = dataclasses.replace(refusal, due=0.0, pause=0.0)
 
     def reasons(self) -> dict[str, Reason]:
-        """Device id -> why the last action on it was refused."""
+        """Device id -> reason why the last action was refused."""
         return {device_id: refusal.reason for device_id, refusal in self._refusals.items()}
 
     def waits_for_server(self) -> bool:
-        """Whether something was refused because its server is being migrated or saved."""
+        """Whether an action was refused because its server is being migrated or saved."""
         return any(reason.code == ReasonCode.SERVER_BUSY for reason in self.reasons().values())

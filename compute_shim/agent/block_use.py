@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the host uses a block device: the kernel is asked for it exclusively, and refuses what is in use.
+"""Detects whether the host uses a block device, by an exclusive open that the kernel refuses if it is in use.
 
-In use is what is mounted, in whatever namespace and as whichever disk of several, swapped on, or part of a
-volume (LVM, md, dm, bcache ...). Nothing is read of what the device stores.
+A device is in use if it is mounted (in any namespace, also as one of several disks), is swap space, or is
+part of a volume (LVM, md, dm, bcache ...). The data on the device is not read.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _LOOP_RDEVICE = 16
 
 
 class BlockUse:
-    """Remembers which disks do not answer. For one thread.
+    """Checks disks, and remembers those that do not respond. For one thread.
 
-    :param dev: a directory where device nodes work.
+    :param dev: a directory in which device nodes can be opened.
     """
 
     def __init__(self, sys: Path, proc: Path, dev: Path) -> None:
@@ -50,7 +50,7 @@ class BlockUse:
         self._loops: set[str] = set()
 
     def look(self, nodes: Collection[str]) -> None:
-        """Ask for all disks of a pass, one after the other.
+        """Check all disks of a pass, one after the other.
 
         :param nodes: as ``/sys/dev`` names them. Who has a partition is in the way of who wants the whole, so
             partitions are not asked for.
@@ -70,7 +70,7 @@ class BlockUse:
             self._answers |= one_look.found
 
     def reasons(self, nodes: Collection[str]) -> Iterator[Reason]:
-        """What the host does with the block devices of a USB device, which were all looked at."""
+        """How the host uses the block devices of a USB device, as of the last check."""
         for node in nodes:
             error = self._answers.get(node)
             if isinstance(error, TimeoutError):
@@ -84,9 +84,9 @@ class BlockUse:
 
 
 class _Look:
-    """One look at some disks, which may be left to itself.
+    """One check of some disks, which can be abandoned.
 
-    :ivar at: the disk that is asked for; None before and after.
+    :ivar at: the disk that is being checked; None before and after.
     """
 
     def __init__(self, disks: Collection[str], dev: Path) -> None:
@@ -126,7 +126,7 @@ def _is_partition(node: str, sys: Path) -> bool:
 
 
 def claim(node: str, dev: Path) -> None:
-    """Have a block device exclusively for a moment.
+    """Open a block device exclusively and close it.
 
     :raises OSError: EBUSY: something else has claimed it, or a part of it
     """
@@ -154,7 +154,7 @@ def _behind(loop: str, dev: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(node: str, dev: Path, flags: int = 0, access: int = os.O_RDONLY) -> Iterator[int]:
-    """A block device by a node of our own, gone at once: what ``/dev`` has under its name may be another."""
+    """A block device, opened by a temporary node, because ``/dev`` can have another device under its name."""
     major, _, minor = node.removeprefix("block/").partition(":")
     path = f"{dev}/.usb-shim-{os.getpid()}-{major}-{minor}"
     os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(int(major), int(minor)))

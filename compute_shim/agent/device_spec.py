@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of ``[usb] device_spec``: which devices of this host may be given away."""
+"""The rules of ``[usb] device_spec``: which devices of this host are offered."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from novaclient_usb import kinds
 
 
 class InvalidDeviceSpec(ValueError):
-    """A rule that cannot be read; the text, one line, names the option, the value, and what is right."""
+    """A malformed rule. The text is one line with the option, the value, and the valid values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Key:
-    """What a rule may say of a device.
+    """A key of a rule.
 
     :param pattern: of the whole value.
-    :param right: what is right, for people.
-    :param matches: whether a device has what the rule wants.
-    :param found: what a device has, for people.
-    :param normal: makes of the value what is compared.
+    :param right: the valid values, as text.
+    :param matches: whether a device matches the value.
+    :param found: the value of a device, as text.
+    :param normal: normalizes a value for comparison.
     """
 
     pattern: str
@@ -38,12 +38,12 @@ class _Key:
 
 
 def folded(serial: str) -> str:
-    """A serial number as it is compared: devices pad theirs with blanks, and people type them in any case."""
+    """A serial number, normalized for comparison: without padding, in one case."""
     return " ".join(serial.split()).casefold()
 
 
 def _sockets(device: Plugged) -> list[str]:
-    """How the place of a device is called: by the bus, and by the stable path of its controller."""
+    """The names of a device's socket: by bus number, and by the stable path of its controller."""
     return [device.port, *filter(None, [device.socket])]
 
 
@@ -53,7 +53,7 @@ def _in_place(device: Plugged, wish: str) -> bool:
 
 
 def _same(name: str, pattern: str, right: str) -> _Key:
-    """A value that a device has as the rule writes it, but for upper and lower case."""
+    """A key that compares values without regard to case."""
     return _Key(pattern, right, lambda device, wish: getattr(device, name) == wish, operator.attrgetter(name))
 
 
@@ -100,16 +100,16 @@ _MASS_STORAGE = "08"
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One rule: what a device must have to match, and what is decided then.
+    """One rule: its match values, and what applies to matching devices.
 
-    :param number: its place among all rules, from 1 on.
+    :param number: its position among all rules, from 1.
     :param text: as JSON, on one line.
-    :param wanted: what a device must have, by key.
-    :param follow: what a claim is on: the device, or whatever is in its socket.
-    :param shared: whether all projects may have what it offers.
-    :param projects: ids of those that may.
-    :param kind: of what it offers; empty: none.
-    :param handover: what has to be done with it between two projects; None: what is usual.
+    :param wanted: the values to match, by key.
+    :param follow: what a claim is bound to: the device, or any device in its socket.
+    :param shared: whether the devices are shared with all projects.
+    :param projects: ids of the projects that the devices are shared with.
+    :param kind: of the devices; empty: none.
+    :param handover: the action between two projects; None: the default.
     """
 
     number: int
@@ -123,18 +123,18 @@ class Rule:
     handover: Handover | None = None
 
     def handover_of(self, device: Plugged) -> Handover:
-        """What has to be done with a device that this rule offers between two projects."""
+        """The action between two projects for a device that this rule offers."""
         if self.handover is not None:
             return self.handover
         stores = any(triple.startswith(_MASS_STORAGE) for triple in (device.device_class, *device.classes))
         return Handover.HOLD if stores else Handover.NONE
 
     def matches(self, device: Plugged) -> bool:
-        """Whether this rule is about the device."""
+        """Whether this rule matches the device."""
         return all(_KEYS[key].matches(device, wish) for key, wish in self.wanted) and not self._spares(device)
 
     def mismatch(self, device: Plugged) -> str | None:
-        """The first thing for which the rule is not about the device, for people; None if it is."""
+        """The first reason why the rule does not match the device, as text; None if it matches."""
         for key, wish in self.wanted:
             if not _KEYS[key].matches(device, wish):
                 return f"{key} is {_KEYS[key].found(device)!r}"
@@ -143,7 +143,7 @@ class Rule:
         return None
 
     def _spares(self, device: Plugged) -> bool:
-        """Whether this rule is too wide to give away what a host may need for itself."""
+        """Whether this rule is too broad to offer a device that the host may need."""
         is_wide = self.allow and not {key for key, _ in self.wanted} >= _MODEL
         return is_wide and guarded.kind(device) is not None
 
@@ -151,14 +151,14 @@ class Rule:
 def parse(values: Iterable[str]) -> list[Rule]:
     """The rules of the option's values, in their order.
 
-    :raises InvalidDeviceSpec: not JSON, an unknown key, or a value that cannot be
+    :raises InvalidDeviceSpec: not JSON, an unknown key, or an invalid value
     """
     items = [(item, value) for value in values for item in _items(value)]
     return [_rule(number, item, value) for number, (item, value) in enumerate(items, start=1)]
 
 
 def decide(rules: Iterable[Rule], device: Plugged) -> Rule | None:
-    """The first rule that matches a device; None if none does, which means that it is not offered."""
+    """The first rule that matches a device; None if none matches: it is not offered."""
     return next((rule for rule in rules if rule.matches(device)), None)
 
 
@@ -179,7 +179,7 @@ def _refuse(value: str, reason: str) -> InvalidDeviceSpec:
 
 
 def _items(value: str) -> list[Any]:
-    """What is to be a rule in one value of the option."""
+    """The rules in one value of the option, not yet validated."""
     try:
         loaded = json.loads(value, object_pairs_hook=_unique)
     except RecursionError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of this host's USB devices may be given away: inventory, rules and the host's own use together."""
+"""Discovers the USB devices that this host offers, from the inventory, the rules and the host's use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
 
 class Discovery:
-    """Looks at the devices of this host.
+    """Scans the devices of this host.
 
     :param rules: of ``[usb] device_spec``.
-    :param used: port -> why the device there cannot be given away, of these ports.
+    :param used: port -> reason why the device there cannot be offered, for given ports.
     """
 
     def __init__(
@@ -30,24 +30,24 @@ class Discovery:
         self._reasons: dict[str, Reason | None] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
-        """Judge by other rules from the next scan on. May be called by any thread."""
+        """Use other rules from the next scan on. Thread-safe."""
         self._rules = rules
 
     def offers(self, device: Plugged) -> bool:
-        """Whether the rules allow a device, whatever the host does with it."""
+        """Whether the rules allow a device, regardless of host use."""
         return device_spec.allows(self._rules, device)
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
-        """All devices that are offered, and those known from before that no longer may be.
+        """All offered devices, and known devices that are no longer offered.
 
-        :param claims: those on this host's known devices.
+        :param claims: the claims on this host's known devices.
         """
         self._plugged = self._inventory.scan()
         self._reasons = {}
         return self.identify(claims)
 
     def identify(self, claims: Collection[Claim]) -> list[Device]:
-        """What the last scan saw, by other claims."""
+        """Identify the devices of the last scan by other claims."""
         found = self._identifier.identify(
             self._plugged, claims, lambda item: device_spec.follows(self._rules, item)
         )
@@ -56,12 +56,12 @@ class Discovery:
         return [self._judged(device, self._reasons[device.port]) for device in offered]
 
     def _look(self, ports: Collection[str]) -> None:
-        """See what the host does with the devices in some ports."""
+        """Check the host's use of the devices in some ports."""
         if ports:
             self._reasons |= dict.fromkeys(ports) | self._used(ports)
 
     def refresh(self, device: Device) -> Device | None:
-        """The same device as it is now; None if it is gone, whatever is in its port instead."""
+        """The current state of a device; None if it is gone, even if another device is in its port."""
         now = self._inventory.read(device.port)
         if now is None or now.socket != device.socket or device.plug_id not in (None, now.plug_id):
             return None

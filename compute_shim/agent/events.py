@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may make a host differ from its claims: events, which only enqueue a look at what they name."""
+"""Events that trigger a reconciliation. An event only names what to observe again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from compute_shim.objects import Claim
 
 @dataclasses.dataclass(frozen=True)
 class ClaimsArrived:
-    """The intent changed.
+    """Claims were received.
 
     :param complete: these are the claims on all known devices of this host.
-    :param request_id: of the request that changed it, None where that is not known.
+    :param request_id: of the request that changed them, None if unknown.
     """
 
     claims: tuple[Claim, ...]
@@ -29,7 +29,7 @@ class DomainChanged:
 
 
 class DeviceBound:
-    """A device can be used; udev may not know its name yet."""
+    """The kernel has bound a device; udev may not know its name yet."""
 
 
 class DevicesChanged:
@@ -37,15 +37,15 @@ class DevicesChanged:
 
 
 class Wiped:
-    """A device is wiped, or some more of it."""
+    """A wipe has made progress or is complete."""
 
 
 class Resync:
-    """Everything may have changed: the periodic one, or the hypervisor's daemon went away."""
+    """Observe everything again: periodically, or because the connection to the hypervisor was lost."""
 
 
 class Stop:
-    """The agent is to end."""
+    """Stop the agent."""
 
 
 Event = ClaimsArrived | DomainChanged | DeviceBound | DevicesChanged | Wiped | Resync | Stop

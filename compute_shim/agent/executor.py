@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries out a plan on the hypervisor, and resets on the host."""
+"""Executes a plan on the hypervisor, and resets on the host."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LOG = log.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What became of a plan.
+    """The result of a plan.
 
-    :param refusals: device id -> why the action was refused.
-    :param domains: uuid -> the domain after it was changed, None if it is not on this host any more.
+    :param refusals: device id -> reason why the action was refused.
+    :param domains: uuid -> the domain after the change, None if it is no longer on this host.
     """
 
     refusals: dict[str, Reason] = dataclasses.field(default_factory=dict)
@@ -44,13 +44,13 @@ def execute(
     refresh: Callable[[Device], Device | None],
     request_ids: Mapping[str, str],
 ) -> Done:
-    """Carry out the actions in their order; one that is refused does not stop the others.
+    """Execute the actions in order; a refused action does not stop the others.
 
-    :param domains: uuid -> the domain as it was when this was planned.
-    :param refresh: reads a device anew, the moment before it is attached: its address may have become
-        another device, or the host may have begun to use it. None: it is gone.
-    :param request_ids: device id -> the request that asked for it, for the log.
-    :raises HypervisorUnavailable: the daemon went away; what is not done yet is not done
+    :param domains: uuid -> the domain at the time of planning.
+    :param refresh: reads a device again, immediately before the attach: its address may belong to another
+        device, or the host may have started to use it. Returns None if it is gone.
+    :param request_ids: device id -> the id of the request, for the log.
+    :raises HypervisorUnavailable: the connection was lost; the remaining actions are not executed
     """
     done = Done()
     for action in actions:
@@ -73,7 +73,7 @@ def execute(
 def _perform(
     action: Detach | Attach, before: Domain, driver: Driver, refresh: Callable[[Device], Device | None]
 ) -> Domain | None:
-    """Carry out one action; returns the domain as it is then, None if it is not on this host any more."""
+    """Execute one action; returns the changed domain, None if it is no longer on this host."""
     if isinstance(action, Detach):
         with metrics.detach_seconds.time():
             return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
@@ -87,13 +87,13 @@ def _log_refusal(action: Detach | Attach, error: HypervisorError, context: dict[
 
 
 def _log_context(request_ids: Mapping[str, str], device_id: str) -> dict[str, Any]:
-    """Has a line of the log bear the id of the request that it is about (oslo.log: ``context``)."""
+    """The request id for log lines (oslo.log: ``context``)."""
     request_id = request_ids.get(device_id)
     return {"context": RequestContext(request_id=request_id, overwrite=False)} if request_id else {}
 
 
 def _attach(action: Attach, driver: Driver, refresh: Callable[[Device], Device | None]) -> Device:
-    """Attach; returns the device as it was the moment before."""
+    """Attach; returns the device as read immediately before."""
     device = refresh(action.device)
     if device is None:
         raise HypervisorError(ReasonCode.DEVICE_GONE)
@@ -110,15 +110,15 @@ def reset(
     reset_device: Callable[[Device], None],
     request_ids: Mapping[str, str],
 ) -> Reason:
-    """Reset a device that a server gave back; never one that the host uses.
+    """Reset a device that a server returned; never one that the host uses.
 
-    A reset that fails does not keep the device: the next guest resets it again when it finds it, and a
-    device that is broken would fail there as well.
+    A failed reset does not make the device unavailable: the next guest resets it again when it detects it,
+    and a broken device fails there as well.
 
     :param refresh: as for `execute`.
     :param reset_device: raises OSError.
     :param request_ids: as for `execute`.
-    :returns: what became of it
+    :returns: the result of the reset
     """
     context = _log_context(request_ids, action.device_id)
     device = refresh(action.device)

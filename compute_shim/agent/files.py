@@ -9,9 +9,9 @@ _CHUNK = 1 << 16
 
 
 def contents(path: str) -> bytes:
-    """A whole file. A pass opens hundreds, so none of the conveniences.
+    """The content of a file. A pass reads hundreds of files, so this uses plain system calls.
 
-    :raises OSError: there is none, or none any more
+    :raises OSError: the file does not exist, or no longer exists
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -21,5 +21,5 @@ def contents(path: str) -> bytes:
 
 
 def text(path: str) -> str:
-    """The text of a whole file, without blanks around it; raises as `contents`."""
+    """The text of a file, stripped; raises as `contents`."""
     return contents(path).decode("ascii", "replace").strip()

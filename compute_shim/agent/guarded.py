@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices that a host may need for itself, so that a wide rule must not give them away.
+"""Devices that a host may need, so that a broad rule does not offer them.
 
 These are keyboards and mice that work without an operating system, and network adapters. Class codes are at
 https://www.usb.org/defined-class-codes; those below class 02 in "Class Definitions for Communication
@@ -25,7 +25,7 @@ _NETWORK = (
 
 
 def kind(device: Plugged) -> str | None:
-    """What a device is that only a rule with its vendor and product gives away; None for all others."""
+    """The type of a device that only a rule with its vendor and product offers; None for all others."""
     for triple in device.classes:
         if triple in _INPUT:
             return _INPUT[triple]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which USB devices the host itself uses, or does not let anybody use: those are not given away.
+"""Detects USB devices that the host uses or blocks. They are not offered.
 
-The kernel is asked, by device number, for all processes and namespaces of the host; names prove nothing. What
-the kernel has made of a device in a way that is not known here counts as used.
+Detection uses kernel data by device number, for all processes and namespaces of the host, and does not rely
+on names. Kernel objects of a device that are unknown here count as use.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _GENERIC = (None, "usb", "apple-mfi-fastcharge")
 
 
 class HostUse:
-    """Remembers what it has seen, for what lasts only a moment is no use. For one thread.
+    """Remembers earlier results, because a momentary use does not count. For one thread.
 
-    :param is_server: whether a process is a server, or runs in one. That it has a USB device is no use by
-        the host; what it has of the host's drivers is.
+    :param is_server: whether a process is a server, or runs in one. Its open USB devices are not a use by the
+        host; its open nodes of host drivers are.
     :param pause: waits that many seconds.
-    :param lent: ports of devices that the agent itself uses, which see to it that nobody else does.
+    :param lent: ports of devices that the agent itself uses exclusively.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class HostUse:
         self._served: set[str] = set()
 
     def reasons(self, ports: Collection[str]) -> dict[str, Reason]:
-        """Port -> why the device there cannot be given away; nothing of those that can.
+        """Port -> reason why the device there cannot be offered; other ports are omitted.
 
-        :param ports: to look at.
+        :param ports: to check.
         """
         lent = self._lent()
         ports = [port for port in ports if port not in lent]
@@ -101,7 +101,7 @@ class HostUse:
         held: dict[str, list[int]],
         consoles: dict[str, str],
     ) -> Iterator[Reason]:
-        """All that the host does with a device, what is most worth knowing first."""
+        """All uses of a device by the host, most important first."""
         yield from self._withheld(port, interfaces)
         yield from self._disks.reasons([node for node in nodes if node.startswith(_DISK)])
         if held:
@@ -113,7 +113,7 @@ class HostUse:
         yield from registered.uses(self._tree, interfaces)
 
     def _withheld(self, port: str, interfaces: Collection[Interface]) -> Iterator[Reason]:
-        """Why nobody can use the device: without authorization the kernel configures nothing."""
+        """The reason why the device cannot be used: the kernel does not configure unauthorized devices."""
         directory = f"{self._sys}/bus/usb/devices/{port}"
         if not interfaces and usb_tree.read(f"{directory}/authorized") == "0":
             yield _unauthorized(f"{port}/authorized")

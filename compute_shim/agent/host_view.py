@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the agent sees the host as it is: who sees less takes for free what the host uses.
+"""Checks that the agent can see all host use. Otherwise it would offer devices that the host uses.
 
-``doc/agent-needs.rst`` says the same to operators.
+``doc/agent-needs.rst`` documents the requirements.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_DISKS = ("block/8:1048575", "block/259:1048575")
 
 
 class CannotSeeHost(Exception):
-    """The agent does not see all of the host; the text says what is missing and what to change."""
+    """The agent cannot see all host use; the text says what is missing and what to change."""
 
 
 def refuse_blind(
@@ -40,9 +40,9 @@ def refuse_blind(
     dev: Path = Path("/dev"),
     udev: Path = Path("/run/udev"),
 ) -> None:
-    """Go on only if everything that the host may use can be seen.
+    """Check that all host use can be detected.
 
-    :raises CannotSeeHost: it cannot
+    :raises CannotSeeHost: it cannot be detected
     """
     missing = [
         *_namespaces(proc),
@@ -69,7 +69,7 @@ def _namespaces(proc: Path) -> Iterator[str]:
 
 
 def _capabilities(proc: Path) -> list[str]:
-    """What the process may not do; the other checks would then only say that it fails."""
+    """The missing capabilities. They are checked first, because the other checks fail without them."""
     has = _effective(proc)
     return [
         f"{' or '.join(one_of)} is missing, to {purpose} (container: use --cap-add)"
@@ -87,7 +87,7 @@ def _effective(proc: Path) -> int:
 
 
 def _refused(proc: Path, dev: Path) -> Iterator[str]:
-    """What is refused although the capabilities are there: by AppArmor, SELinux or a control group."""
+    """The operations that fail despite the capabilities: due to AppArmor, SELinux or a control group."""
     try:
         for name in os.listdir(f"{proc}/1/fd"):  # noqa: PTH208
             os.readlink(f"{proc}/1/fd/{name}")  # noqa: PTH115

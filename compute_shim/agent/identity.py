@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which known device each plugged device is: pure functions, and what the agent remembers for them.
+"""Identifies plugged devices as known devices: pure functions, and the state that they need.
 
 The rules, in order:
 
-1. While a device stays plugged in it is what it was, whatever others do.
-2. What is plugged into the socket of a claim that follows its socket is the device of that claim, if the
-   rules of ``[usb] device_spec`` say so of both.
-3. A serial number identifies, unless the host ever had two devices with that number at once.
-4. Else the socket does, together with vendor and product (and serial number).
+1. While a device stays plugged in, it keeps its identity, regardless of other devices.
+2. A device in the socket of a claim that follows its socket is the device of that claim, if the rules of
+   ``[usb] device_spec`` say so for both.
+3. A serial number identifies a device, unless the host ever had two devices with that number at once.
+4. Otherwise the socket identifies it, together with vendor and product (and serial number).
 
-By rule 4 alone a device could be taken for another one of its kind that was unplugged as well. While such a
-one is missing that the host has seen since it was booted, it stays open which of them is back. The device is
-*in doubt* then: nobody gets it until the other one is in its own socket again, or is forgotten.
+By rule 4 alone, a device could be mistaken for another one of its kind that was unplugged as well. While such
+a device that the host has seen since boot is missing, the identity of the device that returned is ambiguous.
+It is *in doubt*: it cannot be attached until the other one is in its socket again, or is deleted.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _IDS_LENGTH = 9
 
 
 class Identifier:
-    """Identifies what is plugged in, and remembers it for the next time.
+    """Identifies plugged devices, and remembers the result for the next scan.
 
-    The database knows the same as soon as the conductor has been told; until then only the agent does.
+    The database has the same state after the next report to the conductor.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Identifier:
     def identify(
         self, plugged: Collection[Plugged], known: Iterable[Claim], follows: Callable[[Plugged], bool]
     ) -> list[Device]:
-        """As the function `identify` does it, by what was known and by what was seen since."""
+        """Call the function `identify` with the known devices and those seen since."""
         rows = [self._updated(claim) for claim in known]
         devices = identify(plugged, rows, self._shared, follows)
         self._shared |= {model(device) for device in devices if device.serial_shared}
@@ -57,10 +57,10 @@ class Identifier:
         return devices
 
     def _updated(self, claim: Claim) -> Claim:
-        """A known device as it was seen last.
+        """A known device as last seen.
 
-        Somebody who took the device since, or gave it back, meant the one that the database knows. An agent
-        whose conductor is older has nothing but its own memory.
+        A claim that was made or released since refers to the device in the database. With an older conductor,
+        the agent has only its own state.
         """
         generation, last = self._last.get(claim.device_id, (None, None))
         if last is None or (generation != claim.generation and claim.vendor_id is not None):
@@ -82,11 +82,11 @@ def identify(
     shared: Collection[Model] = (),
     follows: Callable[[Plugged], bool] = lambda item: False,
 ) -> list[Device]:
-    """Every plugged device, with the id of the known device that it is. No two get the same.
+    """All plugged devices, each with the id of its known device. Ids are unique.
 
     :param known: all known devices of the host.
-    :param shared: what was seen on two devices at once, beside what the known devices tell.
-    :param follows: whether the rules say that claims follow the socket of a device.
+    :param shared: models that were seen on two devices at the same time, in addition to those of `known`.
+    :param follows: whether claims on a device follow its socket, according to the rules.
     """
     count = collections.Counter(map(model, plugged))
     twins = {item for item, number in count.items() if number > 1 and item[2]}
@@ -112,15 +112,15 @@ def identify(
 
 
 def model(item: Plugged) -> Model:
-    """What a device is by itself."""
+    """Vendor, product and serial number of a device."""
     return item.vendor_id, item.product_id, item.serial.strip()
 
 
 class _Match:
-    """Plugged devices and the known devices that they are, found by one rule after the other.
+    """Matches plugged devices with known devices, one rule after the other.
 
     :ivar found: index of a plugged device -> known device.
-    :ivar rest: known devices that are not found.
+    :ivar rest: known devices without a match.
     """
 
     def __init__(self, plugged: Collection[Plugged], known: Collection[Claim]) -> None:
@@ -131,7 +131,7 @@ class _Match:
         self.rest = {claim.device_id: claim for claim in order}
 
     def by(self, of_claim: Callable[[Claim], Hashable], of_item: Callable[[Plugged], Hashable]) -> list[int]:
-        """Match what has the same value; None matches nothing. Returns the indices that were found now."""
+        """Match devices with the same value; None matches nothing. Returns the new indices."""
         wanted = {of_claim(claim): claim for claim in reversed(self.rest.values())}
         wanted.pop(None, None)
         now = []
@@ -157,7 +157,7 @@ def _followed_socket(claim: Claim) -> Hashable:
 
 
 def _known_model(claim: Claim) -> Model | None:
-    """What a known device is by itself, None if that is not known (RPC 1.1 tells only the identity)."""
+    """The model of a known device, None if unknown (RPC 1.1 has only the identity)."""
     if claim.vendor_id is not None and claim.product_id is not None and claim.serial is not None:
         return claim.vendor_id, claim.product_id, claim.serial.strip()
     ids, serial = claim.identity[:_IDS_LENGTH], claim.identity[_IDS_LENGTH:]
@@ -183,13 +183,13 @@ def _place(socket: str | None, found: Model | None, twins: Collection[Model]) ->
 
 
 def _old_place(claim: Claim) -> Hashable:
-    """Where a device was that nobody has seen since agents tell the socket."""
+    """The place of a device that was last seen before agents reported the socket."""
     found = _known_model(claim)
     return None if claim.socket is not None or found is None else (claim.port, *found)
 
 
 def _old_identity(claim: Claim) -> str | None:
-    """What a conductor of RPC 1.1 tells of a device that is known by its place."""
+    """The identity that a conductor of RPC 1.1 has for a device known by its place."""
     return claim.identity if claim.socket is None and _known_model(claim) is None else None
 
 
@@ -204,7 +204,7 @@ def _socket_identity(item: Plugged) -> str:
 
 
 def _doubts(match: _Match, by_socket: Iterable[int], twins: Collection[Model]) -> dict[int, list[Claim]]:
-    """Index of a plugged device -> the missing ones that it may be as well."""
+    """Index of a plugged device -> the missing devices that it could also be."""
     boots = {_boot(item.plug_id) for item in match.plugged} - {None}
     missing: dict[Hashable, list[Claim]] = {}
     for claim in match.rest.values():
@@ -224,7 +224,7 @@ def _boot(plug_id: str | None) -> str | None:
 
 
 def _is_guarded(claim: Claim) -> bool:
-    """Whether it matters which device this is: a server has it, or an administrator withholds it."""
+    """Whether the identity matters: a server has the device, or an administrator disabled it."""
     return claim.server_id is not None or claim.ending or claim.enabled is False
 
 

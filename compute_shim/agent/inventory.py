@@ -36,7 +36,7 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def clean(raw: bytes) -> str:
-    """Text of a device made harmless: whatever cannot be printed as it is becomes U+FFFD."""
+    """Sanitized text of a device: unprintable characters are replaced by U+FFFD."""
     text = raw.decode("utf-8", "replace")
     if text.isascii() and text.isprintable():
         return text
@@ -48,7 +48,7 @@ def clean(raw: bytes) -> str:
 
 @functools.cache
 def boot_id(proc: Path = Path("/proc")) -> str:
-    """Of the kernel: another one after each boot (Linux, Documentation/admin-guide/sysctl/kernel.rst)."""
+    """The boot id, which changes at each boot (Linux, Documentation/admin-guide/sysctl/kernel.rst)."""
     return files.text(f"{proc}/sys/kernel/random/boot_id")
 
 
@@ -74,7 +74,7 @@ class _Seen:
 
 
 class Inventory:
-    """Looks at the plugged devices, and remembers what does not change while they are. For one thread."""
+    """Scans the plugged devices, and caches constant attributes. For one thread."""
 
     def __init__(
         self, sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
@@ -85,7 +85,7 @@ class Inventory:
         self._seen: dict[str, _Seen] = {}
 
     def scan(self) -> list[Plugged]:
-        """All plugged devices but hubs, by port."""
+        """All plugged devices except hubs, by port."""
         try:
             names = os.listdir(self._devices)  # noqa: PTH208  names, without a Path for each
         except FileNotFoundError:
@@ -95,7 +95,7 @@ class Inventory:
         return [device for port in ports if (device := self.read(port)) is not None]
 
     def read(self, port: str) -> Plugged | None:
-        """The device in a port; None if there is none, if it is a hub, or if it goes away meanwhile."""
+        """The device in a port; None if there is none, if it is a hub, or if it goes away during the read."""
         directory = f"{self._devices}/{port}"
         seen = self._seen.pop(port, None)
         try:
@@ -150,7 +150,7 @@ class Inventory:
 def scan(
     sys: Path = Path("/sys"), udev: Path = Path("/run/udev"), proc: Path = Path("/proc")
 ) -> list[Plugged]:
-    """All plugged devices but hubs, by port."""
+    """All plugged devices except hubs, by port."""
     return Inventory(sys, udev, proc).scan()
 
 
@@ -213,7 +213,7 @@ def _has_network(directory: str) -> bool:
 
 
 def _udev_names(record: str) -> dict[str, str]:
-    """The names that udev has found for a device; nothing while it has not seen the device yet."""
+    """The names in udev's database; empty until udev has processed the device."""
     try:
         lines = files.contents(record).split(b"\n")
     except OSError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device nodes processes have mapped: what is mapped stays open when its descriptor is closed.
+"""The device nodes that processes have mapped. A mapped node stays open when its descriptor is closed.
 
-To read what a process has mapped, the kernel takes a lock of that process. One that hangs may never let go
-of it, so we do not wait for long.
+To read the mappings, the kernel takes a lock of the process. A process that hangs may never release it, so
+the wait is limited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_ORDINARY = 10_000
 
 
 class MappedFiles:
-    """Remembers what processes had mapped, and which did not let themselves be looked at. For one thread."""
+    """Caches the mappings of processes, and remembers those that did not respond. For one thread."""
 
     def __init__(self, proc: str) -> None:
         self._proc = proc
@@ -37,7 +37,7 @@ class MappedFiles:
         self._ordinary: set[bytes] = set()
 
     def devices(self, pids: Collection[int]) -> dict[int, frozenset[str]]:
-        """Process -> the device nodes that it has mapped; nothing of one that hangs."""
+        """Process -> the device nodes that it has mapped; a process that hangs is omitted."""
         found: dict[int, tuple[bytes, frozenset[str]]] = {}
         while rest := [pid for pid in pids if pid not in found and pid not in self._hanging]:
             one_look = _Look(self._proc, rest, self._known, self._ordinary)
@@ -51,17 +51,17 @@ class MappedFiles:
         return {pid: devices for pid, (_, devices) in found.items()}
 
     def forget(self, pids: Collection[int]) -> None:
-        """Forget the processes that are not among these."""
+        """Discard all other processes."""
         self._hanging.intersection_update(pids)
         self._known = {pid: known for pid, known in self._known.items() if pid in pids}
 
 
 class _Look:
-    """One look at some processes, which may be left to itself: what it adds must be nobody else's.
+    """One check of some processes, which can be abandoned; it must not share its results.
 
-    :param known: what the processes had mapped at the last look.
-    :param ordinary: files that are known to be no device nodes.
-    :ivar at: the process that is looked at.
+    :param known: the mappings at the last check.
+    :param ordinary: files that are known not to be device nodes.
+    :ivar at: the process that is being checked.
     """
 
     def __init__(

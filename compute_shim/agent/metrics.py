@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an agent counts."""
+"""Metrics of the agent."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ outcomes_queued = Gauge(
 
 
 class Flaps:
-    """Counts how often each device went away; the many beyond a bound are counted together.
+    """Counts how often each device was unplugged; devices beyond a limit share one counter.
 
-    :param bound: how many devices are counted one by one.
+    :param bound: maximum number of devices with a separate counter.
     """
 
     def __init__(self, bound: int) -> None:
@@ -82,7 +82,7 @@ class Flaps:
         self._known: set[str] = set()
 
     def inc(self, device_id: str) -> None:
-        """A device went away."""
+        """A device was unplugged."""
         with self._lock:
             if device_id not in self._known and len(self._known) < self._bound:
                 self._known.add(device_id)
@@ -94,17 +94,17 @@ flaps = Flaps(_DEVICES)
 
 
 class Replugs:
-    """Notices devices that go away and come back."""
+    """Detects devices that are unplugged and plugged in again."""
 
     def __init__(self) -> None:
         self._present: set[str] | None = None
         self._back_since: dict[str, float] = {}
 
     def see(self, present: set[str], outcomes: Iterable[ClaimStatus]) -> None:
-        """Count since the last look.
+        """Count the changes since the last call.
 
         :param present: ids of the devices that are plugged in.
-        :param outcomes: what became of the claims on all known devices.
+        :param outcomes: the statuses of the claims on all known devices.
         """
         now = time.monotonic()
         if self._present is not None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices of a vendor-specific class are network adapters: those that Linux has a network driver for.
+"""Detects network adapters of a vendor-specific class: devices for which Linux has a network driver.
 
-The kernel's own table (``modules.alias``) says so before a driver is bound, and while none is.
+The kernel's table (``modules.alias``) contains them whether or not a driver is bound.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _Alias = tuple[str, ...]
 
 @functools.cache
 def modules() -> Path:
-    """Where the modules of the running kernel are, if the program sees them."""
+    """The directory of the running kernel's modules, if it is visible."""
     return Path("/lib/modules") / os.uname().release
 
 
 @functools.lru_cache(maxsize=256)
 def match(vendor_id: str, product_id: str, own: str, interfaces: tuple[str, ...], directory: Path) -> bool:
-    """Whether a network driver takes one of the interfaces.
+    """Whether a network driver supports one of the interfaces.
 
     :param own: class, subclass and protocol of the device, two hexadecimal digits each.
     :param interfaces: the same of each interface.
@@ -56,7 +56,7 @@ def _pairs(triple: str) -> Iterator[str]:
 
 @functools.cache
 def _aliases(directory: Path) -> Mapping[str, list[_Alias]]:
-    """Vendor id -> what the network drivers take of it; nothing where there are no modules to see."""
+    """Vendor id -> the aliases of the network drivers; empty if no modules are visible."""
     found = collections.defaultdict(list)
     try:
         names = set(_network_modules((directory / "modules.dep").read_bytes()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device node a path leads to, by its number as in ``/sys/dev``: ``char/189:3``, ``block/8:0``."""
+"""The device number of a path, as in ``/sys/dev``: ``char/189:3``, ``block/8:0``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, c
 
 
 class NodeNumber:
-    """Asks the kernel. For one thread; Python's own ``os.stat`` may wait for servers."""
+    """Reads device numbers. For one thread. Does not use ``os.stat``, which can block on network servers."""
 
     def __init__(self) -> None:
         answer = self._answer = ctypes.create_string_buffer(_STATX_SIZE)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes of the host have which device nodes open, or mapped, whatever the node is called.
+"""The processes of the host that have device nodes open or mapped, regardless of the names of the nodes.
 
-A node is told by its type and number, as ``/sys/dev`` names it: ``char/189:3``, ``block/8:0``.
+A node is identified by its type and number, as in ``/sys/dev``: ``char/189:3``, ``block/8:0``.
 
-Looking at every open file of a busy host takes as long as ``fuser``. So a process is looked at only if it has
-run since the last look: one that has not run cannot have opened anything.
+Checking every open file of a busy host takes as long as ``fuser``. Therefore a process is checked only if it
+has run since the last check: a process that has not run cannot have opened a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWN_TERMINAL = "char/5:0"
 
 
 def processor_time(pid: int) -> int | None:
-    """Nanoseconds that all threads of a process have run; None if it has ended."""
+    """CPU time of all threads of a process in nanoseconds; None if it has ended."""
     try:
         return time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)
     except OSError:
@@ -33,9 +33,9 @@ def processor_time(pid: int) -> int | None:
 
 
 class OpenFiles:
-    """Remembers what each process had open when it was last looked at. For one thread.
+    """Caches the open nodes of each process. For one thread.
 
-    :param clock: how long a process has run.
+    :param clock: the CPU time of a process.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class OpenFiles:
         self._number = NodeNumber()
 
     def holders(self, nodes: Collection[str]) -> dict[str, list[int]]:
-        """Node -> the processes that have it, of these nodes; ours is none of them."""
+        """Node -> the processes that have it open, for the given nodes, except this process."""
         self._look()
         found: dict[str, list[int]] = {}
         for pid, (_, devices) in self._known.items():
@@ -70,7 +70,7 @@ class OpenFiles:
         }
 
     def _processes(self) -> set[int]:
-        """All but ourselves, and the kernel's threads, which open nothing."""
+        """All processes except this one and kernel threads, which open no nodes."""
         # Their parent is the second process; so is that of the programs that the kernel starts
         # (Linux, kernel/kthread.c and kernel/umh.c).
         children = set(map(int, usb_tree.read(f"{self._proc}/2/task/2/children").split()))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do so that a host matches its claims: pure functions that touch nothing.
+"""Computes the actions that make a host match its claims. Pure functions.
 
-`plan` compares what is wanted with what is, `resets` says what has to be reset once that is done, and
-`statuses` what became of each claim. All work on a `Snapshot` of the host.
+`plan` compares the desired with the actual state, `resets` returns the devices to reset after the plan, and
+`statuses` returns the status of each claim. All work on a `Snapshot` of the host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NO_WIPES: Mapping[str, tuple[int, Reason]] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Detach:
-    """Take one of our hostdevs out of a domain."""
+    """Remove one of our hostdevs from a domain."""
 
     server_id: str
     device_id: str
@@ -35,7 +35,7 @@ class Detach:
 
 @dataclasses.dataclass(frozen=True)
 class Attach:
-    """Give a running domain a plugged device."""
+    """Attach a plugged device to a running domain."""
 
     server_id: str
     device_id: str
@@ -59,9 +59,9 @@ class Reset:
 
 @dataclasses.dataclass(frozen=True)
 class Wipe:
-    """Overwrite what is stored on a device.
+    """Overwrite the data on a device.
 
-    :param percent: from where on, for the first time.
+    :param percent: where to start, for the first time.
     """
 
     device_id: str
@@ -72,11 +72,11 @@ class Wipe:
 
 
 def plan(host: Snapshot) -> list[Detach | Attach]:
-    """What has to be done, in order: everything is taken out before anything is put in.
+    """The actions in order: all detaches precede all attaches.
 
-    A hostdev of ours that no claim wants, that is empty, or that points at an address which is another
-    device by now, is taken out. One in a persistent definition always is: Nova writes the definition,
-    and a device that is gone would keep the domain from starting.
+    A hostdev of ours is removed if it has no claim, is empty, or has an address that belongs to another
+    device. A hostdev in a persistent definition is always removed: Nova writes the definition, and an absent
+    device would prevent the domain from starting.
     """
     detaches: list[Detach | Attach] = []
     fulfilled: set[str] = set()
@@ -103,9 +103,9 @@ def plan(host: Snapshot) -> list[Detach | Attach]:
 
 
 def resets(host: Snapshot, done: Collection[str]) -> list[Reset]:
-    """What has to be reset before it can be given to another server, after the plan was carried out.
+    """The devices to reset before another server can have them, after the plan was executed.
 
-    :param done: ids of the devices that were, since the server gave them back.
+    :param done: ids of the devices that were already reset since the server returned them.
     """
     return [
         Reset(claim.device_id, device)
@@ -115,7 +115,7 @@ def resets(host: Snapshot, done: Collection[str]) -> list[Reset]:
 
 
 def wipes(host: Snapshot) -> list[Wipe]:
-    """What is to be wiped: nobody has it, and the host does not use it."""
+    """The devices to wipe: not attached to any server and not used by the host."""
     found = []
     for claim in host.claims.values():
         device = host.device_of(claim)
@@ -132,11 +132,11 @@ def statuses(
     resets: Mapping[str, Reason],
     wipes: Mapping[str, tuple[int, Reason]] = _NO_WIPES,
 ) -> list[ClaimStatus]:
-    """What became of each claim, after the plan was carried out.
+    """The status of each claim after the plan was executed.
 
-    :param refusals: device id -> why the hypervisor refused.
-    :param resets: device id -> what became of its reset.
-    :param wipes: device id -> how many per cent are wiped, and why not more.
+    :param refusals: device id -> reason why the hypervisor refused.
+    :param resets: device id -> result of its reset.
+    :param wipes: device id -> progress of its wipe.
     """
     fulfilled = {
         hostdev.device_id
@@ -173,7 +173,7 @@ def _wiped(claim: Claim, percent: int, why: Reason) -> ClaimStatus:
 
 
 def _belongs(host: Snapshot, domain: Domain, hostdev: Hostdev) -> bool:
-    """Is this live hostdev what its claim wants, and is it really there?"""
+    """Whether this live hostdev matches its claim and is attached."""
     claim = host.claims.get(hostdev.device_id or "")
     if claim is None or claim.server_id != domain.uuid or _obstacle(host, claim) is not None:
         return False
@@ -182,7 +182,7 @@ def _belongs(host: Snapshot, domain: Domain, hostdev: Hostdev) -> bool:
 
 
 def _obstacle(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
-    """Why a claim with a server cannot be fulfilled now, None if it can."""
+    """The reason why a claim with a server cannot be fulfilled, None if it can."""
     domain = host.domains.get(claim.server_id or "")
     device = host.device_of(claim)
     if domain is None:
@@ -200,7 +200,7 @@ def _obstacle(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
 
 
 def _absence(host: Snapshot, claim: Claim) -> tuple[State, Reason]:
-    """What stands in the place of a claim's device, which is not plugged in."""
+    """The reason for a claim whose device is not plugged in, by what is in its place."""
     intruder = host.in_place_of(claim)
     if intruder is None:
         return State.WAITING, Reason(ReasonCode.UNPLUGGED)
@@ -224,7 +224,7 @@ def _known_as(claim: Claim) -> tuple[str, str]:
 
 
 def _to_reset(host: Snapshot, claim: Claim) -> Device | None:
-    """The device that a server gave back, once no domain has it. One that is unplugged needs no reset."""
+    """The device that a server returned, once no domain has it. An unplugged device needs no reset."""
     device = host.device_of(claim)
     if not claim.ending or device is None or claim.device_id in host.present:
         return None

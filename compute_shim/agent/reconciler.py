@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Closes the difference between a host and its claims: observe, plan, execute, tell what became of it."""
+"""Reconciles a host with its claims: observe, plan, execute, report."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LOG = log.getLogger(__name__)
 
 
 class Reconciler:
-    """What a host has and what is wanted of it. For one thread.
+    """The actual and the desired state of a host. For one thread.
 
     :param reset_device: resets a device of the host, raises OSError.
-    :param shield: is told the devices that are plugged in and offered, or known, after each look.
-    :param wiper: overwrites what is stored on devices.
+    :param shield: is given the devices that are plugged in and offered, or known, after each scan.
+    :param wiper: overwrites the data on devices.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Reconciler:
         self._request_ids: dict[str, str] = {}
 
     def observe(self, events: Sequence[Event]) -> None:
-        """Read what the events say may have changed.
+        """Read the state that the events name.
 
-        :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon is away
+        :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon is unavailable
         """
         knew_all = self._claims is not None and self._domains is not None
         for event in events:
@@ -86,9 +86,9 @@ class Reconciler:
             self._tell_devices()
 
     def reconcile(self) -> None:
-        """Do what the claims want of the host as it was observed, and tell what became of each.
+        """Make the observed host match its claims, and report the status of each claim.
 
-        :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon went away
+        :raises compute_shim.hypervisor.base.HypervisorUnavailable: the connection to the daemon was lost
         """
         # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
         if self._claims is None or self._devices is None or self._domains is None:
@@ -100,16 +100,16 @@ class Reconciler:
         self._tell_statuses(after)
 
     def waits_for_server(self) -> bool:
-        """Whether a server could not be changed while it is migrated or saved; no event tells of the end."""
+        """Whether an action waits for a migration or save, whose end causes no event."""
         return self._backoff.waits_for_server()
 
     def hypervisor_lost(self) -> None:
-        """Nothing is known of the domains until the hypervisor answers again; nobody is told of them."""
+        """Discard the domains, and do not report any, until the hypervisor is available again."""
         self._domains = None
         self._reporter.servers(None)
 
     def _merge(self, arrived: ClaimsArrived) -> None:
-        """Take what is newer; forget devices that a complete list no longer has."""
+        """Merge newer claims; discard devices that a complete list does not contain."""
         if self._claims is None and not arrived.complete:
             return  # the list that is on its way has this one too
         known = self._claims or {}
@@ -127,20 +127,20 @@ class Reconciler:
         self._claims = merged
 
     def _identify(self) -> None:
-        """Identify the devices by the claims that have arrived, and tell them anew if they were told."""
+        """Identify the devices by the new claims, and report them again if they were reported."""
         before, self._devices = self._devices, self._discovery.identify((self._claims or {}).values())
         if before == self._told_devices:
             self._tell_devices()
 
     def _read_domains(self, uuids: Iterable[str]) -> list[Domain]:
-        """Read some domains anew; returns those that have changed."""
+        """Read some domains again; returns the changed ones."""
         if self._domains is None or not uuids:
             return []
         found = {uuid: self._driver.domain(uuid) for uuid in uuids}
         return self._update_domains(_updated(self._domains, found))
 
     def _update_domains(self, domains: dict[str, Domain]) -> list[Domain]:
-        """Take what is known of the domains; what one refused is tried again when it has changed.
+        """Update the domains; actions that a domain refused are retried when it has changed.
 
         :returns: the domains that have changed
         """
@@ -162,7 +162,7 @@ class Reconciler:
             self._told_devices, self._told_problems, self._told_identified = news
 
     def _execute(self, host: Snapshot, domains: Mapping[str, Domain]) -> Snapshot:
-        """Carry out the plan; returns the host as it is then."""
+        """Execute the plan; returns the resulting state of the host."""
         busy = self._wiper.busy()
         actions = [
             action
@@ -198,10 +198,10 @@ class Reconciler:
 
 
 def _updated(domains: Mapping[str, Domain], found: Mapping[str, Domain | None]) -> dict[str, Domain]:
-    """All domains, with those that were read anew; None is one that is not on the host any more."""
+    """All domains, updated by those that were read again; None: the domain is no longer on the host."""
     return {uuid: domain for uuid, domain in {**domains, **found}.items() if domain is not None}
 
 
 def _misses_ours(domain: Domain) -> bool:
-    """Whether a domain does not really have a device of ours that it should have."""
+    """Whether a domain lacks a device that it should have."""
     return any(hostdev.missing and hostdev.device_id is not None for hostdev in domain.live)

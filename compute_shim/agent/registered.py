@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the host's drivers have registered for a USB device and has no node: network, Bluetooth, the unknown.
+"""Detects use of kernel objects without a device node: network, Bluetooth, unknown objects.
 
-Whoever uses that opens no file, so each kind is asked in its own way. What is not known here counts as used.
+Their use does not open a file, so each type has a separate check. Unknown objects count as used.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HCI_UP = 1
 
 
 def uses(tree: UsbTree, interfaces: Iterable[Interface]) -> Iterator[Reason]:
-    """What the host does with what its drivers have registered."""
+    """The uses of the objects that the host's drivers have registered."""
     empty: dict[str, bool] = {}
     for interface in interfaces:
         if interface.driver in (None, _CLAIMED):
@@ -58,7 +58,7 @@ def uses(tree: UsbTree, interfaces: Iterable[Interface]) -> Iterator[Reason]:
 
 
 def _use(tree: UsbTree, directory: str, driver: str) -> Iterator[Reason]:
-    """What the host does with one thing that a driver has registered."""
+    """The use of one object that a driver has registered."""
     name = directory.rpartition("/")[2]
     if name in _ASKED:
         members = usb_tree.names(directory)
@@ -98,7 +98,7 @@ def _bluetooth(directory: str) -> Iterator[Reason]:
 
 
 def _is_up(adapter: int) -> bool:
-    """Whether a Bluetooth adapter is switched on, or cannot be asked."""
+    """Whether a Bluetooth adapter is up, or its state is unknown."""
     request = struct.pack("=H", adapter).ljust(_HCI_INFO_SIZE, b"\0")
     try:
         with socket.socket(_AF_BLUETOOTH, socket.SOCK_RAW, _BTPROTO_HCI) as asked:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the conductor what is on the host and fetches the claims, on a thread of its own.
+"""Reports the state of the host to the conductor and fetches the claims, in a separate thread.
 
-A message bus that is down must never delay what has to be done on the host.
+A message bus that is down must not delay work on the host.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _BETTER_KNOWN = frozenset(SERVER_ABSENT) - {ReasonCode.DOMAIN_ABSENT}
 
 
 class Reporter:
-    """Reports plugged devices, servers and the status of each claim, and brings the claims.
+    """Reports plugged devices, servers and the status of each claim, and fetches the claims.
 
-    :param interval: seconds between two syncs, each of which is a heartbeat.
+    :param interval: seconds between syncs, each of which is a heartbeat.
     """
 
     def __init__(self, conductor: ConductorClient, interval: float) -> None:
@@ -54,11 +54,11 @@ class Reporter:
     def devices(
         self, hypervisor: str, devices: list[Device], problems: list[str], *, identified: bool
     ) -> None:
-        """These are plugged now.
+        """Set the plugged devices.
 
-        :param hypervisor: its name and version, for people.
-        :param problems: what the operator of this host has to mend.
-        :param identified: by the claims; False before any have arrived.
+        :param hypervisor: its name and version, for display.
+        :param problems: problems that the operator of this host must fix.
+        :param identified: whether they were identified by claims; False before any were received.
         """
         with self._changed:
             self._hypervisor = hypervisor
@@ -69,7 +69,7 @@ class Reporter:
             self._changed.notify()
 
     def servers(self, domains: Iterable[Domain] | None) -> None:
-        """These are all domains of the host now, None: that is not known. Told with the next sync."""
+        """Set all domains of the host, None: unknown. Reported with the next sync."""
         found = None
         if domains is not None:
             found = {domain.uuid: Server(domain.running, domain.usb_ports) for domain in domains}
@@ -77,9 +77,9 @@ class Reporter:
             self._servers = found
 
     def outcomes(self, outcomes: Iterable[ClaimStatus], request_ids: Mapping[str, str]) -> None:
-        """This became of the claims.
+        """Set the statuses of the claims.
 
-        :param request_ids: device id -> the request that made its claim what it is.
+        :param request_ids: device id -> the id of the request that last changed its claim.
         """
         told = {outcome.device_id: outcome for outcome in outcomes}
         with self._changed:
@@ -118,7 +118,7 @@ class Reporter:
                 due = self._fail()
 
     def _wait(self, due: float) -> bool:
-        """Wait for news or for the time of the next sync; False when it is time to stop."""
+        """Wait for changes or for the next sync; False if the reporter is stopped."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
@@ -133,7 +133,7 @@ class Reporter:
         return self._sync_wanted or time.monotonic() >= due
 
     def _fail(self) -> float:
-        """Wait before the next try, which begins with a sync; returns the time at which that is due."""
+        """Wait before the next attempt, which begins with a sync; returns the time of that sync."""
         metrics.syncs.labels("failed").inc()
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=_RETRY_SECONDS)
@@ -156,9 +156,9 @@ class Reporter:
         deliver(claims)
 
     def _learn(self, claims: Iterable[Claim]) -> None:
-        """Note what the database says; where that is not what it was told, it is told again.
+        """Compare with the statuses in the database, and report those that differ again.
 
-        A report may have arrived after a newer one, and the conductor may have found out where a server is.
+        Reports can arrive out of order, and the conductor can have located a server.
         """
         self._claims = {claim.device_id: claim for claim in claims if claim.server_id is not None}
         for claim in self._claims.values():
@@ -167,7 +167,7 @@ class Reporter:
                 del self._told[claim.device_id]
 
     def _untold(self) -> list[ClaimStatus]:
-        """The outcomes that the conductor does not know yet."""
+        """The statuses that were not reported yet."""
         return [outcome for outcome in self._outcomes.values() if not self._is_known(outcome)]
 
     def _is_known(self, outcome: ClaimStatus) -> bool:
@@ -189,16 +189,16 @@ class Reporter:
 
 
 def _says(claim: Claim, told: ClaimStatus) -> bool:
-    """Whether the database says what it was told."""
+    """Whether the database has the reported status."""
     # A conductor of RPC 1.0 answers with a text, which need not have a code.
     is_text_only = claim.reason_code is None and claim.reason is not None
     return claim.state == told.state and (is_text_only or claim.reason_code == told.reason_code)
 
 
 def _is_kept(outcome: ClaimStatus, claim: Claim) -> bool:
-    """Whether the database says what the agent would tell, or better where the server is.
+    """Whether the database has the status that the agent would report, or a more precise one.
 
-    That a host has no domain for a server is the least that can be known of it.
+    That the host has no domain for a server is the least precise status.
     """
     if outcome.state != claim.state:
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's process: its threads, and what it listens to."""
+"""The agent's process: its threads and event sources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SYNCS_PER_LOOK = 3
 
 
 class Endpoint:
-    """What the API and the conductor tell this agent (`rpc.AgentClient`)."""
+    """RPC endpoint for the API and the conductor (`rpc.AgentClient`)."""
 
     target = oslo_messaging.Target(version=rpc.AGENT_VERSION)
 
@@ -47,10 +47,10 @@ class Endpoint:
 
 
 def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
-    """Keep this host matching its claims until the program is to end.
+    """Reconcile this host with its claims until the program is stopped.
 
-    :raises device_spec.InvalidDeviceSpec: a rule cannot be read
-    :raises compute_shim.daemon.CannotServe: the message bus refuses us
+    :raises device_spec.InvalidDeviceSpec: a rule is malformed
+    :raises compute_shim.daemon.CannotServe: the message bus refuses the connection
     """
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
@@ -102,7 +102,7 @@ def _warn_of_no_rule(conf: cfg.ConfigOpts) -> None:
 
 
 def _reload_rules(conf: cfg.ConfigOpts, discovery: Discovery, agent: Agent) -> None:
-    """Use the rules that the configuration has now; keep the old ones if one of them cannot be read."""
+    """Reload the rules from the configuration; keep the old ones if one is malformed."""
     try:
         rules = device_spec.parse(conf.usb.device_spec)
     except device_spec.InvalidDeviceSpec as error:
@@ -115,7 +115,7 @@ def _reload_rules(conf: cfg.ConfigOpts, discovery: Discovery, agent: Agent) -> N
 
 
 def _watch_udev(agent: Agent) -> None:
-    """Tell the agent of every device that the kernel has bound, and of those that udev has finished with."""
+    """Notify the agent of devices that the kernel has bound, and of those that udev has processed."""
     # udev takes a good while for names that an attach does not need.
     _watch("kernel", "usb_device", {"bind": agent.device_bound})
     # A driver of the host may take a device at any time: when its module is loaded, or QEMU has let it go.
@@ -127,7 +127,7 @@ def _watch_udev(agent: Agent) -> None:
 
 
 def _watch(source: str, kind: str, tell: dict[str, Callable[[], None]]) -> None:
-    """Call what belongs to the action of each event of a USB device, or of an interface of one."""
+    """Call the handler of each event of a USB device or interface, by its action."""
     monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source=source)
     monitor.filter_by("usb", kind)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps this host's own drivers and automatics away from devices that are offered.
+"""Shields offered devices from this host's drivers and automatic services.
 
-In two ways, because neither is enough: the drivers are taken off a free device as soon as it is seen; and a
-file of udev rules names the devices that have been seen, so that LVM, md, udisks, ModemManager and systemd
-leave them alone while a driver has one: at boot, and while no agent runs. What was measured: doc/shield.rst.
+Two measures are needed: drivers are unbound from a free device as soon as it is detected; and a udev rules
+file lists the known devices, so that LVM, md, udisks, ModemManager and systemd ignore them while a driver is
+bound: at boot, and while no agent runs. For measurements see doc/shield.rst.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _UDEV_SECONDS = 10
 
 
 def reload_udev() -> None:
-    """Let udev read its rules anew.
+    """Reload the udev rules.
 
-    :raises OSError: there is no udevadm
-    :raises subprocess.SubprocessError: it fails, or takes too long
+    :raises OSError: udevadm is not installed
+    :raises subprocess.SubprocessError: it fails or times out
     """
     subprocess.run(["udevadm", "control", "--reload"], check=True, capture_output=True, timeout=_UDEV_SECONDS)
 
 
 class Shield:
-    """The devices of this host that are shielded. The file is its memory. For one thread.
+    """The shielded devices of this host, stored in the udev rules file. For one thread.
 
     :param offers: whether the rules of ``[usb] device_spec`` offer a device.
     """
@@ -57,9 +57,9 @@ class Shield:
         self._is_file_known = False
 
     def update(self, devices: Iterable[Device]) -> None:
-        """Shield what is offered and free, and give back to the host what is no longer offered.
+        """Shield offered, free devices, and return devices that are no longer offered to the host.
 
-        A device that the host uses is left as it is.
+        A device that the host uses is not changed.
 
         :param devices: all that are plugged in and offered, or known.
         """
@@ -73,7 +73,7 @@ class Shield:
             self._give_back(one)
 
     def remove(self) -> None:
-        """Give all devices back to the host."""
+        """Return all devices to the host."""
         gone = self._shielded
         self._remember([])
         for device in gone:
@@ -98,7 +98,7 @@ class Shield:
                 LOG.info("The host's driver %s is off %s", driver, interface)
 
     def _give_back(self, device: Plugged) -> None:
-        """Let the host's drivers have what is in the port, if it is still that device."""
+        """Probe the host's drivers for the device in the port, if it is still that device."""
         if not self._is_in_place(device):
             return
         LOG.info("The host's drivers may have %s again, which is no longer offered", device.port)
@@ -128,7 +128,7 @@ class Shield:
 
 
 def _written(file: Path, text: str) -> bool:
-    """Whether a file of sysfs has taken a text; what is gone, or has a driver already, refuses it."""
+    """Write to a sysfs file; False if the device is gone or already has a driver."""
     try:
         file.write_text(text)
     except OSError as error:

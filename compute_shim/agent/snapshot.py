@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the planner works with: claims, plugged devices and domains of one host at one moment, indexed."""
+"""The input of the planner: claims, plugged devices and domains of one host, indexed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compute_shim.objects import Claim, Device
 
 
 class Snapshot:
-    """A host at one moment. Not changed once it is made.
+    """The state of a host. Immutable.
 
     :ivar claims: device id -> claim.
     :ivar devices: all that are plugged in and known or offered.
@@ -38,7 +38,7 @@ class Snapshot:
         }
 
     def with_domains(self, domains: Iterable[Domain]) -> Snapshot:
-        """The same claims and devices with the domains as they are now."""
+        """A copy with other domains."""
         now = {domain.uuid: domain for domain in domains}
         if now == self.domains:
             return self
@@ -53,7 +53,7 @@ class Snapshot:
         return self.claims.keys() & self._by_id.keys()
 
     def in_place_of(self, claim: Claim) -> Device | None:
-        """What is plugged in where the device of a claim was last, None if nothing is."""
+        """The device in the last place of a claim's device, None if there is none."""
         if claim.socket is not None:
             return self._by_socket.get(claim.socket)
         return self._by_port.get(claim.port)
@@ -63,5 +63,5 @@ class Snapshot:
         return (device.bus, device.device) in self._held
 
     def is_held_by_hand(self, device: Device) -> bool:
-        """Whether an administrator gave the device to some domain."""
+        """Whether an administrator attached the device to a domain manually."""
         return (device.bus, device.device) in self._held_by_hand

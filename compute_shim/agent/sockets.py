@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable names of the sockets of a host, read from sysfs.
 
-Bus numbers are given out in the order in which the kernel finds the controllers, so that a port such as
-``2-1`` may be another socket after the next boot. A socket is named by its controller and the path of ports
+The kernel assigns bus numbers in the order in which it finds the controllers, so a port such as ``2-1`` can
+be another socket after the next boot. A socket is named by its controller and the path of ports
 below that, as udev's ``ID_PATH`` and ``ID_PATH_WITH_USB_REVISION`` name it (systemd,
-src/udev/udev-builtin-path_id.c): ``pci-0000:00:14.0-usbv2-0:1.4``. udev's database is not asked, because it
-need not have seen the device yet.
+src/udev/udev-builtin-path_id.c): ``pci-0000:00:14.0-usbv2-0:1.4``. udev's database is not used, because
+udev may not have processed the device yet.
 
 A connector of a USB 3 controller has two ports, on two buses; sysfs links each to the other as its ``peer``
 (Linux, drivers/usb/core/port.c). Both are named by the USB 2 half.
@@ -35,9 +35,9 @@ _USB_3 = 3
 
 @dataclasses.dataclass(frozen=True)
 class Socket:
-    """What a socket is called.
+    """The name of a socket.
 
-    :param lasting: False: the kernel may still find the USB 2 half of the connector, and the name with it.
+    :param lasting: False if the name can still change, when the kernel finds the USB 2 half of the connector.
     """
 
     name: str

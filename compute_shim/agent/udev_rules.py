@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of udev rules that keeps a host's automatics from devices.
+"""The udev rules file that makes a host's automatic services ignore devices.
 
-Each device has a rule that matches it and everything below it, and a comment with what is known of it. It is
-known by its serial, or else by its port.
+Each device has a rule that matches it and everything below it, and a comment with its attributes. It is
+identified by its serial number, otherwise by its port.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read(file: Path) -> list[Plugged]:
 
 
 def write(file: Path, devices: Iterable[Plugged]) -> bool:
-    """Replace a file by one for these devices, or remove it if there are none; whether that changed it.
+    """Write the file for these devices, or remove it if there are none; returns whether it changed.
 
     :raises OSError: the directory cannot be written to
     """
@@ -67,7 +67,7 @@ def write(file: Path, devices: Iterable[Plugged]) -> bool:
 
 
 def merged(known: Iterable[Plugged], seen: Iterable[Plugged]) -> list[Plugged]:
-    """All devices, each once, as it was seen last; only the last of them if there are too many."""
+    """All devices without duplicates, as last seen; only the last ones if there are too many."""
     found: dict[tuple[str, ...], Plugged] = {}
     for device in (*known, *map(_plain, seen)):
         found.pop(_key(device), None)
@@ -82,7 +82,7 @@ def _plain(device: Plugged) -> Plugged:
 
 
 def _serial(device: Plugged) -> str:
-    """The serial number, if a pattern of udev can have it as it is."""
+    """The serial number, if it is valid in a udev pattern without escaping."""
     serial = device.serial.rstrip()
     return serial if _PLAIN.fullmatch(serial) else ""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resets a USB device of this host, so that its next owner finds it as if it had just been plugged in.
+"""Resets a USB device of this host, so that its state is as after being plugged in.
 
-The kernel gives it back its address and its configuration, and the host's drivers stay bound, or are bound
-anew. What the device stores, its firmware included, is not touched by that.
+The kernel restores its address and configuration, and the host's drivers stay bound or are bound again. Data
+on the device, including its firmware, is not changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _USBDEVFS_RESET = 0x5514
 def reset(device: Device, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> None:
     """Reset the device that is at the address ``device.bus, device.device`` now.
 
-    :raises OSError: it is gone (ENODEV, ENOENT), a process holds it (EBUSY), or it does not come back
+    :raises OSError: it is gone (ENODEV, ENOENT), a process holds it (EBUSY), or it does not return
     """
     if _is_held(sys / "bus/usb/devices", device.port):
         raise OSError(errno.EBUSY, "a process of the host holds it")
@@ -35,5 +35,5 @@ def reset(device: Device, sys: Path = Path("/sys"), dev: Path = Path("/dev")) ->
 
 
 def _is_held(devices: Path, port: str) -> bool:
-    """Has a process, QEMU for one, claimed an interface: then its driver is usbfs."""
+    """Whether a process such as QEMU has claimed an interface: then its driver is usbfs."""
     return any(usb_tree.driver(str(interface)) == "usbfs" for interface in devices.glob(f"{port}:*"))

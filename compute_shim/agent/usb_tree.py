@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the host's kernel has made of each USB device: its nodes, its drivers, and what they registered.
+"""The kernel objects of each USB device: its nodes, its drivers, and the objects that they registered.
 
-Read anew from sysfs at each look. Whatever goes away while it is read is not there.
+Read from sysfs at each check. Objects that disappear during the read are omitted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Interface:
 
 
 class UsbTree:
-    """Remembers where each entry of sysfs led, by the number of its inode: no other entry ever gets that.
+    """Caches the targets of sysfs entries by inode number, which sysfs does not reuse.
 
     Linux, fs/kernfs/dir.c: kernfs_new_node. For one thread.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overwrites what is stored on devices that are given back, on a thread of its own.
+"""Wipes returned devices in a separate thread.
 
-The kernel writes the zeroes (``BLKZEROOUT``): it has the device discard them where the device then reads
-zeroes. Each disk is opened exclusively, so that nothing that the host uses is ever written to.
+The kernel writes the zeroes (``BLKZEROOUT``), or discards the blocks if the device then reads zeroes. Each
+disk is opened exclusively, so that a disk in use by the host is never overwritten.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _MASS_STORAGE = "08"
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a wipe is.
+    """The progress of a wipe.
 
-    :param percent: of what is stored.
+    :param percent: of the capacity.
     :param why: `ReasonCode.WIPING`, ``WIPED``, or ``WIPE_FAILED`` with the cause.
     """
 
@@ -55,16 +55,16 @@ class Progress:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be done."""
+        """Whether the wipe has ended."""
         return self.why.code != ReasonCode.WIPING
 
 
 class _Stopped(Exception):
-    """The device is not to be wiped any more."""
+    """The wipe was cancelled."""
 
 
 class Wiper:
-    """Wipes one device at a time, and remembers what became of each until it is no longer to be wiped."""
+    """Wipes one device at a time, and keeps the result of each while it is wanted."""
 
     def __init__(self, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> None:
         self._changed: Callable[[], None] = lambda: None
@@ -77,11 +77,11 @@ class Wiper:
         self._started = False
 
     def listen(self, changed: Callable[[], None]) -> None:
-        """Call this, by the thread, when there is progress."""
+        """Set a callback for progress, called in the wiper's thread."""
         self._changed = changed
 
     def want(self, wipes: Iterable[Wipe]) -> None:
-        """These devices are to be wiped, and no others."""
+        """Set the devices to wipe."""
         with self._lock:
             self._wanted = dict.fromkeys(wipes)
             self._progress = {
@@ -93,17 +93,17 @@ class Wiper:
             self._lock.notify()
 
     def progress(self) -> Mapping[str, Progress]:
-        """Device id -> how far it is, of those that were begun."""
+        """Device id -> progress of each wipe that was started."""
         with self._lock:
             return {wipe.device_id: progress for wipe, progress in self._progress.items()}
 
     def busy(self) -> str | None:
-        """The id of the device that is written to at this moment, wanted or not."""
+        """The id of the device that is being written, wanted or not."""
         with self._lock:
             return None if self._current is None else self._current.device_id
 
     def ports(self) -> Collection[str]:
-        """Where devices are wiped, for which the host's driver is needed."""
+        """The ports of devices that are being wiped; they need the host's driver."""
         with self._lock:
             over = {wipe for wipe, progress in self._progress.items() if progress.over}
             wipes = {*self._wanted, *filter(None, [self._current])} - over
@@ -162,7 +162,7 @@ class Wiper:
         self._note(wipe, 100, DONE)
 
     def _disks(self, wipe: Wipe) -> list[str]:
-        """The disks that the host's driver has made of a device, once it has it."""
+        """The disks of a device, once the host's driver is bound."""
         port = wipe.device.port
         self._bind(port)
 
@@ -179,7 +179,7 @@ class Wiper:
         return found
 
     def _bind(self, port: str) -> None:
-        """Let the host's driver have what the shield has taken from it."""
+        """Bind the host's driver that the shield has unbound."""
         usb = self._sys / "bus/usb"
         for interface in sorted((usb / "devices").glob(f"{port}:*")):
             try:
@@ -190,7 +190,7 @@ class Wiper:
                 LOG.debug("%s gets no driver: %s", interface.name, error)
 
     def _open(self, wipe: Wipe, disk: str) -> int:
-        """A disk for nobody else; udev may have it for a moment."""
+        """Open a disk exclusively; udev can hold it briefly."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             self._refuse_unwanted(wipe)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be true for a device to be attached, one by one, as far as whoever asks may know."""
+"""The conditions for attaching a device, as far as the caller may know them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from compute_shim.policies import attachments as policies
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """One thing that must be true.
+    """A condition for attaching a device.
 
-    :param met: whether it is; None if whoever asks may not know, because another project has the device.
-    :param why: it is not.
-    :param note: what else there is to say of it.
+    :param met: None if the caller may not know, because another project has the device.
+    :param why: the reason if it is not met.
+    :param note: additional information.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Condition:
 
 
 def of_device(call: Call, row: models.Device, server: nova.Server | None) -> Iterator[Condition]:
-    """What must be true of a device that the caller may see.
+    """The conditions on a device that the caller may see.
 
-    :param server: for which it is, if that is known.
+    :param server: the server to attach it to, if known.
     """
     viewer = Viewer.of(call)
     offered = row.blocked_code != ReasonCode.NOT_OFFERED
@@ -66,7 +66,7 @@ def _of_its_host(call: Call, row: models.Device, project_id: str) -> Iterator[Co
 
 
 def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[Condition]:
-    """What must be true of a server that the caller may see, for it to get a device."""
+    """The conditions on a server that the caller may see."""
     yield _condition("allowed", _passes(call, server, _authorize), ReasonCode.FORBIDDEN)
     yield _condition("unlocked", _passes(call, server, servers.refuse_locked), ReasonCode.SERVER_LOCKED)
     yield _condition("on_a_host", bool(server.host_id), ReasonCode.SERVER_NOT_ON_HOST)

@@ -36,9 +36,7 @@ def refuse_unknown_kind(call: Call, project_id: str | None, kind: str) -> None:
     """
     some = device_list.Filter(project_id, liveness.Window.now(call.service.conf), kind=kind)
     if not device_list.page(call.service.db, some, device_list.Order(), limit=1):
-        raise exception.NotFound(
-            f"USB devices of the kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND
-        )
+        raise exception.NotFound(f"USB device kind {kind} could not be found.", ReasonCode.KIND_NOT_FOUND)
 
 
 def no_device(device_id: str) -> exception.NotFound:
@@ -75,7 +73,7 @@ def _marker(call: Call, query: Mapping[str, str], order: device_list.Order) -> d
         return None
     row = device_list.find(call.service.db, query["marker"].lower(), Viewer.of(call).scope)
     if row is None:
-        raise exception.Invalid(f"Invalid input: marker: there is no device {query['marker']}.")
+        raise exception.Invalid(f"Invalid input: marker: device {query['marker']} could not be found.")
     value = views(call, [row])[0]["state"] if order.key == "state" else getattr(row, order.key)
     return device_list.Marker(value, row.id)
 

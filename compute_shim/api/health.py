@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What load balancers ask.
+"""Health checks for load balancers.
 
-``/healthcheck`` says that the process answers, ``/healthcheck/deep`` that it can do its work as well.
+``/healthcheck`` reports that the process responds, ``/healthcheck/deep`` also that the database is available.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PATIENCE = 2
 
 
 def healthcheck(application: Any, conf: cfg.ConfigOpts) -> Any:
-    """Middleware that tells load balancers that we are here."""
+    """Middleware that reports that the process responds."""
     answer = oslo_middleware.Healthcheck(None, conf)
 
     @webob.dec.wsgify
@@ -37,7 +37,7 @@ def healthcheck(application: Any, conf: cfg.ConfigOpts) -> Any:
 
 
 def deep(db: Database) -> Callable[[Any, cfg.ConfigOpts], Any]:
-    """Makes middleware that tells load balancers whether the database can be used."""
+    """Makes middleware that reports whether the database is available."""
     checks = Bounded(1)
 
     def check() -> None:
@@ -58,7 +58,7 @@ def _answer(check: Callable[[], None]) -> webob.Response:
     try:
         check()
     except TimeoutError:
-        reason = f"The database does not answer within {_PATIENCE} s."
+        reason = f"The database did not respond within {_PATIENCE} s."
         LOG.warning("%s", reason)
     except readiness.Unusable as error:
         reason = str(error)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Input from outside, refused with the name of the field that is wrong."""
+"""Validation of requests. Errors name the invalid field."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import webob
 from compute_shim import exception
 from compute_shim.api.schemas import base
 
-# Characters of somebody's input that an error message repeats.
+# Maximum number of characters of the input in an error message.
 _QUOTED = 200
 
 
 def body(request: webob.Request, schema: dict[str, Any]) -> dict[str, Any]:
     """The JSON body of a request.
 
-    :raises compute_shim.exception.Invalid: it is no JSON, or does not match the schema
+    :raises compute_shim.exception.Invalid: it is not JSON, or does not match the schema
     """
     try:
         value = json.loads(request.body)
@@ -35,7 +35,7 @@ def body(request: webob.Request, schema: dict[str, Any]) -> dict[str, Any]:
 def query(request: webob.Request, schema: dict[str, Any]) -> dict[str, str]:
     """The parameters of a request's query.
 
-    :raises compute_shim.exception.Invalid: one is unknown, wrong or there twice
+    :raises compute_shim.exception.Invalid: a parameter is unknown, invalid or repeated
     """
     try:
         pairs = list(request.GET.items())
@@ -43,37 +43,37 @@ def query(request: webob.Request, schema: dict[str, Any]) -> dict[str, str]:
         raise exception.Invalid("The query of the request is not UTF-8.") from None
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise exception.Invalid("The query of the request has a parameter twice.")
+        raise exception.Invalid("A query parameter is specified more than once.")
     _check(values, schema)
     return values
 
 
 def one_of_two(noun: str, wanted: dict[str, Any]) -> None:
-    """Something is asked for by the id of a device or by a kind, and not by both.
+    """Check that a request has either a device id or a kind.
 
-    :param noun: in which the body has it.
-    :raises compute_shim.exception.Invalid: it is not
+    :param noun: the parent field in the body.
+    :raises compute_shim.exception.Invalid: it has neither or both
     """
     if len({"device_id", "kind"} & wanted.keys()) != 1:
         raise exception.Invalid(f"Invalid input: {noun}: it must have either device_id or kind.")
 
 
 def uuid(value: str) -> str | None:
-    """A UUID as it is stored, None if that is none."""
+    """A UUID as it is stored, None if the value is not a UUID."""
     return value.lower() if re.search(base.UUID["pattern"], value) else None
 
 
 def moment(field: str, value: str) -> datetime.datetime:
-    """A time that somebody gives, as it is stored: UTC without a zone.
+    """A time as it is stored: UTC without a time zone.
 
-    :param field: where it is given, for people.
-    :param value: fits `base.TIME`.
-    :raises compute_shim.exception.Invalid: there is no such time
+    :param field: the name of the field, for the error.
+    :param value: matches `base.TIME`.
+    :raises compute_shim.exception.Invalid: the time does not exist
     """
     try:
         return datetime.datetime.fromisoformat(value).astimezone(datetime.UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
-        raise exception.Invalid(f"Invalid input: {field}: there is no such time.") from None
+        raise exception.Invalid(f"Invalid input: {field}: it must be a valid time.") from None
 
 
 def _check(value: Any, schema: dict[str, Any]) -> None:

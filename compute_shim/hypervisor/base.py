@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a hypervisor driver: what the agent may ask of it, and what it answers with."""
+"""The contract of a hypervisor driver: its methods, the objects that they return, and their errors."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class HypervisorError(Exception):
 
 
 class HypervisorBusy(HypervisorError):
-    """The domain cannot be changed while the hypervisor moves or saves it; an event tells of the end."""
+    """The domain cannot be changed while it is migrated or saved; an event reports the end."""
 
     def __init__(self) -> None:
         super().__init__(ReasonCode.SERVER_BUSY)
 
 
 class UnsafeHost(Exception):
-    """This host's devices are not safe from its servers; the text says what to change."""
+    """The hypervisor does not protect this host's devices from servers; the text says what to change."""
 
 
 class UnsupportedHypervisor(Exception):
-    """There is no driver for what the configuration names; the text says which there are."""
+    """No driver is installed for the configured hypervisor; the text lists the installed drivers."""
 
 
 class HypervisorUnavailable(HypervisorError):
-    """The hypervisor's daemon does not answer."""
+    """The hypervisor's daemon is unavailable."""
 
     def __init__(self, details: str) -> None:
         super().__init__(ReasonCode.HYPERVISOR_ERROR, details)
@@ -51,9 +51,9 @@ class HypervisorUnavailable(HypervisorError):
 class Hostdev:
     """A USB device of the host in a domain.
 
-    :param alias: the name of the hostdev in the domain, None where it has none.
-    :param bus: address on the host, None where the definition names none; so is ``device``.
-    :param missing: an empty place: the hypervisor did not find the device, or has let it go.
+    :param alias: the name of the hostdev in the domain, None if it has none.
+    :param bus: address on the host, None if the definition has none; likewise ``device``.
+    :param missing: the hostdev is empty: the hypervisor did not find the device, or has released it.
     """
 
     alias: str | None
@@ -74,7 +74,7 @@ class Hostdev:
         return self.bus, self.device
 
     def holds(self, device: Device) -> bool:
-        """Is it this plugged device that the domain has?"""
+        """Whether this hostdev is the plugged device."""
         return not self.missing and self.address == (device.bus, device.device)
 
 
@@ -83,9 +83,9 @@ class Domain:
     """A domain with its USB hostdevs.
 
     :param uuid: also the id of the server, because Nova makes them the same.
-    :param running: it has a process; a paused one has too.
-    :param live: what the running domain has.
-    :param config: what its persistent definition has.
+    :param running: it has a process; true for a paused domain.
+    :param live: hostdevs of the running domain.
+    :param config: hostdevs of its persistent definition.
     :param usb_ports: as in `compute_shim.objects.Server`.
     """
 
@@ -97,11 +97,11 @@ class Domain:
     usb_ports: int | None = None
 
     def has(self, device_id: str, device: Device) -> bool:
-        """Does the running domain have this plugged device, for the claim on this id?"""
+        """Whether the running domain has this plugged device, for the claim on this id."""
         return any(hostdev.device_id == device_id and hostdev.holds(device) for hostdev in self.live)
 
     def with_device(self, device_id: str, device: Device) -> Domain:
-        """The domain when our hostdev was added to what it has."""
+        """A copy of the domain with our hostdev added."""
         hostdev = Hostdev(f"{ALIAS_PREFIX}{device_id}", device.bus, device.device)
         others = (other for other in self.live if other.alias != hostdev.alias)
         return dataclasses.replace(self, live=(*others, hostdev))
@@ -110,28 +110,28 @@ class Domain:
 class Driver(abc.ABC):
     """A hypervisor on this host.
 
-    Every method but `close`, `problems` and `is_server` raises `HypervisorUnavailable` when the daemon is
-    away; the next call tries to connect again.
+    Every method except `close`, `problems` and `is_server` raises `HypervisorUnavailable` if the daemon is
+    unavailable; the next call tries to connect again.
     """
 
     @abc.abstractmethod
     def listen(self, on_change: Callable[[str | None], None]) -> None:
         """Call ``on_change(uuid)`` from another thread whenever a domain changes.
 
-        ``on_change(None)`` says that the daemon went away, and so that anything may have changed.
+        ``on_change(None)`` reports a lost connection to the daemon: any domain may have changed.
         """
 
     @abc.abstractmethod
     def name(self) -> str:
-        """Hypervisor and version, for people."""
+        """Hypervisor and version, for display."""
 
     @abc.abstractmethod
     def problems(self) -> list[str]:
-        """What the operator of this host has to mend, a sentence each; asks no daemon."""
+        """Problems that the operator of this host must fix, one sentence each; does not call the daemon."""
 
     @abc.abstractmethod
     def is_server(self, pid: int) -> bool:
-        """Whether a process of the host is a domain, or runs in one; asks no daemon."""
+        """Whether a process of the host is a domain, or runs in one; does not call the daemon."""
 
     @abc.abstractmethod
     def domains(self) -> list[Domain]:
@@ -143,23 +143,23 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def attach(self, uuid: str, device_id: str, device: Device) -> None:
-        """Give a running domain the device that is at the address ``device.bus, device.device`` now.
+        """Attach the device at the address ``device.bus, device.device`` to a running domain.
 
-        Not written to the persistent definition. Returns when the domain really has it.
+        Does not change the persistent definition. Returns when the attach is verified.
 
-        :raises HypervisorError: refused, or the device was gone
+        :raises HypervisorError: refused, or the device is gone
         """
 
     @abc.abstractmethod
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
-        """Take our hostdev out of the running domain, out of the definition, or both.
+        """Remove our hostdev from the running domain, the persistent definition, or both.
 
-        Returns when it is out. Not being there is no error.
+        Returns when it is removed. It is not an error if it is absent.
 
-        :returns: the domain as it is then, None if it is not on this host any more
+        :returns: the changed domain, None if it is no longer on this host
         :raises HypervisorError: refused
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of the daemon."""
+        """Close the connection to the daemon."""

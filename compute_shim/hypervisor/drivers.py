@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which driver a connection URI stands for.
+"""Loads the driver for a connection URI.
 
-A driver is an entry point of the group `GROUP`: its name is that of the URI's scheme, its object is called
-with the URI and returns a `compute_shim.hypervisor.base.Driver`. Other distributions add drivers in their own
-entry points; those of this one need no installed metadata, and cannot be replaced.
+A driver is an entry point of the group `GROUP`: its name is the URI's scheme, its object is called with the
+URI and returns a `compute_shim.hypervisor.base.Driver`. Other distributions add drivers as entry points; the
+drivers of this one need no installed metadata, and cannot be replaced.
 """
 
 from __future__ import annotations

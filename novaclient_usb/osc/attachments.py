@@ -40,14 +40,14 @@ class _Waiting(_OfServer):
             "--timeout",
             metavar="<seconds>",
             type=commands.positive,
-            help=f"Seconds to wait at most, with --wait (default: {client.TIME_LIMIT:g})",
+            help=f"Maximum number of seconds to wait, with --wait (default: {client.TIME_LIMIT:g})",
         )
         return parser
 
     def run(self, args: argparse.Namespace) -> int:
         """The exit code."""
         if args.timeout is not None and not args.wait:
-            raise exceptions.CommandError("--timeout is of use with --wait only.")
+            raise exceptions.CommandError("--timeout requires --wait.")
         return super().run(args) or self._status
 
     def watch(self, action: str, wait: Callable[..., Any], args: argparse.Namespace, *ids: str) -> Any:
@@ -65,7 +65,7 @@ class _Waiting(_OfServer):
 
 
 class AddUsbDevice(_Waiting, base.ShowOne):
-    """Attach a USB device of the compute host to a server"""
+    """Attach a USB device on the compute host to a server"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
@@ -73,7 +73,7 @@ class AddUsbDevice(_Waiting, base.ShowOne):
         parser.add_argument(
             "device",
             metavar="<device>",
-            help=f"{commands.DEVICE_HELP}, or the kind of which to take one that is free",
+            help=f"{commands.DEVICE_HELP}, or a kind to attach a free device of that kind",
         )
         parser.add_argument(
             "--for",
@@ -85,7 +85,7 @@ class AddUsbDevice(_Waiting, base.ShowOne):
         parser.add_argument(
             "--queue",
             action="store_true",
-            help="If other servers have the device, or all of the kind, get in line for it",
+            help="If the device or all devices of the kind are in use, add the server to the queue",
         )
         return parser
 
@@ -110,7 +110,7 @@ class AddUsbDevice(_Waiting, base.ShowOne):
 
 
 class RemoveUsbDevice(_Waiting):
-    """Detach a USB device from a server, or give up one that it waits for"""
+    """Detach a USB device from a server, or cancel a pending attachment"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
@@ -161,7 +161,7 @@ class ListServerUsbDevice(_OfServer, base.Lister):
 
 
 class SetServerUsbDevice(_OfServer, base.ShowOne):
-    """Change for how long a server has a USB device"""
+    """Change the lease of a USB device"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
@@ -173,14 +173,14 @@ class SetServerUsbDevice(_OfServer, base.ShowOne):
             dest="lease",
             type=commands.duration,
             metavar="<time>",
-            help="Detach the device when this time from now has passed, for example 90m, 2h or 7d",
+            help="Detach the device after this time from now, for example 90m, 2h or 7d",
         )
         lease.add_argument(
             "--no-end",
             action="store_const",
             const=None,
             dest="lease",
-            help="Keep the device as long as it may be kept",
+            help="Remove the end of the lease, or set the longest lease allowed",
         )
         return parser
 
@@ -192,7 +192,7 @@ class SetServerUsbDevice(_OfServer, base.ShowOne):
 
 
 def _of_server(usb: client.Client, server_id: str, args: argparse.Namespace) -> commands.Finder:
-    how = f"'openstack server usb device list {shlex.quote(args.server)}' shows which devices it has."
+    how = f"'openstack server usb device list {shlex.quote(args.server)}' lists its devices."
     return commands.of_server(usb, server_id, f"The server has no such device. {how}")
 
 

@@ -111,12 +111,12 @@ class ShowDevice(_OneDevice, base.ShowOne):
 
 
 class ExplainDevice(_OneDevice, base.Lister):
-    """Show what a USB device needs to be attached, and what is not met"""
+    """Show the conditions for attaching a USB device, met and unmet"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
         parser = super().get_parser(prog_name)
-        base.add_server(parser, optional="Server to which the device is to be attached")
+        base.add_server(parser, optional="Show the conditions for attaching to this server")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> base.Table:
@@ -165,7 +165,9 @@ class SetDevice(_SomeDevices):
         """The arguments."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--description", metavar="<description>", help="Description, visible to all who see the device"
+            "--description",
+            metavar="<description>",
+            help="Description, visible to users who see the device",
         )
         usable = parser.add_mutually_exclusive_group()
         usable.add_argument(
@@ -180,7 +182,7 @@ class SetDevice(_SomeDevices):
             action="store_false",
             default=None,
             dest="enabled",
-            help="Do not allow the device to be attached; a server that has it keeps it",
+            help="Do not allow the device to be attached; an existing attachment is kept",
         )
         sharing = parser.add_mutually_exclusive_group()
         sharing.add_argument(
@@ -191,7 +193,7 @@ class SetDevice(_SomeDevices):
             action="store_false",
             default=None,
             dest="shared",
-            help="Do not share with all projects; a server that has the device keeps it",
+            help="Do not share with all projects; an existing attachment is kept",
         )
         parser.add_argument(
             "--project",
@@ -202,9 +204,9 @@ class SetDevice(_SomeDevices):
         )
         base.identity_common.add_project_domain_option_to_parser(parser)
         kind = parser.add_mutually_exclusive_group()
-        kind.add_argument("--kind", metavar="<kind>", help="Kind of which the device is one")
+        kind.add_argument("--kind", metavar="<kind>", help="Kind of the device")
         kind.add_argument(
-            "--no-kind", action="store_const", const="", dest="kind", help="The device is of no kind"
+            "--no-kind", action="store_const", const="", dest="kind", help="Set the device to no kind"
         )
         return parser
 
@@ -228,25 +230,21 @@ class UnsetDevice(_SomeDevices):
         """The arguments."""
         parser = super().get_parser(prog_name)
         parser.add_argument("--description", action="store_true", help="Remove the description")
-        parser.add_argument(
-            "--share", action="store_true", help="Share the device as the rule of its host says"
-        )
+        parser.add_argument("--share", action="store_true", help="Restore the sharing of the host's rule")
         parser.add_argument(
             "--project",
             metavar="<project>",
             action="append",
             default=[],
-            help="Stop sharing with this project; a server that has the device keeps it (name or ID) (repeat"
+            help="Stop sharing with this project; an existing attachment is kept (name or ID) (repeat"
             " option for several projects)",
         )
         base.identity_common.add_project_domain_option_to_parser(parser)
-        parser.add_argument(
-            "--kind", action="store_true", help="The device is of the kind that the rule of its host says"
-        )
+        parser.add_argument("--kind", action="store_true", help="Restore the kind of the host's rule")
         return parser
 
     def action(self, args: argparse.Namespace) -> Any:
-        """Take back what is given."""
+        """Unset the given properties."""
         changes: dict[str, Any] = {"description": ""} if args.description else {}
         changes |= {"shared": None} if args.share else {}
         changes |= {"kind": None} if args.kind else {}
@@ -263,7 +261,7 @@ def _change(
     :raises osc_lib.exceptions.CommandError: there is nothing to change
     """
     if not changes and not projects:
-        raise exceptions.CommandError("Nothing to change: give at least one option.")
+        raise exceptions.CommandError("No changes specified. Specify at least one option.")
 
     def change(device_id: str) -> None:
         if changes:
@@ -280,7 +278,7 @@ class DeleteDevice(_SomeDevices):
     what = "delete"
 
     def action(self, args: argparse.Namespace) -> Any:
-        """Forget it."""
+        """Delete it."""
         return self.usb.devices.delete
 
 
@@ -290,5 +288,5 @@ class ReleaseDevice(_SomeDevices):
     what = "release"
 
     def action(self, args: argparse.Namespace) -> Any:
-        """Let others have it."""
+        """Release it."""
         return self.usb.devices.release

@@ -43,7 +43,7 @@ class _ListEvent(base.Lister):
 
 
 class ListDeviceEvent(_ListEvent):
-    """List what happened to a USB device, the latest first"""
+    """List the history of a USB device, latest first"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
@@ -60,7 +60,7 @@ class ListDeviceEvent(_ListEvent):
 
 
 class ListEvent(_ListEvent):
-    """List what happened to USB devices, the latest first"""
+    """List the history of USB devices, latest first"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""

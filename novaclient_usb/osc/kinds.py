@@ -9,12 +9,12 @@ from novaclient_usb.osc import base
 
 
 class ListKind(base.Lister):
-    """List kinds of USB devices, and how many devices of each are free"""
+    """List USB device kinds and the number of free devices of each"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
         parser = super().get_parser(prog_name)
-        base.add_server(parser, optional="Tell how many are free on the host of this server")
+        base.add_server(parser, optional="Show the number of free devices on the host of this server")
         parser.add_argument("--long", action="store_true", help="List additional fields in output")
         return parser
 

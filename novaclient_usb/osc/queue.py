@@ -11,13 +11,13 @@ from novaclient_usb.osc import base
 
 
 class ListQueue(base.Lister):
-    """List servers that are in line for USB devices"""
+    """List queue entries for USB devices"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
         parser = super().get_parser(prog_name)
-        base.add_server(parser, optional="List only the places of this server")
-        base.add_project(parser, "List only the places of servers of this project")
+        base.add_server(parser, optional="List only entries of this server")
+        base.add_project(parser, "List only entries of servers of this project")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> base.Table:
@@ -38,22 +38,22 @@ class ListQueue(base.Lister):
 
 
 class DeleteQueue(base.UsbCommand):
-    """Give up place(s) in line for a USB device"""
+    """Delete queue entry(s) for USB devices"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("entry", metavar="<entry>", nargs="+", help="Place in line (ID)")
+        parser.add_argument("entry", metavar="<entry>", nargs="+", help="Queue entry (ID)")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> None:
-        """Give each of them up."""
+        """Delete each of them."""
         servers = {entry["id"]: entry["server_id"] for entry in self.usb.queue.list()}
 
         def leave(entry_id: str) -> None:
             if entry_id not in servers:
                 raise exceptions.CommandError(
-                    "There is no such place. 'openstack usb queue list' lists them."
+                    "No such queue entry. 'openstack usb queue list' lists the entries."
                 )
             self.usb.queue.leave(servers[entry_id], entry_id)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``conn.usb_passthrough`` for openstacksdk.
 
-Either call `register` with a connection, or have ``clouds.yaml`` name it for a cloud:
+Call `register` with a connection, or specify it for a cloud in ``clouds.yaml``:
 ``vendor_hook: novaclient_usb.sdk:register`` (``openstack.connection.Connection``).
 """
 
@@ -16,5 +16,5 @@ SERVICE = service_description.ServiceDescription(client.SERVICE_TYPE, supported_
 
 
 def register(conn: connection.Connection) -> None:
-    """Let a connection have the service."""
+    """Add the service to a connection."""
     conn.add_service(SERVICE)

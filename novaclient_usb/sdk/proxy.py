@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The calls of the USB passthrough API in openstacksdk's manner.
 
-Where a device, a server or a host is asked for, an object of openstacksdk or an id will do. All calls raise
-what openstacksdk raises (``openstack.exceptions``).
+Parameters for devices, servers and hosts accept openstacksdk objects or IDs. All calls raise openstacksdk
+exceptions (``openstack.exceptions``).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Proxy(proxy.Proxy):
     api_version = "1"
 
     def devices(self, **query: Any) -> Iterator[Device]:
-        """The USB devices that one may see.
+        """The USB devices that the caller may see.
 
-        :param query: ``server_id``, ``host``, ``state``, ``kind`` and so on: only devices that fit
+        :param query: filters: ``server_id``, ``host``, ``state``, ``kind`` and so on
         """
         return self._list(Device, **query)
 
@@ -41,11 +41,11 @@ class Proxy(proxy.Proxy):
         return self._update(Device, device, **attrs)
 
     def delete_device(self, device: str | Device, ignore_missing: bool = True) -> None:
-        """Forget a device that is no longer plugged in (for admins)."""
+        """Delete a device that is no longer plugged in (for admins)."""
         self._delete(Device, device, ignore_missing=ignore_missing)
 
     def release_device(self, device: str | Device) -> Device:
-        """Let others have a device that is held, or claimed on a host that is down (for admins)."""
+        """Release a held device, or a claim on a host that is down (for admins)."""
         return self._get_resource(Device, device).release(self)
 
     def share_device(self, device: str | Device, project: Any) -> None:
@@ -53,35 +53,35 @@ class Proxy(proxy.Proxy):
         self._get_resource(Device, device).share(self, resource.Resource._get_id(project))
 
     def unshare_device(self, device: str | Device, project: Any) -> None:
-        """Stop sharing a device with a project; a server that has the device keeps it (for admins)."""
+        """Stop sharing a device with a project; an existing attachment is kept (for admins)."""
         self._get_resource(Device, device).unshare(self, resource.Resource._get_id(project))
 
     def explain_device(self, device: str | Device, server: Any = None) -> dict[str, Any]:
-        """What must be true for a device to be attached, and what is not met.
+        """The conditions for attaching a device, met and unmet.
 
-        :param server: to this one
+        :param server: the server to attach it to
         """
         server_id = None if server is None else resource.Resource._get_id(server)
         return self._get_resource(Device, device).explain(self, server_id)
 
     def device_events(self, device: str | Device, **query: Any) -> Iterator[Event]:
-        """What happened to a device, the latest first."""
+        """The history of a device, latest first."""
         path = f"/devices/{resource.Resource._get_id(device)}/events"
         return self._list(Event, base_path=path, **query)
 
     def events(self, **query: Any) -> Iterator[Event]:
-        """What happened to all devices, the latest first.
+        """The history of all devices, latest first.
 
-        :param query: ``device_id``, ``server_id``, ``project_id``, ``since``: only events that fit
+        :param query: filters: ``device_id``, ``server_id``, ``project_id``, ``since``
         """
         return self._list(Event, **query)
 
     def attachments(self, server: Any) -> Iterator[Attachment]:
-        """The devices that a server has."""
+        """The attachments of a server."""
         return self._list(Attachment, server_id=resource.Resource._get_id(server))
 
     def get_attachment(self, server: Any, device: str | Device | Attachment) -> Attachment:
-        """One device that a server has."""
+        """One attachment of a server."""
         return self._get(Attachment, **_of(server, device))
 
     def create_attachment(
@@ -91,33 +91,33 @@ class Proxy(proxy.Proxy):
         kind: str | None = None,
         lease: int | None = None,
     ) -> Attachment:
-        """Ask for a device. It is granted when this returns; it is in the server some time later.
+        """Request a device. It is claimed on return, and attached asynchronously.
 
-        :param device: this one; or
-        :param kind: one of this kind that is free on the server's host
-        :param lease: seconds after which the device is taken back
+        :param device: the device; or
+        :param kind: the kind of a free device on the server's host
+        :param lease: seconds after which the device is detached
         """
         return self._create(Attachment, **_wanted(server, device, kind, lease))
 
     def update_attachment(
         self, server: Any, device: str | Device | Attachment, lease: int | None
     ) -> Attachment:
-        """Have a server keep a device for so many seconds from now; None: without an end."""
+        """Set the lease to end this many seconds from now; None: no end."""
         return self._update(Attachment, Attachment.existing(**_of(server, device)), lease=lease)
 
     def delete_attachment(
         self, server: Any, device: str | Device | Attachment, ignore_missing: bool = True
     ) -> None:
-        """Give a device back. It is out of the server some time later."""
+        """Request a detach. The device is detached asynchronously."""
         self._delete(Attachment, None, ignore_missing=ignore_missing, **_of(server, device))
 
     def wait_for_attachment(
         self, attachment: Attachment, interval: float = 0.5, wait: float = client.TIME_LIMIT
     ) -> Attachment:
-        """Wait until the device is in the server.
+        """Wait until the device is attached.
 
-        :raises openstack.exceptions.ResourceFailure: it was refused, or has to wait for something that may
-            be long in coming: the server is off, the device is unplugged
+        :raises openstack.exceptions.ResourceFailure: the attach failed, or the device waits for a condition
+            that can take long: the server is off, the device is unplugged
         :raises openstack.exceptions.ResourceTimeout: `wait` seconds have passed
         """
         failures = ["failed", "waiting", "detaching"]
@@ -143,11 +143,11 @@ class Proxy(proxy.Proxy):
         wait: float = client.TIME_LIMIT,
         callback: Callable[[int], None] | None = None,
     ) -> Any:
-        """Wait until a device is forgotten or detached (``openstack.resource.wait_for_delete``)."""
+        """Wait until a device is deleted or detached (``openstack.resource.wait_for_delete``)."""
         return resource.wait_for_delete(self, res, interval, wait, callback)
 
     def queue(self, **query: Any) -> Iterator[QueueEntry]:
-        """The places in line of the project's servers; of all servers for admins."""
+        """The queue entries of the project's servers, or of all servers for admins."""
         return self._list(QueueEntry, base_path="/queue", **query)
 
     def join_queue(
@@ -157,15 +157,15 @@ class Proxy(proxy.Proxy):
         kind: str | None = None,
         lease: int | None = None,
     ) -> QueueEntry:
-        """Put a server in line for a device, or for one of a kind."""
+        """Add a server to the queue for a device or a kind."""
         return self._create(QueueEntry, **_wanted(server, device, kind, lease))
 
     def leave_queue(self, entry: QueueEntry, ignore_missing: bool = True) -> None:
-        """Give up a place in line."""
+        """Delete a queue entry."""
         self._delete(QueueEntry, entry, ignore_missing=ignore_missing)
 
     def kinds(self, **query: Any) -> Iterator[Kind]:
-        """What devices are interchangeable, and how many of each are free."""
+        """The kinds of interchangeable devices, and the number of free devices of each."""
         return self._list(Kind, **query)
 
     def hosts(self) -> Iterator[Host]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nouns of the USB passthrough API as openstacksdk has them. ``doc/openapi.yaml`` says what they mean.
+"""The resources of the USB passthrough API for openstacksdk. ``doc/openapi.yaml`` describes their fields.
 
-Texts come from USB devices as they are: make them `novaclient_usb.names.printable` before people see them.
+Texts are returned exactly as the devices report them: use `novaclient_usb.names.printable` to display them.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Device(_Resource):
     vendor_id = resource.Body("vendor_id")
 
     def release(self, session: adapter.Adapter) -> Device:
-        """Let others have a device that is held, or claimed on a host that is down (for admins)."""
+        """Release a held device, or a claim on a host that is down (for admins)."""
         self._translate_response(_checked(session.post(f"{self.base_path}/{self.id}/release")))
         return self
 
@@ -90,14 +90,14 @@ class Device(_Resource):
         _checked(session.delete(f"{self.base_path}/{self.id}/projects/{project_id}"))
 
     def explain(self, session: adapter.Adapter, server_id: str | None = None) -> dict[str, Any]:
-        """What must be true for the device to be attached: ``attachable`` and ``conditions``."""
+        """The conditions for attaching the device: ``attachable`` and ``conditions``."""
         query = {} if server_id is None else {"server_id": server_id}
         answer = _checked(session.get(f"{self.base_path}/{self.id}/explain", params=query))
         return dict(answer.json()["explanation"])
 
 
 class Attachment(_Resource):
-    """A USB device that a server has."""
+    """A USB device attached to a server, or claimed for it."""
 
     resource_key = "attachment"
     resources_key = "attachments"
@@ -109,7 +109,7 @@ class Attachment(_Resource):
     device = resource.Body("device", type=Device)
     device_id = resource.Body("device_id", alternate_id=True)
     kind = resource.Body("kind")
-    #: Seconds after which the device is taken back; None for no end. It is only sent.
+    #: Seconds after which the device is detached; None for no end. Only sent in requests.
     lease = resource.Body("lease")
     lease_until = resource.Body("lease_until")
     server_id = resource.URI("server_id")
@@ -121,7 +121,7 @@ class Attachment(_Resource):
 
 
 class QueueEntry(_Resource):
-    """A server's place in line for a USB device, or for one of a kind."""
+    """A server's entry in the queue for a USB device or a kind."""
 
     resource_key = "entry"
     resources_key = "queue"
@@ -139,7 +139,7 @@ class QueueEntry(_Resource):
 
 
 class Kind(_Resource):
-    """What devices are interchangeable."""
+    """A kind of interchangeable devices."""
 
     resources_key = "kinds"
     base_path = "/kinds"
@@ -152,7 +152,7 @@ class Kind(_Resource):
 
 
 class Event(_Resource):
-    """What happened to a device."""
+    """An event in the history of a device."""
 
     resources_key = "events"
     base_path = "/events"

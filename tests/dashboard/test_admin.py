@@ -365,7 +365,7 @@ class ActionsTest(AdminTest):
         self.assertContains(self.client.get(INDEX), f'href="{dialog}?place=panel"')
 
     def test_a_refusal_is_told_in_the_words_of_the_service(self) -> None:
-        why = "USB device id-of-stick is plugged in. Only one that is unplugged and free can be forgotten."
+        why = "USB device id-of-stick is plugged in. Only an unplugged device without a claim can be deleted."
         absent = {"bus": None, "device": None, "state": "unavailable"}
         for action, method, path, values in (
             ("enable", "PATCH", "devices/id-of-stick", {"enabled": False}),

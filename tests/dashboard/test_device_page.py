@@ -241,7 +241,7 @@ class DialogsTest(DevicePageTest):
 
     def test_a_lease_that_is_too_long(self) -> None:
         self.attached()
-        why = "Invalid input: lease: a USB device may be had for at most 60 seconds."
+        why = "Invalid input: lease: a USB device can be leased for at most 60 seconds."
         self.refuse("PATCH", f"{ATTACHMENTS}/id-of-stick", 400, why, "invalid_input")
         text = self.client.post(self.dialog("lease"), {"choice": "2h"}, headers=AJAX).content.decode()
         assert why in text

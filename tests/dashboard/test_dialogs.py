@@ -248,7 +248,7 @@ class AttachTest(DialogTest):
         assert self.calls() == ["GET /v1/devices", f"GET /v1/{ATTACHMENTS}"]
 
     def test_the_service_refuses(self) -> None:
-        why = "USB device id-of-a is taken. Choose another, or wait until it is free."
+        why = "USB device id-of-a is in use. Choose another device, or wait until it is free."
         self.refuse("POST", ATTACHMENTS, 409, why, "device_taken")
         self.plug(device("a", available=False, state="unavailable"), device("b"), device("c"))
         response = self.send(ATTACH, choice="id-of-a")
@@ -441,7 +441,7 @@ class TroubleTest(DialogTest):
         for address, path in self.both():
             self.service.get(f"{SERVICE}/v1/{path}", text="<html>")
             (error,) = self.errors(self.open(address))
-            assert "does not answer as the usb-passthrough service does" in error
+            assert "is not from a usb-passthrough service" in error
 
     def test_the_token_is_no_longer_good(self) -> None:
         self.refuse("POST", ATTACHMENTS, 401, "no")

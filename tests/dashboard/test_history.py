@@ -90,7 +90,7 @@ class HistoryTest(PlayedTest):
     def test_a_place_in_line_has_no_state(self) -> None:
         self.plug(device("stick"))
         self.happened(
-            event("got in line", state=None), event("left the line", state=None, state_reason="why")
+            event("joined the queue", state=None), event("left the queue", state=None, state_reason="why")
         )
         first, last = self.cells(self.client.get(URL, headers=AJAX))
         assert first[2] == "-"

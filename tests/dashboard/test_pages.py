@@ -461,7 +461,11 @@ class ManyDevicesTest(ProjectPageTest):
             context.status_code = 400
             context.headers["Content-Type"] = "application/json"
             return {
-                "error": {"code": 400, "title": "Bad Request", "message": "marker: there is no device gone."}
+                "error": {
+                    "code": 400,
+                    "title": "Bad Request",
+                    "message": "marker: device gone could not be found.",
+                }
             }
 
         self.service.get(f"{SERVICE}/v1/devices", json=refuse_marker)

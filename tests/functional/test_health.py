@@ -94,7 +94,7 @@ def test_a_database_that_hangs_holds_nobody_up(api: Callable[[str], object], sil
     )
     for _attempt in range(3):
         answer = _get(application, _DEEP)
-        assert (answer.status_int, answer.text) == (503, "The database does not answer within 2 s.\n")
+        assert (answer.status_int, answer.text) == (503, "The database did not respond within 2 s.\n")
     # One connection, however often somebody asks.
     silent.accept()[0].close()
     silent.setblocking(False)

@@ -64,7 +64,7 @@ def test_one_of_twenty_gets_the_device(every_world: World) -> None:
         assert answers[winner].json["attachment"]["server_id"] == server_id
         for (loser, _), answer in zip(wanted, answers, strict=True):
             if answer.status_int == 409:
-                assert "is taken" in _message(answer)
+                assert "is in use" in _message(answer)
                 assert (server_id in _message(answer)) == (loser == token)
         world.report(device_id, "attached")
         assert world.detach(token, server_id, device_id).status_int == 202

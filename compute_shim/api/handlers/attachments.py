@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attachments: which devices a server has."""
+"""Attachments: the devices of a server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from novaclient_usb.reason_codes import USE_XHCI, XHCI_PORTS, ReasonCode, descri
 
 
 def index(call: Call, server_id: str) -> webob.Response:
-    """The devices that a server has, and how many more it has USB ports for."""
+    """List the attachments of a server, and its USB ports."""
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     devices.authorize_query(call, query)
@@ -46,7 +46,7 @@ def index(call: Call, server_id: str) -> webob.Response:
 
 
 def show(call: Call, server_id: str, device_id: str) -> webob.Response:
-    """One device that a server has."""
+    """Show an attachment of a server."""
     call.authorize(policies.LIST)
     call.query(base.NOTHING)
     row = _claim_on(call, server_id, device_id, _claims(call, policies.LIST, server_id))
@@ -54,7 +54,7 @@ def show(call: Call, server_id: str, device_id: str) -> webob.Response:
 
 
 def create(call: Call, server_id: str) -> webob.Response:
-    """Take a device for a server; the agent attaches it."""
+    """Claim a device for a server; the agent attaches it."""
     call.authorize(policies.CREATE)
     call.query(base.NOTHING)
     wanted = call.body(schemas.CREATE)["attachment"]
@@ -71,7 +71,7 @@ def create(call: Call, server_id: str) -> webob.Response:
 
 
 def update(call: Call, server_id: str, device_id: str) -> webob.Response:
-    """Let a server have a device longer, or shorter."""
+    """Change the lease of an attachment."""
     call.authorize(policies.UPDATE)
     call.query(base.NOTHING)
     lease = call.body(schemas.UPDATE)["attachment"]["lease"]
@@ -84,11 +84,11 @@ def update(call: Call, server_id: str, device_id: str) -> webob.Response:
 
 
 def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
-    """Give a device back; the agent takes it out of the server, as soon as it is alive."""
+    """Release a device; the agent detaches it from the server, as soon as it is up."""
     call.authorize(policies.DELETE)
     call.query(base.NOTHING)
     row = _claim_on(call, server_id, device_id, _claims(call, policies.DELETE, server_id))
-    # What was given up already, by this or by another request, is no error.
+    # It is no error if the claim was already released, by this or another request.
     intent.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
     call.nudge(row.id)
     return webob.Response(status=202, content_type=None)
@@ -187,8 +187,8 @@ def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> mo
             return row
     devices.refuse_unknown_kind(call, viewer.scope, kind)
     raise exception.Conflict(
-        f"No USB device of the kind {kind} is free on the host of server {server.id}. Wait until one is, or"
-        " choose another.",
+        f"No USB device of kind {kind} is free on the host of server {server.id}. Wait until one is free, or"
+        " choose another kind.",
         ReasonCode.KIND_NOT_FREE,
     )
 
@@ -208,14 +208,14 @@ def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | Non
         _refuse_jump(call, server, row)
         held = row.state == State.AVAILABLE and handover.is_held(row, server.project_id)
         why = Reason(ReasonCode.HELD) if held else states.reason(row)
-        text = describe(why.code) if why else "it was not free a moment ago, try again"
+        text = describe(why.code) if why else "the device was in use; try again"
         raise exception.Conflict(
             f"USB device {row.id} cannot be attached now: {text}.", ReasonCode.DEVICE_UNAVAILABLE
         )
     if row.instance_uuid != server.id:
         by = f" by server {row.instance_uuid}" if row.project_id == call.project_id else ""
         raise exception.Conflict(
-            f"USB device {row.id} is taken{by}. Choose another, or wait until it is free.",
+            f"USB device {row.id} is in use{by}. Choose another device, or wait until it is free.",
             ReasonCode.DEVICE_TAKEN,
         )
     _again(call, server, row)
@@ -258,7 +258,7 @@ def _take(
 
 def _over_limit(server: nova.Server, over: usage.OverLimit) -> exception.ApiError:
     if over.resource == usage.PORTS:
-        more = f", or give it a controller with more ports: {USE_XHCI}" if over.limit < XHCI_PORTS else ""
+        more = f", or use a controller with more ports: {USE_XHCI}" if over.limit < XHCI_PORTS else ""
         return exception.Conflict(
             f"Server {server.id} has no free USB port. Detach one of its USB devices{more}.",
             ReasonCode.NO_FREE_USB_PORT,
@@ -270,7 +270,7 @@ def _over_limit(server: nova.Server, over: usage.OverLimit) -> exception.ApiErro
         )
     return exception.OverLimit(
         f"Quota exceeded for {over.resource}: the project of server {server.id} has {amount}. Detach one"
-        " first, or ask your cloud administrator for more.",
+        " first, or ask your cloud administrator to raise the quota.",
         ReasonCode.QUOTA_EXCEEDED,
     )
 
@@ -289,8 +289,7 @@ def _refuse_jump(call: Call, server: nova.Server, row: models.Device) -> None:
     """Say so if others are in line for a device that is free."""
     if row.state == State.AVAILABLE and queue.is_awaited(call.service.db, row.id, besides=server.id):
         raise exception.Conflict(
-            f"USB device {row.id} is kept for a server that is in line for it. Get in line as well, or choose"
-            " another.",
+            f"USB device {row.id} is reserved for a queued server. Join the queue, or choose another device.",
             ReasonCode.QUEUED_FOR_OTHERS,
         )
 

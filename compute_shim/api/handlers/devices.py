@@ -21,7 +21,7 @@ from novaclient_usb.reason_codes import ReasonCode
 
 
 def index(call: Call) -> webob.Response:
-    """The devices that the caller may see, page by page."""
+    """List the devices that the caller may see."""
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     devices.authorize_query(call, query)
@@ -48,14 +48,14 @@ def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
 
 
 def show(call: Call, device_id: str) -> webob.Response:
-    """One device. Clients ask for it again and again while they wait."""
+    """Show a device. Clients poll this while they wait."""
     call.authorize(policies.SHOW)
     call.query(base.NOTHING)
     return _answer(call, devices.find(call, device_id))
 
 
 def explain(call: Call, device_id: str) -> webob.Response:
-    """What must be true for a device to be attached, and what is not."""
+    """List the conditions for attaching a device, met and unmet."""
     call.authorize(policies.EXPLAIN)
     query = call.query(schemas.EXPLAIN)
     row = devices.find(call, device_id)
@@ -78,7 +78,7 @@ def explain(call: Call, device_id: str) -> webob.Response:
 
 
 def update(call: Call, device_id: str) -> webob.Response:
-    """Describe a device, give it a kind, keep it from being attached anew, or share it with all projects."""
+    """Change the description, the kind or the sharing of a device, or enable or disable it."""
     # Who may do neither learns nothing of the body.
     if not call.may(policies.SHARE):
         call.authorize(policies.UPDATE)
@@ -92,7 +92,7 @@ def update(call: Call, device_id: str) -> webob.Response:
     def check(row: models.Device) -> None:
         if _tag(row) not in call.request.if_match:
             raise exception.PreconditionFailed(
-                f"USB device {row.id} has changed since you looked at it. Look again before you change it."
+                f"USB device {row.id} has changed since it was last retrieved. Retrieve it again."
             )
 
     row = queries.set_device(
@@ -112,17 +112,17 @@ def share(call: Call, device_id: str, project_id: str) -> webob.Response:
 
 
 def unshare(call: Call, device_id: str, project_id: str) -> webob.Response:
-    """Stop sharing a device with a project. A server that has it keeps it."""
+    """Stop sharing a device with a project. An existing attachment is kept."""
     row = _of_sharing(call, device_id, project_id)
     return _after_sharing(row, sharing.remove_project(call.service.db, row.id, project_id, call.actor))
 
 
 def _of_sharing(call: Call, device_id: str, project_id: str) -> models.Device:
-    """The device that somebody wants to share, or no longer."""
+    """The device whose sharing is changed."""
     call.authorize(policies.SHARE)
     call.query(base.NOTHING)
     if not re.fullmatch(schemas.PROJECT_ID, project_id):
-        raise exception.Invalid(f"Invalid input: {project_id!r} is not the id of a project.")
+        raise exception.Invalid(f"Invalid input: {project_id!r} is not a valid project ID.")
     return devices.find(call, device_id)
 
 
@@ -133,21 +133,21 @@ def _after_sharing(row: models.Device, after: models.Device | None) -> webob.Res
 
 
 def delete(call: Call, device_id: str) -> webob.Response:
-    """Forget a device that is gone for good."""
+    """Delete a device that is permanently unplugged."""
     call.authorize(policies.DELETE)
     call.query(base.NOTHING)
     row = devices.find(call, device_id)
     if not queries.forget(call.service.db, row.id, call.actor):
         raise exception.Conflict(
-            f"USB device {row.id} is {'plugged in' if row.present else 'claimed by a server'}. Only one that"
-            " is unplugged and free can be forgotten.",
+            f"USB device {row.id} is {'plugged in' if row.present else 'claimed by a server'}. Only an"
+            " unplugged device without a claim can be deleted.",
             ReasonCode.DEVICE_PLUGGED_IN if row.present else ReasonCode.DEVICE_CLAIMED,
         )
     return webob.Response(status=204, content_type=None)
 
 
 def release(call: Call, device_id: str) -> webob.Response:
-    """Let everybody have a device that is held; or end the claim on one of a host that is down for good."""
+    """Release a held device, or the claim on a device of a host that is permanently down."""
     call.authorize(policies.RELEASE)
     call.query(base.NOTHING)
     row = devices.find(call, device_id)

@@ -18,16 +18,16 @@ from novaclient_usb.reason_codes import describe
 
 
 def index(call: Call) -> webob.Response:
-    """What happened to all devices, the latest first; a project sees the time in which it had them.
+    """List the events of all devices, including deleted ones, latest first.
 
-    Also of devices that are forgotten.
+    A project sees the events from the period in which it held the device.
     """
     call.authorize(policies.LIST)
     return _page(call, call.query(schemas.LIST))
 
 
 def of_device(call: Call, device_id: str) -> webob.Response:
-    """What happened to a device, the latest first; a project sees the time in which it had the device."""
+    """List the events of a device, latest first; a project sees those from the period in which it held it."""
     call.authorize(policies.LIST)
     query = call.query(schemas.OF_DEVICE)
     return _page(call, query, devices.find(call, device_id).id)
@@ -49,7 +49,7 @@ def _page(call: Call, query: dict[str, str], device_id: str | None = None) -> we
 def _place(call: Call, marker: str) -> int:
     found = history.place(call.service.db, marker)
     if found is None:
-        raise exception.Invalid(f"Invalid input: marker: there is no event {marker}.")
+        raise exception.Invalid(f"Invalid input: marker: event {marker} could not be found.")
     return found
 
 

@@ -21,7 +21,7 @@ from novaclient_usb.reason_codes import ReasonCode
 
 
 def index(call: Call) -> webob.Response:
-    """The hosts with an agent, page by page."""
+    """List the hosts with an agent."""
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     limit = paging.limit(call, query)
@@ -37,12 +37,12 @@ def _marker(call: Call, query: Mapping[str, str]) -> models.Host | None:
         return None
     row = queries.host(call.service.db, query["marker"])
     if row is None:
-        raise exception.Invalid(f"Invalid input: marker: there is no host {query['marker']}.")
+        raise exception.Invalid(f"Invalid input: marker: host {query['marker']} could not be found.")
     return row
 
 
 def show(call: Call, host: str) -> webob.Response:
-    """One host with an agent."""
+    """Show a host with an agent."""
     call.authorize(policies.SHOW)
     call.query(base.NOTHING)
     row = queries.host(call.service.db, host)
@@ -52,7 +52,7 @@ def show(call: Call, host: str) -> webob.Response:
 
 
 def delete(call: Call, host: str) -> webob.Response:
-    """Delete a host that is down for good, with its devices and their claims."""
+    """Delete a host that is permanently down, with its devices and their claims."""
     call.authorize(policies.DELETE)
     call.query(base.NOTHING)
     up = liveness.Window.now(call.service.conf)

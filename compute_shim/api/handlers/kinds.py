@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds: what devices are interchangeable, and how many are free where."""
+"""Kinds of interchangeable devices, and the number of free devices of each."""
 
 from __future__ import annotations
 

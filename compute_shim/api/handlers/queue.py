@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue: servers that are in line for a device, or for one of a kind."""
+"""The queue: servers that wait for a device or for a kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from novaclient_usb.reason_codes import ReasonCode
 
 
 def index(call: Call) -> webob.Response:
-    """What the servers of the caller's project are in line for; of all projects to those who see all."""
+    """List the queue entries of the caller's project, or of all projects for administrators."""
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     if "project_id" in query:
@@ -35,7 +35,7 @@ def index(call: Call) -> webob.Response:
 
 
 def of_server(call: Call, server_id: str) -> webob.Response:
-    """What one server is in line for."""
+    """List the queue entries of a server."""
     call.authorize(policies.LIST)
     query = call.query(schemas.OF_SERVER)
     server = servers.find(call, server_id)
@@ -44,7 +44,7 @@ def of_server(call: Call, server_id: str) -> webob.Response:
 
 
 def create(call: Call, server_id: str) -> webob.Response:
-    """Put a server in line. Where it is in line already, it stays in its place."""
+    """Add a server to the queue. An existing entry keeps its position."""
     call.authorize(policies.JOIN)
     call.query(base.NOTHING)
     wanted = call.body(schemas.JOIN)["entry"]
@@ -56,7 +56,7 @@ def create(call: Call, server_id: str) -> webob.Response:
 
 
 def delete(call: Call, server_id: str, entry_id: str) -> webob.Response:
-    """Give up a place in line; of a server that is deleted as well."""
+    """Delete a queue entry, also of a deleted server."""
     call.authorize(policies.LEAVE)
     call.query(base.NOTHING)
     known_id = validation.uuid(entry_id)
@@ -66,7 +66,7 @@ def delete(call: Call, server_id: str, entry_id: str) -> webob.Response:
             queue.leave(call.service.db, entry.server_id, entry.entry_id, call.actor)
             return webob.Response(status=204, content_type=None)
     raise exception.NotFound(
-        f"Server {server_id} has no place {entry_id} in line.", ReasonCode.QUEUE_ENTRY_NOT_FOUND
+        f"Server {server_id} has no queue entry {entry_id}.", ReasonCode.QUEUE_ENTRY_NOT_FOUND
     )
 
 
@@ -96,16 +96,18 @@ def _join(
         return queue.join(call.service.db, server.id, server.project_id, call.actor, device_id, kind, seconds)
     except queue.LineFull:
         raise exception.Conflict(
-            f"The project of server {server.id} has {queue.LONGEST} places in line. Give up one first.",
+            f"The project of server {server.id} has {queue.LONGEST} queue entries. Delete one first.",
             ReasonCode.QUEUE_FULL,
         ) from None
 
 
 def _wanted(call: Call, server: nova.Server, device_id: str) -> models.Device:
-    """The device that a server is to be in line for."""
+    """The device that a server wants to queue for."""
     row = devices.find(call, device_id)
     if row.instance_uuid == server.id and row.state != State.DETACHING:
-        raise exception.Conflict(f"Server {server.id} has USB device {row.id}.", ReasonCode.DEVICE_TAKEN)
+        raise exception.Conflict(
+            f"Server {server.id} already has USB device {row.id}.", ReasonCode.DEVICE_TAKEN
+        )
     if device_list.find(call.service.db, row.id, server.project_id) is None:
         raise exception.Conflict(
             f"USB device {row.id} is not shared with the project of server {server.id}.",
@@ -126,7 +128,7 @@ def _page(
     marker = query["marker"].lower() if "marker" in query else None
     waiting = functools.partial(queue.waiting, call.service.db, server_id=server_id, project_id=project_id)
     if marker is not None and not waiting(entry_id=marker):
-        raise exception.Invalid(f"Invalid input: marker: there is no place {marker} in line.")
+        raise exception.Invalid(f"Invalid input: marker: queue entry {marker} could not be found.")
     found = waiting(marker=marker, limit=limit + 1)
     page = found[:limit]
     following = page[-1].entry.entry_id if len(found) > limit else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Versions: where clients find out what there is. Public."""
+"""Version discovery. Public."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ UPDATE = base.wrapped(
         {
             "lease": {
                 "anyOf": [base.SECONDS, {"type": "null"}],
-                "description": "seconds, or null: without an end",
+                "description": "a number of seconds, or null (no end)",
             }
         },
         required=["lease"],

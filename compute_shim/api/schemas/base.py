@@ -35,7 +35,7 @@ SECONDS = {
     "type": "integer",
     "minimum": 1,
     "maximum": 315_360_000,
-    "description": "seconds, from 1 to 315360000",
+    "description": "a number of seconds from 1 to 315360000",
 }
 
 SORT_DIR = {"enum": ["asc", "desc"]}
@@ -47,7 +47,7 @@ LIMIT = {"type": "string", "pattern": r"^[1-9][0-9]{0,8}\Z", "description": "a p
 TIME = {
     "type": "string",
     "pattern": r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
-    "description": "a time with its zone as in ISO 8601, for example 2026-01-31T12:00:00Z",
+    "description": "an ISO 8601 time with a time zone, for example 2026-01-31T12:00:00Z",
 }
 
 

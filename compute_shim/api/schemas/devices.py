@@ -39,10 +39,13 @@ UPDATE = base.wrapped(
         {
             "description": base.TEXT,
             "enabled": {"type": "boolean"},
-            "shared": {"type": ["boolean", "null"], "description": "true, false, or null: as the rule says"},
+            "shared": {
+                "type": ["boolean", "null"],
+                "description": "true, false, or null (the value of the rule)",
+            },
             "kind": {
                 "anyOf": [base.KIND, {"enum": ["", None]}],
-                "description": "the name of a kind; or nothing, for none; or null: as the rule says",
+                "description": "a kind, an empty string (no kind), or null (the kind of the rule)",
             },
         },
         least=1,

@@ -7,7 +7,7 @@ from compute_shim.api.schemas import base
 _ID = {
     "type": "string",
     "pattern": rf"{base.UUID['pattern']}|^[0-9]{{1,18}}\Z",
-    "description": "the id of an event",
+    "description": "an event ID",
 }
 
 _PAGES = {

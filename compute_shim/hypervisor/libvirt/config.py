@@ -44,12 +44,12 @@ class UsbPort:
 
 
 def hostdev_xml(device_id: str, device: Device) -> str:
-    """The hostdev that gives a domain the device at its present address.
+    """The hostdev for the device at its current address.
 
-    Vendor and product beside the address make libvirt refuse an address that is another model by now. It
-    takes no vendor 0 (libvirt, src/conf/domain_conf.c: virDomainHostdevSubsysUSBDefParseXML); then the
-    address stands alone.
-    The start-up policy keeps a device that went away from stopping the domain.
+    Vendor and product make libvirt refuse an address that belongs to another model. libvirt does not accept
+    vendor 0 (libvirt, src/conf/domain_conf.c: virDomainHostdevSubsysUSBDefParseXML); then only the address is
+    specified.
+    The start-up policy prevents an absent device from stopping the domain.
     """
     hostdev = ElementTree.Element("hostdev", mode="subsystem", type="usb", managed="no")
     source = ElementTree.SubElement(hostdev, "source", startupPolicy="optional")
@@ -62,7 +62,7 @@ def hostdev_xml(device_id: str, device: Device) -> str:
 
 
 def address_xml(bus: int, device: int) -> str:
-    """A hostdev as libvirt finds it where it knows no alias: by its address on the host."""
+    """A hostdev identified by its address on the host, for drivers without aliases."""
     hostdev = ElementTree.Element("hostdev", mode="subsystem", type="usb", managed="no")
     source = ElementTree.SubElement(hostdev, "source")
     ElementTree.SubElement(source, "address", bus=str(bus), device=str(device))
@@ -70,7 +70,7 @@ def address_xml(bus: int, device: int) -> str:
 
 
 def is_active(domain_xml: str) -> bool:
-    """Whether a domain's XML is that of a running one: only such a one has an id.
+    """Whether a domain's XML is of a running domain: only then it has an id.
 
     https://libvirt.org/formatdomain.html, "Element and attribute overview".
     """
@@ -85,13 +85,13 @@ def usb_hostdevs(domain_xml: str) -> tuple[Hostdev, ...]:
 
 
 def usb_controllers(domain_xml: str) -> tuple[str, ...]:
-    """The models of a domain's USB controllers, in libvirt's words."""
+    """The models of a domain's USB controllers, as named by libvirt."""
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
     return tuple(element.get("model", "") for element in domain.iterfind("devices/controller[@type='usb']"))
 
 
 def usb_ports(domain_xml: str) -> int | None:
-    """How many of our hostdevs a running domain has room for, with those that it has; None without USB."""
+    """The number of our hostdevs that a running domain can have, including current ones; None without USB."""
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
     controllers = domain.findall("devices/controller[@type='usb']")
     # A companion shares the ports of its master.
@@ -110,10 +110,10 @@ def _ports_of(controller: ElementTree.Element) -> int:
 
 
 def arrival_port(domain_xml: str, device_id: str) -> UsbPort | None:
-    """The port of our hostdev that our hook pointed nowhere as the domain arrived.
+    """The port of our hostdev that the hook cleared during an incoming migration.
 
-    None for a hostdev that is not there or did not arrive, or whose port does not do SuperSpeed: those of
-    hubs do not.
+    None if the hostdev is absent or did not arrive, or if its port does not support SuperSpeed: those of hubs
+    do not.
     """
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
     for element in domain.iterfind("devices/hostdev[@type='usb']"):

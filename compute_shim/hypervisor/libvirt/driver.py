@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What libvirt's drivers have in common: the connection, its events and its errors."""
+"""The base of the libvirt drivers: the connection, its events and its errors."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _KEEPALIVE_COUNT = 3
 
 
 class LibvirtDriver(base.Driver):
-    """One driver of libvirt on this host; a subclass says what its domains have, and attaches and detaches.
+    """A libvirt driver on this host; subclasses read domains, attach and detach.
 
-    What a subclass defines may let `libvirt.libvirtError` rise.
+    Methods of subclasses may raise `libvirt.libvirtError`.
 
     :param uri: of the driver, for example ``qemu:///system``.
-    :cvar _not_attached: why a domain does not have the device although libvirt attached it.
+    :cvar _not_attached: the reason if a domain does not have the device although libvirt attached it.
     """
 
     _not_attached: Reason
@@ -99,23 +99,23 @@ class LibvirtDriver(base.Driver):
 
     @abc.abstractmethod
     def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
-        """Give a running domain the device; `_has` tells whether it has it then."""
+        """Attach the device to a running domain; `_has` verifies it."""
 
     @abc.abstractmethod
     def _has(self, domain: libvirt.virDomain, device_id: str, device: Device) -> bool:
-        """Whether a domain really has what libvirt has just attached; one that ended since is no failure."""
+        """Whether a domain has the attached device; also true if the domain has ended since."""
 
     @abc.abstractmethod
     def _detach(self, domain: libvirt.virDomain, device_id: str, *, live: bool, config: bool) -> None:
-        """Take our hostdev out; returns when it is out."""
+        """Remove our hostdev; returns when it is removed."""
 
     @abc.abstractmethod
     def _look(self, domain: libvirt.virDomain) -> base.Domain:
-        """What a domain has."""
+        """Read the hostdevs of a domain."""
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[libvirt.virConnect]:
-        """The open connection; errors of libvirt inside become ours."""
+        """The open connection; translates libvirt errors."""
         try:
             if self._connection is None:
                 self._connection = self._open()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why libvirt refused, for the people whose server it is, with the way out.
+"""Translates libvirt errors into reasons and remedies for users.
 
-libvirt uses one error code for many reasons, so that only the text tells them apart; the texts here are those
-of libvirt 9.0.0 and QEMU 7.2.22. They go to the log of this host as they are. Whoever may use one server only
-must not read in them what other servers and the host's directories are called.
+libvirt uses one error code for many reasons, so only the text distinguishes them; the texts here are those of
+libvirt 9.0.0 and QEMU 7.2.22. The original text is logged on this host only, because it can contain names of
+other servers and of directories.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PRIVATE = re.compile(r"""'[^']*'|"[^"]*"|\([^)]*\)|(?<=, domain )\S+|/\S+""")
 
 
 def explained(text: str, controllers: Collection[str] = (), speed: str = "") -> Reason:
-    """The reason for an error of libvirt's.
+    """The reason for a libvirt error.
 
     :param text: of the error.
     :param controllers: models of the USB controllers that the domain has.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of one libvirt domain of QEMU."""
+"""Operations on one QEMU domain."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MESSAGE_TAINTING = 2
 
 
 def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
-    """A domain with what it has and what its definition has. Lets `libvirt.libvirtError` rise.
+    """A domain with its live hostdevs and those of its definition. May raise `libvirt.libvirtError`.
 
     :param domain: a `libvirt.virDomain`
-    :param live: what a running domain has, from its XML.
+    :param live: the hostdevs in the XML of a running domain.
     """
     now = domain.XMLDesc(0)
     running = config.is_active(now)
@@ -50,23 +50,23 @@ def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
 
 
 class Guest:
-    """A domain. Every method lets `libvirt.libvirtError` rise; `driver.LibvirtDriver` translates it."""
+    """A domain. Methods may raise `libvirt.libvirtError`, which `driver.LibvirtDriver` translates."""
 
     def __init__(self, domain: Any) -> None:
         """:param domain: a `libvirt.virDomain`"""
         self._domain = domain
 
     def describe(self, trusted: Callable[[Hostdev], bool] = lambda hostdev: True) -> Domain:
-        """The domain with what it has and what its definition has.
+        """The domain with its live hostdevs and those of its definition.
 
-        :param trusted: False for a hostdev that is empty, whatever it looks like.
+        :param trusted: False for a hostdev that is known to be empty, regardless of the XML.
         """
         return describe(self._domain, lambda now: self._really(config.usb_hostdevs(now), trusted))
 
     def _really(
         self, hostdevs: tuple[Hostdev, ...], trusted: Callable[[Hostdev], bool]
     ) -> tuple[Hostdev, ...]:
-        """The hostdevs; one of ours whose device QEMU does not have for itself is empty."""
+        """The hostdevs; one of ours is empty if QEMU does not hold its device exclusively."""
         if not any(hostdev.device_id for hostdev in hostdevs):
             return hostdevs
         held = qemu_process.held_devices(self._domain.name())
@@ -82,11 +82,11 @@ class Guest:
         return config.usb_controllers(self._domain.XMLDesc(0))
 
     def attach(self, device_id: str, device: Device) -> None:
-        """Plug the device into the running domain; the definition stays as it is."""
+        """Attach the device to the running domain; does not change the definition."""
         self._domain.attachDeviceFlags(config.hostdev_xml(device_id, device), AFFECT_LIVE)
 
     def request_removal(self, device_id: str) -> None:
-        """Ask for the removal from the running domain; an event tells when it is done."""
+        """Request the removal from the running domain; an event reports its completion."""
         self._domain.detachDeviceAlias(f"{ALIAS_PREFIX}{device_id}", AFFECT_LIVE)
 
     def arrival_port(self, device_id: str) -> config.UsbPort | None:
@@ -94,13 +94,13 @@ class Guest:
         return config.arrival_port(self._domain.XMLDesc(0), device_id)
 
     def show_empty(self, port: config.UsbPort) -> None:
-        """Have the guest see that nothing is in a port that does SuperSpeed.
+        """Notify the guest that a SuperSpeed port is empty.
 
-        QEMU does not know the speed of a hostdev that has arrived and found nothing, and reports the end of
-        it at the USB 2 half of its port (hw/usb/hcd-xhci.c: xhci_lookup_port). To the guest, what was a
-        SuperSpeed device stays there; when it moves once more, QEMU disables the slot that the guest still
-        uses, and its driver waits for ever. A SuperSpeed device that comes and goes puts the port right. What
-        libvirt has of the kind needs a backend, hence the monitor; libvirt marks the domain "custom-monitor".
+        QEMU does not know the speed of a hostdev that arrived without a device, and reports its removal on
+        the USB 2 half of its port (hw/usb/hcd-xhci.c: xhci_lookup_port). The guest continues to see a
+        SuperSpeed device; at the next migration, QEMU disables the slot that the guest still uses, and the
+        guest's driver hangs. Plugging and unplugging an emulated SuperSpeed device corrects the port. The
+        libvirt equivalents need a backend, hence the monitor; libvirt marks the domain "custom-monitor".
         """
         added = self._monitor(
             "device_add", driver="usb-bot", bus=port.bus, port=str(port.number), id=_PASSING
@@ -110,18 +110,18 @@ class Guest:
             self._monitor("device_del", id=_PASSING)
 
     def end_passing(self) -> None:
-        """Take out what an agent that was killed in the midst of `show_empty` has left behind.
+        """Remove the emulated device of a `show_empty` that was interrupted when the agent was killed.
 
-        The server could not move with it: libvirt does not know it, and gives the other QEMU no such device.
+        It blocks migration: libvirt does not know it, and does not add it to the destination's QEMU.
         """
         # libvirt, src/conf/domain_conf.c: virDomainTaintMessage; who has not used the monitor left nothing.
         if any("custom monitor" in taint for taint in self._domain.messages(_MESSAGE_TAINTING)):
             self._monitor("device_del", id=_PASSING, expected="DeviceNotFound")
 
     def _monitor(self, command: str, expected: str = "", **arguments: str | bool) -> bool:
-        """Run a command of QEMU's; whether it did it.
+        """Run a QEMU monitor command; returns whether it succeeded.
 
-        :param expected: the class of an error that is nothing to warn of.
+        :param expected: the class of an error that is not logged as a warning.
         """
         request = json.dumps({"execute": command, "arguments": arguments})
         reply = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, request, 0))
@@ -131,5 +131,5 @@ class Guest:
         return not error
 
     def undefine_hostdev(self, device_id: str) -> None:
-        """Take the hostdev out of the persistent definition."""
+        """Remove the hostdev from the persistent definition."""
         self._domain.detachDeviceAlias(f"{ALIAS_PREFIX}{device_id}", AFFECT_CONFIG)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether libvirt on this host keeps USB devices from domains that they are not meant for."""
+"""Checks that libvirt on this host prevents domains from opening other USB devices."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DAEMONS = (Path("/run/libvirtd.pid"), Path("/run/virtqemud.pid"))
 
 
 def refuse_unsafe(settings: Path = _SETTINGS) -> None:
-    """Go on only if a domain can open no device but those that libvirt gives it.
+    """Check that a domain can open only the devices that libvirt attaches to it.
 
-    An empty place for a USB device makes QEMU take any device that it can open. libvirt keeps it from that
-    twice: by a /dev of its own for each domain, and by the device controller of cgroups.
+    With an empty USB hostdev, QEMU takes any device that it can open. libvirt has two protections: a private
+    /dev for each domain, and the cgroup device controller.
 
-    :raises compute_shim.hypervisor.base.UnsafeHost: both are off
+    :raises compute_shim.hypervisor.base.UnsafeHost: both are disabled
     """
     try:
         text = settings.read_text(errors="replace")
@@ -44,7 +44,7 @@ def refuse_unsafe(settings: Path = _SETTINGS) -> None:
 
 
 def _list(text: str, setting: str) -> list[str] | None:
-    """The values of a list in libvirt's configuration, None where it is not set."""
+    """The values of a list in libvirt's configuration, None if it is not set."""
     found = re.findall(rf"^\s*{setting}\s*=\s*\[([^\]]*)\]", text, re.MULTILINE)
     return re.findall(r'"([^"]*)"', found[-1]) if found else None
 
@@ -54,7 +54,7 @@ def hook_problem(
     daemons: tuple[Path, ...] = _DAEMONS,
     called: Path = Path(hook.CALLED),
 ) -> str | None:
-    """What the operator has to mend: the hook is missing, another one, or not active yet."""
+    """The problem that the operator must fix: the hook is missing, different, or not active yet."""
     harm = "A server that migrates to this host, or is resumed here, may take another device for some seconds"
     shipped = Path(hook.__file__)
     try:
@@ -79,7 +79,7 @@ def hook_problem(
 
 
 def _last_noticed(*paths: Path) -> float:
-    """When libvirt's daemon was started, and so looked for hooks, or last called ours; whichever is later."""
+    """The start time of libvirt's daemon, when it reads the hooks, or of the last call of ours, if later."""
     times = [0.0]
     for path in paths:
         with contextlib.suppress(OSError):

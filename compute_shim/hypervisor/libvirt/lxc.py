@@ -14,10 +14,10 @@ from compute_shim.objects import Device, Reason, ReasonCode
 
 
 class Lxc(LibvirtDriver):
-    """The servers are containers, which get the node of a device; the host keeps its own driver on it.
+    """The servers are containers, which get the node of a device; the host's driver stays bound.
 
-    `lxc_metadata` says which hostdevs are ours. Those of a definition cannot be marked, and none of ours is
-    ever written there.
+    `lxc_metadata` identifies our hostdevs. Those of a definition cannot be marked, and ours are never
+    written there.
     """
 
     _not_attached = Reason(ReasonCode.DEVICE_GONE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container really has: the nodes in its /dev, and what its processes have open."""
+"""The actual devices of a container: the nodes in its /dev, and the open files of its processes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def has_node(
 ) -> bool:
     """Whether a container's /dev has the node of a device.
 
-    It is looked at where libvirt made it, not through the container's own root, where a file system that
-    never answers may be mounted.
+    Checks the /dev that libvirt created, not the container's root, where a file system that does not respond
+    can be mounted.
 
     :param domain: name of the container.
     :param address: bus and device number.
     :param run: where libvirt keeps the process id and the /dev of each container (libvirt,
-        src/lxc/lxc_controller.c: virLXCControllerSetupDev); the latter is to be seen by its process only.
+        src/lxc/lxc_controller.c: virLXCControllerSetupDev); the latter is visible to its process only.
     """
     bus, device = address
     try:
@@ -42,7 +42,7 @@ def has_node(
 def is_open(address: tuple[int, int], proc: Path = Path("/proc")) -> bool:
     """Whether a process of some container has a device open.
 
-    It goes on using it when the node is gone and the cgroup forbids it.
+    The process can use it even when the node is removed and the cgroup denies it.
 
     :param address: bus and device number.
     """
@@ -60,9 +60,9 @@ def is_open(address: tuple[int, int], proc: Path = Path("/proc")) -> bool:
 
 
 def is_inside(pid: int, run: Path = Path("/run/libvirt/lxc"), proc: Path = Path("/proc")) -> bool:
-    """Whether a process runs in a container of libvirt's: it descends from the container's controller.
+    """Whether a process runs in a libvirt container: it descends from the container's controller.
 
-    A process whose parent ends becomes a child of the first one of its container (pid_namespaces(7)).
+    A process whose parent ends becomes a child of the container's init process (pid_namespaces(7)).
 
     :param run: as for `has_node`.
     """
@@ -73,7 +73,7 @@ def is_inside(pid: int, run: Path = Path("/run/libvirt/lxc"), proc: Path = Path(
 
 
 def _parent(pid: int, proc: Path) -> int:
-    """The process that started another one, or took it over; 0 if that has ended."""
+    """The parent of a process; 0 if the process has ended."""
     try:
         # proc(5): the name before may have brackets and blanks.
         return int((proc / f"{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -83,10 +83,10 @@ def _parent(pid: int, proc: Path) -> int:
 
 @contextlib.contextmanager
 def node_on_host(address: tuple[int, int], directory: Path = Path("/dev/bus/usb")) -> Iterator[bool]:
-    """Meanwhile the host has a node for the device, even if the device was pulled out.
+    """Ensures that the host has a node for the device, even if the device was unplugged.
 
-    libvirt reads from the node which device a container may no longer open. Without a node it goes on being
-    allowed, and so would be whatever device gets the same number.
+    libvirt reads the device number to revoke from the node. Without a node, access is not revoked, and the
+    container could open the next device with the same number.
 
     :returns: whether the device is there
     """

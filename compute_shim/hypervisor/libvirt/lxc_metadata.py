@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which hostdevs of a container are ours: a note in the metadata of the running domain.
+"""Identifies our hostdevs of a container, by notes in the metadata of the running domain.
 
-libvirt's LXC driver drops the alias of a hostdev, and keeps nothing else of it that could tell. A note is
-written before its device is attached, so that ours is never without one; a note without a hostdev is an
-empty place. It is in the live domain only, and so ends with it.
+libvirt's LXC driver drops the alias of a hostdev and all other identifying data. A note is written before
+its device is attached, so our hostdevs always have one; a note without a hostdev is an empty hostdev. Notes
+are in the live domain only, and are removed with it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def written(marks: Mapping[str, tuple[int, int]]) -> str | None:
 def applied(
     hostdevs: Iterable[Hostdev], marks: Marks, has: Callable[[tuple[int, int]], bool]
 ) -> tuple[Hostdev, ...]:
-    """The hostdevs with ours named.
+    """The hostdevs, with the ids of ours.
 
-    :param has: whether the container really has the device at an address; else its place is empty.
+    :param has: whether the container has the device at an address; otherwise the hostdev is empty.
     """
     by_address = {hostdev.address: hostdev for hostdev in hostdevs}
     ours = [

@@ -33,9 +33,9 @@ _ARRIVALS = (
 
 
 class Qemu(LibvirtDriver):
-    """The servers are QEMU's processes, which open the devices that they have.
+    """The servers are QEMU processes, which open their devices.
 
-    :raises compute_shim.hypervisor.base.UnsafeHost: at once, if libvirt's settings endanger its devices
+    :raises compute_shim.hypervisor.base.UnsafeHost: on creation, if libvirt's settings endanger its devices
     """
 
     _not_attached = Reason(
@@ -141,7 +141,7 @@ class Qemu(LibvirtDriver):
 
 
 def _attach_or_explain(guest: Guest, device_id: str, device: Device) -> None:
-    """Attach; a refusal is explained by what the guest has."""
+    """Attach; explains a refusal by the guest's USB controllers."""
     try:
         guest.attach(device_id, device)
     except libvirt.libvirtError as error:
@@ -151,7 +151,7 @@ def _attach_or_explain(guest: Guest, device_id: str, device: Device) -> None:
 
 
 def _refuse_if_busy(domain: libvirt.virDomain) -> None:
-    """Raise `base.HypervisorBusy` while a domain is migrated or saved: a change would block till the end."""
+    """Raise `base.HypervisorBusy` while a domain is migrated or saved: a change would block until the end."""
     try:
         busy = domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
     except libvirt.libvirtError as error:
@@ -165,9 +165,9 @@ def _refuse_if_busy(domain: libvirt.virDomain) -> None:
 
 @contextlib.contextmanager
 def _absence_is_success() -> Iterator[list[bool]]:
-    """Swallow the refusal that says there is no such hostdev, and put it into the list that it yields.
+    """Suppress the error for an absent hostdev, and append it to the list that this yields.
 
-    libvirt 9.0 says so with VIR_ERR_INTERNAL_ERROR for an alias and with VIR_ERR_DEVICE_MISSING else.
+    libvirt 9.0 raises VIR_ERR_INTERNAL_ERROR for an alias, otherwise VIR_ERR_DEVICE_MISSING.
     """
     absent: list[bool] = []
     try:

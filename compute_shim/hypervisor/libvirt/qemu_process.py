@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the process of a domain really has.
+"""The devices that the process of a domain holds.
 
-Neither libvirt's XML nor QEMU's own list tells: after a resume both go on showing a device that QEMU has
-let go of. And a driver of the host can be bound to a device that QEMU still has open, by hand or because its
-module was loaded; then the host uses it.
+libvirt's XML and QEMU's list are not reliable: after a resume, both show a device that QEMU has released. A
+host driver can also be bound to a device that QEMU still has open, manually or because its module was loaded;
+then the host uses it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def held_devices(
     proc: Path = Path("/proc"),
     sys: Path = Path("/sys"),
 ) -> set[tuple[int, int]] | None:
-    """(bus, device) of each USB device that a domain's process has for itself; None if that cannot be told.
+    """(bus, device) of each USB device that a domain's process holds exclusively; None if unknown.
 
     :param domain: its name.
     :param run: where libvirt keeps the process ids.
@@ -48,12 +48,12 @@ def held_devices(
 
 
 def can_be_seen() -> bool:
-    """Whether it can be told which processes are domains."""
+    """Whether the processes of domains can be identified."""
     return RUN.is_dir()
 
 
 def is_domain(pid: int, run: Path = RUN) -> bool:
-    """Whether a process is a domain of libvirt's.
+    """Whether a process is a libvirt domain.
 
     :param run: as for `held_devices`.
     """
@@ -74,9 +74,9 @@ def pids(run: Path) -> set[int]:
 
 
 def open_paths(pid: int, proc: Path = Path("/proc")) -> list[str]:
-    """What a process has open.
+    """The open files of a process.
 
-    :raises OSError: it has ended
+    :raises OSError: the process has ended
     """
     found = []
     for descriptor in os.listdir(f"{proc}/{pid}/fd"):  # noqa: PTH208  names, without a Path for each
@@ -86,7 +86,7 @@ def open_paths(pid: int, proc: Path = Path("/proc")) -> list[str]:
 
 
 def _stays_with_the_host(sys: Path, bus: int, device: int) -> bool:
-    """Is a driver of the host bound to the device, for longer than a moment?"""
+    """Whether a host driver stays bound to the device."""
     if not _has_host_driver(sys, bus, device):
         return False
     time.sleep(_MOMENT_SECONDS)
@@ -94,7 +94,7 @@ def _stays_with_the_host(sys: Path, bus: int, device: int) -> bool:
 
 
 def _has_host_driver(sys: Path, bus: int, device: int) -> bool:
-    """What a process has taken is bound to usbfs; what it has only opened, to nothing."""
+    """Whether a host driver is bound. Claimed interfaces have usbfs, those of an open device no driver."""
     directory = f"{sys}/dev/char/{usbfs.MAJOR}:{usbfs.minor(bus, device)}"
     try:
         interfaces = [name for name in os.listdir(directory) if ":" in name]  # noqa: PTH208

@@ -233,7 +233,7 @@ def test_attach_for_a_time(nova: Any, cloud: Any, text: str, seconds: int) -> No
 def test_what_is_no_time(nova: Any, cloud: Any, text: str) -> None:
     result = nova("usb-attach", f"--for={text}", "demo", "2:3")
     assert result.status == 2
-    assert "write a number and s, m, h or d, for example 2h" in result.err
+    assert "use a number and s, m, h or d, for example 2h" in result.err
     assert cloud.usb_log == []
 
 
@@ -308,21 +308,21 @@ NAMED = f"Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade ({STICK1})
             "Waiting",
             3,
             (
-                "is not attached yet: the server is off. It stays reserved for the server and will be"
-                " attached by itself when that is over; detach it to give it up."
+                "is not attached yet: the server is off. It is reserved for the server and will be attached"
+                " automatically. To cancel this, detach it."
             ),
         ),
         (
             {"server_id": None, "state": "available"},
             "WaitFailed",
             1,
-            "was taken away from the server while it was being attached.",
+            "was detached from the server before the attach completed.",
         ),
         (
             {"server_id": DEMO2, "state": "attached"},
             "WaitFailed",
             1,
-            "was taken away from the server while it was being attached.",
+            "was detached from the server before the attach completed.",
         ),
         (
             {"server_id": DEMO, "state": "attaching"},
@@ -375,7 +375,7 @@ def test_a_timeout_that_is_none(nova: Any, timeout: str) -> None:
 @pytest.mark.parametrize("command", ["usb-attach", "usb-detach"])
 def test_a_timeout_without_a_wait(nova: Any, cloud: Any, command: str) -> None:
     result = nova(command, "--timeout", "5", "demo", "2:3")
-    assert (result.status, result.err) == (1, "ERROR (CommandError): --timeout is of use with --wait only.\n")
+    assert (result.status, result.err) == (1, "ERROR (CommandError): --timeout requires --wait.\n")
     assert cloud.usb_log == []
 
 
@@ -435,7 +435,7 @@ def test_detach_of_what_the_server_has_not(nova: Any, cloud: Any, make_device: A
     result = nova("usb-detach", "demo", "LABSTICK01")
     assert result.err == (
         "ERROR (DeviceNotFound): No USB device 'LABSTICK01' was found. The server has no such device."
-        " 'nova usb-list --server demo' shows which devices it has.\n"
+        " 'nova usb-list --server demo' lists its devices.\n"
     )
     assert result.status == 1
 
@@ -450,7 +450,7 @@ def test_two_matches_are_listed(nova: Any, cloud: Any, make_device: Any, command
     result = nova(command, "demo", "0781:5567")
     assert result.err == (
         f"""\
-ERROR (AmbiguousDevice): 2 USB devices are called '0781:5567'. Use one of these IDs:
+ERROR (AmbiguousDevice): 2 USB devices match '0781:5567'. Use one of these IDs:
   {STICK1}  Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade (serial LABSTICK01)
   {STICK2}  Bus 002 Device 004: ID 0781:5567 SanDisk Corp. Cruzer Blade (serial LABSTICK02)
 """
@@ -541,8 +541,8 @@ def test_a_cloud_without_the_service(nova: Any, cloud: Any) -> None:
     cloud.set_catalog("compute")
     result = nova("usb-list")
     assert result.err == (
-        "ERROR (EndpointNotFound): This cloud has no usb-passthrough service: its catalog names no endpoint"
-        " of that type (interface publicURL, any region). Ask its operator.\n"
+        "ERROR (EndpointNotFound): The service catalog has no usb-passthrough endpoint"
+        " (interface publicURL, any region). Contact your cloud administrator.\n"
     )
     assert result.status == 1
 
@@ -572,8 +572,8 @@ def test_an_address_where_something_else_answers(nova: Any, cloud: Any) -> None:
     cloud.mocker.get("http://usb/v1/devices", text="<html>Welcome</html>")
     result = nova("usb-list")
     assert result.err == (
-        "ERROR (ClientException): http://usb/v1/devices does not answer as the usb-passthrough service does."
-        " Is the 'usb-passthrough' endpoint in the service catalog right?\n"
+        "ERROR (ClientException): The response from http://usb/v1/devices is not from a usb-passthrough"
+        " service. Check the 'usb-passthrough' endpoint in the service catalog.\n"
     )
     assert result.status == 1
 
@@ -636,21 +636,22 @@ def test_help_tells_the_commands(nova: Any) -> None:
 usage: nova usb-attach [--wait] [--timeout <seconds>] [--for <time>] [--queue]
                        <server> <device>
 
-Attach a USB device of the compute host to a server.
+Attach a USB device on the compute host to a server.
 
 Positional arguments:
   <server>             Name or ID of server.
   <device>             USB device (ID, name, vendor:product, serial number,
-                       port such as 1-4, or BUS:DEV as lsusb prints it), or
-                       the kind of which to take one that is free.
+                       port such as 1-4, or BUS:DEV as lsusb prints it), or a
+                       kind to attach a free device of that kind.
 
 Options:
   --wait               Wait for the operation to complete.
-  --timeout <seconds>  Seconds to wait at most, with --wait (default: 300).
+  --timeout <seconds>  Maximum number of seconds to wait, with --wait
+                       (default: 300).
   --for <time>         Detach the device after this time, for example 90m, 2h
                        or 7d.
-  --queue              If other servers have the device, or all of the kind,
-                       get in line for it.
+  --queue              If the device or all devices of the kind are in use,
+                       add the server to the queue.
 """
     )
     overview = nova("help").out

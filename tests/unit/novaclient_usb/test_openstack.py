@@ -257,7 +257,7 @@ def test_device_unset(openstack: Any, cloud: Any, make_device: Any) -> None:
 def test_device_set_of_nothing(openstack: Any, cloud: Any, command: str) -> None:
     result = openstack("usb", "device", command, STICK1)
     assert (result.status, result.out) == (1, "")
-    assert result.err == "Nothing to change: give at least one option.\n"
+    assert result.err == "No changes specified. Specify at least one option.\n"
     assert cloud.usb_log == []
 
 
@@ -421,8 +421,8 @@ NAMED = f"{LSUSB} ({STICK1})"
             {"state": "waiting", "state_reason": "the server is not running"},
             3,
             (
-                f"{NAMED} is not attached yet: the server is not running. It stays reserved for the server"
-                " and will be attached by itself when that is over; detach it to give it up.\n"
+                f"{NAMED} is not attached yet: the server is not running. It is reserved for the server"
+                " and will be attached automatically. To cancel this, detach it.\n"
             ),
         ),
         (
@@ -463,7 +463,7 @@ def test_remove_of_what_the_server_has_not(openstack: Any, cloud: Any, make_devi
     assert (result.status, result.out) == (1, "")
     assert result.err == (
         "No USB device 'LABSTICK01' was found. The server has no such device. 'openstack server usb device"
-        " list demo' shows which devices it has.\n"
+        " list demo' lists its devices.\n"
     )
 
 
@@ -497,7 +497,7 @@ def test_remove_and_wait(
 def test_a_timeout_without_a_wait(openstack: Any, cloud: Any, command: str) -> None:
     result = openstack("server", command, "usb", "device", "--timeout", "5", "demo", STICK1)
     assert (result.status, result.out) == (1, "")
-    assert result.err == "--timeout is of use with --wait only.\n"
+    assert result.err == "--timeout requires --wait.\n"
     assert cloud.usb_log == []
 
 
@@ -566,7 +566,7 @@ def test_queue_delete(openstack: Any, cloud: Any) -> None:
     result = openstack("usb", "queue", "delete", "nosuch", PLACE)
     assert (result.status, result.out) == (1, "")
     assert result.err == (
-        "Failed to delete 'nosuch': There is no such place. 'openstack usb queue list' lists them.\n"
+        "Failed to delete 'nosuch': No such queue entry. 'openstack usb queue list' lists the entries.\n"
         "Failed to delete 1 of 2.\n"
     )
     assert cloud.usb_log[-1] == f"DELETE http://usb/v1/servers/{DEMO}/queue/{PLACE}"
@@ -694,7 +694,7 @@ def test_two_matches_are_listed(openstack: Any, cloud: Any, make_device: Any) ->
     result = openstack("usb", "device", "show", "0781:5567")
     assert result.err == (
         f"""\
-2 USB devices are called '0781:5567'. Use one of these IDs:
+2 USB devices match '0781:5567'. Use one of these IDs:
   {STICK1}  Bus 002 Device 003: ID 0781:5567 SanDisk Corp. Cruzer Blade (serial LABSTICK01)
   {STICK2}  Bus 002 Device 004: ID 0781:5567 SanDisk Corp. Cruzer Blade (serial LABSTICK02)
 """
@@ -706,7 +706,7 @@ def test_a_cloud_without_the_service(openstack: Any, cloud: Any) -> None:
     cloud.set_catalog("compute")
     result = openstack("usb", "device", "list")
     assert (result.status, result.out) == (1, "")
-    assert "This cloud has no usb-passthrough service" in result.err
+    assert "The service catalog has no usb-passthrough endpoint" in result.err
 
 
 @pytest.mark.parametrize(
