@@ -26,9 +26,9 @@ _PUBLIC = ("", "/v1")
 
 
 def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
-    """Middleware that lets nobody in without a valid token, but to what is public.
+    """Middleware that requires a valid token, except for public paths.
 
-    Not done with ``delay_auth_decision``: that takes a Keystone that is away for a bad token.
+    Does not use ``delay_auth_decision``, which treats an unavailable Keystone as an invalid token.
     """
     keystone_authtoken.register(conf)
     # Without it application credentials with access rules are refused, whatever their rules say.
@@ -46,10 +46,10 @@ def keystone(application: Any, conf: cfg.ConfigOpts) -> Any:
 
 
 class _Tokens(auth_token.AuthProtocol):
-    """Says 503 whenever Keystone does not tell who is asking.
+    """Returns 503 whenever Keystone cannot validate the token.
 
-    keystonemiddleware (13.0) does so when nobody listens, and lets the exception through when an answer does
-    not come in time, or the connection is not trusted.
+    keystonemiddleware (13.0) does so if the connection is refused, but raises the exception if the response
+    times out or the certificate is not trusted.
     """
 
     def fetch_token(self, *args: Any, **kwargs: Any) -> Any:

@@ -29,9 +29,9 @@ def find(call: Call, device_id: str) -> models.Device:
 
 
 def refuse_unknown_kind(call: Call, project_id: str | None, kind: str) -> None:
-    """There must be a device of the kind, wherever it is and whoever has it.
+    """Check that a device of the kind exists, on any host and with any owner.
 
-    :param project_id: that may see it; None: anybody.
+    :param project_id: of the viewer; None: all projects.
     :raises compute_shim.exception.NotFound: there is none
     """
     some = device_list.Filter(project_id, liveness.Window.now(call.service.conf), kind=kind)
@@ -40,7 +40,7 @@ def refuse_unknown_kind(call: Call, project_id: str | None, kind: str) -> None:
 
 
 def no_device(device_id: str) -> exception.NotFound:
-    """The one answer to whoever names a device that is not there, or not theirs to see."""
+    """The error for a device that does not exist or that the caller may not see."""
     return exception.NotFound(f"USB device {device_id} could not be found.", ReasonCode.DEVICE_NOT_FOUND)
 
 

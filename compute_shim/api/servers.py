@@ -64,7 +64,7 @@ def authorize(call: Call, rule: policy.DocumentedRuleDefault, server: nova.Serve
 
 
 def refuse_locked(call: Call, server: nova.Server) -> None:
-    """Let nobody change a locked server who could not unlock it either.
+    """Refuse changes to a locked server, unless the caller could unlock it.
 
     :raises compute_shim.exception.Conflict: it is locked
     """
@@ -73,7 +73,7 @@ def refuse_locked(call: Call, server: nova.Server) -> None:
 
 
 def live_host(call: Call, server: nova.Server, *likely: str) -> str:
-    """The host that a server is on, and on which an agent is alive.
+    """The host of a server, if the agent there is up.
 
     :param likely: names to try first.
     :raises compute_shim.exception.Conflict: the server is not on a host

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who sees what of a device.
+"""Visibility of devices.
 
-A device that a server of another project has is shown as in use, without what tells devices of one model
-apart and what changes while it is used; one that its host's rules do not offer, or that is not shared with
-the viewer's project, is not there (`compute_shim.db.device_list.find`). Whoever may see all (policy
-``usb-passthrough:devices:see_all``) sees it as it is.
+A device that a server of another project has is shown as in use, without attributes that identify the device
+or change while it is used. A device that its host's rules do not offer, or that is not shared with the
+viewer's project, is hidden (`compute_shim.db.device_list.find`). Administrators (policy
+``usb-passthrough:devices:see_all``) see all devices and attributes.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def utc(moment: datetime.datetime) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Viewer:
-    """Somebody who looks at devices.
+    """The caller for whom devices are shown.
 
-    :param sees_all: devices of other projects as well, and hosts.
+    :param sees_all: whether the caller sees devices of other projects, and hosts.
     """
 
     project_id: str
@@ -53,7 +53,7 @@ class Viewer:
 
     @classmethod
     def of(cls, call: Call) -> Viewer:
-        """Whoever makes a call."""
+        """The viewer that makes a call."""
         return cls(call.project_id, call.may(policies.SEE_ALL))
 
     @property

@@ -286,7 +286,7 @@ def _refuse_unshared(call: Call, server: nova.Server, row: models.Device) -> Non
 
 
 def _refuse_jump(call: Call, server: nova.Server, row: models.Device) -> None:
-    """Say so if others are in line for a device that is free."""
+    """Refuse a free device that is reserved for queued servers."""
     if row.state == State.AVAILABLE and queue.is_awaited(call.service.db, row.id, besides=server.id):
         raise exception.Conflict(
             f"USB device {row.id} is reserved for a queued server. Join the queue, or choose another device.",
