@@ -46,10 +46,10 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         own = servers.on_host_of(known, device)
         is_admin = dashboard == "admin"
         device.takers = [server for server in own if servers.may_attach(server)]
-        events: list[Event] = []
-        with errors.told(request, _("Unable to retrieve the history: %s")):
-            events = [Event(event) for event in api.event_list(request, device_id)]
-        servers.with_names(request, [device, *events], all_projects=is_admin, servers=known)
+        table = EventsTable(request, data=[])
+        with errors.told_in(table):
+            table.data = [Event(event) for event in api.event_list(request, device_id)]
+        servers.with_names(request, [device, *table.data], all_projects=is_admin, servers=known)
         server_id = request.GET.get("server_id") or None
         return super().get_context_data(**kwargs) | {
             "device": device,
@@ -60,7 +60,7 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
             "own_servers": own,
             "server_id": server_id,
             "explanation": _explanation(request, device_id, server_id),
-            "events": EventsTable(request, data=events),
+            "events": table,
         }
 
 

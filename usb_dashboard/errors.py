@@ -122,6 +122,17 @@ def told(request: HttpRequest, message: Any, redirect: str | None = None) -> Ite
         horizon_exceptions.handle(request, message % explain(error), redirect=redirect, details="")
 
 
+@contextlib.contextmanager
+def told_in(table: Any) -> Iterator[None]:
+    """What goes wrong inside stands in a `usb_dashboard.tables.TellingTable`, in place of its rows."""
+    try:
+        yield
+    except UNAUTHORIZED:
+        raise
+    except ERRORS as error:
+        table.say(error)
+
+
 class LoginView:
     """Beside a view of Horizon's: whoever has no good token is sent to get one. Times are the user's."""
 

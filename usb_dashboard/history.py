@@ -14,6 +14,7 @@ from openstack_dashboard.api import base
 
 from usb_dashboard import api, errors, reasons, servers
 from usb_dashboard.devices import Device, shown_state, verbatim
+from usb_dashboard.tables import TellingTable
 from usb_dashboard.times import exact
 
 
@@ -36,8 +37,10 @@ class Event(base.APIDictWrapper):
         return verbatim(reasons.text(self.cause_code, self.cause))
 
 
-class EventsTable(tables.DataTable):
+class EventsTable(TellingTable):
     """The latest first."""
+
+    problem = _("The events could not be retrieved: {}")
 
     created_at = tables.Column("created_at", verbose_name=_("Time"), filters=(exact,), classes=("usb-time",))
     cause = tables.Column("shown_cause", verbose_name=_("Cause"))

@@ -36,6 +36,7 @@ __all__ = [
     "SerialColumn",
     "SortedColumn",
     "StateColumn",
+    "TellingTable",
     "UsbIdColumn",
     "bears",
     "dialog_url",
@@ -215,22 +216,32 @@ class DeviceRow(tables.Row):
         self.attrs["ng-non-bindable"] = True
 
 
-class DevicesTable(tables.DataTable):
+class TellingTable(tables.DataTable):
+    """A table that says why it is empty: that there is nothing, or that the service could not be asked.
+
+    :cvar problem: the latter, with ``{}`` for what the service says.
+    """
+
+    problem: Any = _("The USB devices could not be retrieved: {}")
+    _told: Any = None
+
+    def say(self, error: Exception) -> None:
+        """The service could not be asked.
+
+        :param error: one of `usb_dashboard.errors.ERRORS`
+        """
+        self._told = format_html(self.problem, verbatim(errors.explain(error)))
+
+    def get_empty_message(self) -> Any:
+        """What stands in place of rows."""
+        return self._told or super().get_empty_message()
+
+
+class DevicesTable(TellingTable):
     """A table that is watched (`usb_dashboard.watch`)."""
 
     # All actions are links to dialogs.
     needs_form_wrapper = False
-    _problem: Any = None
-
-    def say(self, error: Exception) -> None:
-        """Why there are no devices to show: that is not the same as if there were none."""
-        self._problem = format_html(
-            _("The USB devices could not be retrieved: {}"), verbatim(errors.explain(error))
-        )
-
-    def get_empty_message(self) -> Any:
-        """What stands in place of devices."""
-        return self._problem or super().get_empty_message()
 
 
 class DevicesFilter(tables.FilterAction):

@@ -73,13 +73,9 @@ class WatchedTableView(errors.LoginView, horizon_tables.DataTableView):
 
     def get_data(self) -> list[Device]:
         """The devices; none, and the reason in the table, if the service cannot be asked."""
-        try:
+        with errors.told_in(self.get_table()):
             return self._table().data
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS as error:
-            self.get_table().say(error)
-            return []
+        return []
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With where to ask for the table."""

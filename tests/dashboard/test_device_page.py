@@ -119,7 +119,7 @@ class PageTest(DevicePageTest):
         text = self.text()
         assert "State Available" in text
         assert "Out to lunch." in text
-        assert "Unable to retrieve the history: Not for you." in text
+        assert "The events could not be retrieved: Not for you." in text
         assert "Unable to retrieve the instances" in text
 
     def test_a_device_that_is_not_there(self) -> None:

@@ -346,8 +346,10 @@ class DevicesTable(usb_tables.PagedDevicesTable):
         return f"{device.usb_id} ({device.host}, {device.port})"
 
 
-class HostsTable(tables.DataTable):
+class HostsTable(usb_tables.TellingTable):
     """Hosts and their agents."""
+
+    problem = _("The hosts could not be retrieved: {}")
 
     host = tables.Column(_host, verbose_name=_("Host"), classes=("usb-text",))
     state = tables.Column(

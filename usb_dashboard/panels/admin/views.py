@@ -49,10 +49,10 @@ class IndexView(watch.WatchedTableView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the table of the hosts."""
-        hosts: list[listing.Host] = []
-        with errors.told(self.request, _("Unable to retrieve the hosts: %s")):
-            hosts = self._hosts()
-        return super().get_context_data(hosts_table=tables.HostsTable(self.request, data=hosts), **kwargs)
+        table = tables.HostsTable(self.request, data=[])
+        with errors.told_in(table):
+            table.data = self._hosts()
+        return super().get_context_data(hosts_table=table, **kwargs)
 
     @memoized_method
     def _hosts(self) -> list[listing.Host]:
@@ -86,7 +86,7 @@ class EventsView(errors.LoginView, horizon_tables.DataTableView):
     def get_data(self) -> list[history.Event]:
         """The latest first."""
         events: list[history.Event] = []
-        with errors.told(self.request, _("Unable to retrieve the events: %s")):
+        with errors.told_in(self.get_table()):
             events = [history.Event(event) for event in api.all_events(self.request)]
             servers.with_names(self.request, events, all_projects=True)
         return events
