@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -152,7 +151,7 @@ def answer(url: str, process: subprocess.Popen[bytes], log: Path, trust: Path | 
         try:
             with urllib.request.urlopen(url, context=context) as response:  # noqa: S310
                 return response.read().decode()
-        except urllib.error.URLError as error:
+        except OSError as error:
             assert process.poll() is None and time.monotonic() < deadline, (error, log.read_text())
             time.sleep(0.1)
 
@@ -165,7 +164,8 @@ def api(tmp_path: Path) -> Iterator[int]:
     configuration = tmp_path / "usb-shim.conf"
     configuration.write_text(
         create_schema(tmp_path, f"sqlite:///{tmp_path}/usb.sqlite")
-        + "[DEFAULT]\ntransport_url = fake:///\n[oslo_middleware]\nenable_proxy_headers_parsing = true\n"
+        + "[DEFAULT]\ntransport_url = fake:///\n[keystone_authtoken]\nauth_type = none\n"
+        + "[oslo_middleware]\nenable_proxy_headers_parsing = true\n"
     )
     command = [Path(_VIRTUALENV) / "bin/uwsgi", "--ini", ini]
     with running(command, log, OS_USB_SHIM_CONFIG_FILES=str(configuration)) as uwsgi:
