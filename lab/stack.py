@@ -236,7 +236,7 @@ class Stack:
         write_private(
             config.USB_SHIM,
             f"[DEFAULT]\ntransport_url = {self.site.transport_url()}\n"
-            f"[database]\nconnection = {database_url}\n{pace}",
+            f"[database]\nconnection = {database_url}\n[keystone_authtoken]\nauth_type = none\n{pace}",
         )
 
 
