@@ -246,8 +246,10 @@ class DialogsTest(DevicePageTest):
         text = self.client.post(self.dialog("lease"), {"choice": "2h"}, headers=AJAX).content.decode()
         assert why in text
 
+    QUEUE = reverse("horizon:project:usb:queue", args=("id-of-stick",))
+
     def test_the_queue(self) -> None:
-        address = reverse("horizon:project:usb:queue", args=("id-of-stick",))
+        address = self.QUEUE
         self.plug(device("stick", state="unavailable", reason_code="in_use", available=False))
         self.assertContains(self.client.get(INDEX), f'href="{address}"')
         shown = self.client.get(address, headers=AJAX).content.decode()
@@ -259,7 +261,12 @@ class DialogsTest(DevicePageTest):
         assert join.last_request.json() == {"entry": {"device_id": "id-of-stick"}}
         assert self.messages(response) == ["<span ng-non-bindable>demo</span> is number 2 in the queue."]
 
+    def test_the_server_that_has_the_device_cannot_queue_for_it(self) -> None:
+        self.attached()
+        shown = self.client.get(self.QUEUE, headers=AJAX).content.decode()
+        (choice,) = re.findall(rf'<input[^>]*value="{SERVER}"[^>]*>', shown)
+        assert "disabled" in choice
+
     def test_no_queue_for_what_is_free(self) -> None:
         self.plug(device("stick"))
-        address = reverse("horizon:project:usb:queue", args=("id-of-stick",))
-        self.assertNotContains(self.client.get(INDEX), f'href="{address}"')
+        self.assertNotContains(self.client.get(INDEX), f'href="{self.QUEUE}"')

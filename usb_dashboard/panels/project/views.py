@@ -88,7 +88,11 @@ class AttachDeviceView(instances.ChooseDialog):
         found = servers.on_host_of(servers.of_project(self.request), device)
         for server in found:
             server.shown_status = servers.status(server)
-        return [(server, servers.may_attach(server)) for server in found]
+        return [(server, self.may_choose(server, device)) for server in found]
+
+    def may_choose(self, server: Any, device: Device) -> bool:
+        """Whether the device can be attached to one of these servers."""
+        return servers.may_attach(server)
 
     def act(self, choice: str) -> SafeString:
         """Attach."""
@@ -113,6 +117,10 @@ class JoinQueueView(AttachDeviceView):
     modal_id = "join_queue_modal"
     form_id = "join_queue_form"
     submit_label = _("Join the Queue")
+
+    def may_choose(self, server: Any, device: Device) -> bool:
+        """Not the one that has the device."""
+        return super().may_choose(server, device) and server.id != device.server_id
 
     def title(self) -> Any:
         """It names the device."""
