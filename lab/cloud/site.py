@@ -92,11 +92,14 @@ def share(host: str) -> Path:
 
 
 def create() -> Site:
-    """New passwords and a block of ports that nobody uses, recorded for later commands."""
+    """New passwords and a block of ports that nobody uses, recorded for later commands.
+
+    A password that began with a dash would be an option of the command that it is an argument of.
+    """
     base = _free_block()
     site = Site(
         ports={name: base + offset for offset, name in enumerate(_PORTS)} | {"horizon": _horizon_port()},
-        passwords={name: secrets.token_urlsafe(16) for name in _SECRETS},
+        passwords={name: secrets.token_hex(16) for name in _SECRETS},
     )
     RUN.mkdir(parents=True, exist_ok=True)
     _RECORD.touch(mode=0o600)
