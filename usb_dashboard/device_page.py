@@ -6,14 +6,15 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from horizon import tables as horizon_tables
 from horizon import views as horizon_views
 
-from usb_dashboard import api, errors, reasons, servers, times
+from usb_dashboard import api, errors, queue, reasons, servers, times
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.history import Event, EventsTable
 from usb_dashboard.tables import server_link
@@ -33,6 +34,18 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         """The table whose rows have the actions."""
         raise NotImplementedError
 
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Remove a server from the queue."""
+        is_admin = request.horizon["dashboard"].slug == "admin"
+        with errors.told(request, _("Unable to retrieve the queue: %s")):
+            device = api.device_get(request, kwargs["device_id"])
+            entries = queue.of_device(request, device, all_projects=is_admin)
+            servers.with_names(request, entries, all_projects=is_admin)
+            handled = queue.QueueTable(request, data=entries).maybe_handle()
+            if handled is not None:
+                return handled
+        return redirect(request.get_full_path())
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """With the device; where it cannot be had, the list of all devices says why."""
         request, device_id = self.request, kwargs["device_id"]
@@ -46,10 +59,14 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         own = servers.on_host_of(known, device)
         is_admin = dashboard == "admin"
         device.takers = [server for server in own if servers.may_attach(server)]
-        table = EventsTable(request, data=[])
-        with errors.told_in(table):
-            table.data = [Event(event) for event in api.event_list(request, device_id)]
-        servers.with_names(request, [device, *table.data], all_projects=is_admin, servers=known)
+        events = EventsTable(request, data=[])
+        with errors.told_in(events):
+            events.data = [Event(event) for event in api.event_list(request, device_id)]
+        waiting = queue.QueueTable(request, data=[])
+        with errors.told_in(waiting):
+            waiting.data = queue.of_device(request, device, all_projects=is_admin)
+        named = [device, *events.data, *waiting.data]
+        servers.with_names(request, named, all_projects=is_admin, servers=known)
         server_id = request.GET.get("server_id") or None
         return super().get_context_data(**kwargs) | {
             "device": device,
@@ -60,7 +77,8 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
             "own_servers": own,
             "server_id": server_id,
             "explanation": _explanation(request, device_id, server_id),
-            "events": table,
+            "events": events,
+            "queue": waiting,
         }
 
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from django.conf import settings
 from django.contrib import auth
@@ -13,6 +14,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from horizon import exceptions as horizon_exceptions
+from horizon import messages
 from horizon.utils import functions
 from keystoneauth1 import exceptions
 from novaclient import exceptions as nova_exceptions
@@ -120,6 +122,16 @@ def told(request: HttpRequest, message: Any, redirect: str | None = None) -> Ite
         raise
     except ERRORS as error:
         horizon_exceptions.handle(request, message % explain(error), redirect=redirect, details="")
+
+
+def tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
+    """Show what the service says, in place of the text that a batch action has for all failures.
+
+    :param message: with ``%s`` for what `explain` says.
+    :raises horizon.exceptions.HandledException: Horizon goes on with the next one
+    """
+    messages.error(request, message % explain(error))
+    raise horizon_exceptions.HandledException(sys.exc_info())
 
 
 @contextlib.contextmanager

@@ -96,10 +96,7 @@ def test_attach_see_it_come_and_detach(cloud: Cloud, booted: None, demo: Browser
 
 def test_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
     pages.open_attach(demo, "demo2")
-    for _ in range(20):
-        if demo.script("return document.activeElement.name") == "choice":
-            break
-        demo.press(Keys.TAB)
+    press_until(demo, Keys.TAB, "return document.activeElement.name === 'choice'")
     # One stop for all that can be chosen; the arrows go from one to the next.
     chosen = set()
     while STICK not in pages.chosen(demo):
@@ -110,6 +107,45 @@ def test_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
     demo.see(pages.MESSAGES, "Attaching")
     stick = pages.device(cloud, STICK)
     cloud.usb("demo").attachments.wait_attached(cloud.server_id("demo", "demo2"), stick["id"])
+
+
+def test_lease_queue_and_detach_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
+    give(cloud, "demo", STICK)
+    demo.open(pages.DEVICES)
+    pages.press_action(demo, STICK, "lease")
+    pages.see_dialog(demo)
+    demo.press("2h", Keys.ENTER)
+    demo.see(pages.MESSAGES, "The lease of demo was changed.")
+
+    pages.press_action(demo, STICK, "queue")
+    pages.see_dialog(demo)
+    demo.press(Keys.SPACE)
+    assert "demo2" in pages.chosen(demo)
+    demo.press(Keys.ENTER)
+    demo.see(pages.MESSAGES, "demo2 is number 1 in the queue.")
+    demo.open(f"{pages.DEVICES}{pages.device(cloud, STICK)['id']}/")
+    pages.press_action(demo, "demo2", "leave")
+    pages.see_dialog(demo)
+    demo.shot("leave-queue")
+    press_until(demo, Keys.TAB, "return document.activeElement.classList.contains('btn-danger')")
+    demo.press(Keys.ENTER)
+    demo.see(pages.MESSAGES, "Removed from Queue")
+    assert cloud.usb("demo").queue.list() == []
+
+    demo.open(pages.DEVICES)
+    pages.press_action(demo, STICK, "detach")
+    pages.see_dialog(demo)
+    demo.press(Keys.ENTER)
+    pages.see_row(demo, STICK, "Available")
+
+
+def press_until(browser: Browser, key: str, true: str) -> None:
+    """Press a key until a script returns true."""
+    for _ in range(20):
+        if browser.script(true):
+            return
+        browser.press(key)
+    raise AssertionError(f"no key leads to: {true}")
 
 
 def test_from_the_panel(cloud: Cloud, demo: Browser) -> None:

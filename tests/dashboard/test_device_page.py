@@ -35,6 +35,24 @@ class DevicePageTest(PlayedTest):
             self.addCleanup(patch.stop)
         self.explained(condition("plugged_in"))
         self.service.get(f"{SERVICE}/v1/devices/id-of-stick/events", json={"events": []})
+        self.waiting()
+
+    def waiting(self, *entries: dict[str, Any]) -> None:
+        """Who is in the queue."""
+        self.service.get(f"{SERVICE}/v1/queue", json={"queue": list(entries)})
+
+    def entry(self, name: str, **values: Any) -> dict[str, Any]:
+        """The server waits for the stick, as the service says it."""
+        return {
+            "id": name,
+            "server_id": SERVER,
+            "project_id": self.tenant.id,
+            "device_id": "id-of-stick",
+            "kind": None,
+            "lease": None,
+            "place": 2,
+            "created_at": "2026-01-02T03:04:05Z",
+        } | values
 
     def explained(self, *conditions: Any) -> None:
         """What the service says of the conditions."""
@@ -266,6 +284,57 @@ class DialogsTest(DevicePageTest):
         shown = self.client.get(self.QUEUE, headers=AJAX).content.decode()
         (choice,) = re.findall(rf'<input[^>]*value="{SERVER}"[^>]*>', shown)
         assert "disabled" in choice
+
+    def shown_entries(self) -> list[str]:
+        return re.findall('id="usb_queue__row__([^"]*)"', self.client.get(PAGE).content.decode())
+
+    def test_the_servers_of_the_project_that_wait(self) -> None:
+        self.plug(device("stick", state="unavailable", reason_code="in_use", kind="disk", available=False))
+        self.waiting(
+            self.entry("for-it"),
+            self.entry("for-its-kind", device_id=None, kind="disk"),
+            self.entry("for-another", device_id="id-of-another"),
+            self.entry("for-another-kind", device_id=None, kind="dongle"),
+            # To administrators the service tells of all projects.
+            self.entry("of-another-project", project_id="other"),
+        )
+        assert self.shown_entries() == ["for-it", "for-its-kind"]
+        text = self.text()
+        assert "demo 2 2026-01-02 03:04:05 UTC" in text
+        assert "Remove from Queue" in text
+
+    def test_leave_the_queue(self) -> None:
+        self.plug(device("stick", state="unavailable", reason_code="in_use", available=False))
+        self.waiting(self.entry("e1"), self.entry("e2"))
+        gone = self.service.delete(f"{SERVICE}/v1/servers/{SERVER}/queue/e2", status_code=204)
+        response = self.client.post(PAGE, {"action": "usb_queue__leave__e2"})
+        self.assertRedirectsNoFollow(response, PAGE)
+        assert gone.called_once
+        assert self.messages(response) == ["Removed from Queue: demo (0781:5567)"]
+
+    def test_a_place_that_cannot_be_left(self) -> None:
+        self.plug(device("stick"))
+        self.waiting(self.entry("e"))
+        self.refuse("DELETE", f"servers/{SERVER}/queue/e", 409, "It is its turn.")
+        response = self.client.post(PAGE, {"action": "usb_queue__leave__e"})
+        told = self.messages(response)
+        assert "Unable to remove the instance from the queue: It is its turn." in told
+
+    def test_the_queue_is_away(self) -> None:
+        self.plug(device("stick"))
+        self.refuse("GET", "queue", 503, "Out to lunch.")
+        text = self.text()
+        assert "The queue could not be retrieved: Out to lunch." in text
+        assert "No instance waits" not in text
+        response = self.client.post(PAGE, {"action": "usb_queue__leave__e"})
+        self.assertRedirectsNoFollow(response, PAGE)
+        assert "Unable to retrieve the queue: Out to lunch." in self.messages(response)[0]
+
+    def test_a_hostile_name_in_the_queue(self) -> None:
+        self.server.name = HOSTILE
+        self.plug(device("stick"))
+        self.waiting(self.entry("e"))
+        self.assert_shown_as_it_is(self.client.get(PAGE).content.decode().partition('id="usb_queue"')[2])
 
     def test_no_queue_for_what_is_free(self) -> None:
         self.plug(device("stick"))

@@ -5,62 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 from horizon import tables as horizon_tables
 from horizon.utils.memoized import memoized_method
-from openstack_dashboard.api import base
 
-from usb_dashboard import api, errors, servers, times
+from usb_dashboard import api, errors, queue, servers, times
 from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.admin import listing, tables
-
-
-class Entry(base.APIDictWrapper):
-    """A server that waits, as the service sends it, with ``server_name`` and ``project_name``.
-
-    :ivar device: which it waits for; None if it is one of a kind, or is no longer known.
-    """
-
-    device: Device | None = None
-
-    @property
-    def wanted(self) -> str:
-        """The name of what it waits for; the id of a device that is no longer known."""
-        if self.kind is not None:
-            return str(self.kind)
-        return self.device_id if self.device is None else self.device.label
-
-    @property
-    def label(self) -> str:
-        """What is removed."""
-        return f"{self.server_name}, {self.wanted}"
-
-
-class Leave(horizon_tables.DeleteAction):
-    """Take servers out of the queue; a click asks for confirmation."""
-
-    name = "leave"
-    policy_rules = (("usb-passthrough", "usb-passthrough:queue:leave"),)
-    help_text = _("The instance loses its place. It can join the queue again, at the end.")
-
-    @staticmethod
-    def action_present(count: int) -> Any:
-        return ngettext_lazy("Remove from Queue", "Remove from Queue", count)
-
-    @staticmethod
-    def action_past(count: int) -> Any:
-        return ngettext_lazy("Removed from Queue", "Removed from Queue", count)
-
-    def delete(self, request: HttpRequest, entry_id: str) -> None:
-        entry = self.table.get_object_by_id(entry_id)
-        try:
-            api.leave_queue(request, entry.server_id, entry_id)
-        except errors.ERRORS as error:
-            tables.tell(request, _("Unable to remove the instance from the queue: %s"), error)
 
 
 class ChangeLease(usb_tables.ChangeLease):
@@ -69,7 +22,7 @@ class ChangeLease(usb_tables.ChangeLease):
     place = "queue"
 
 
-def _wanted(entry: Entry) -> Any:
+def _wanted(entry: queue.Entry) -> Any:
     if entry.kind is not None:
         return format_html(_("Any of the kind {}"), verbatim(entry.kind))
     return verbatim(entry.wanted) if entry.device is None else tables.link_to_device(entry.device)
@@ -87,19 +40,11 @@ class _ProjectColumn(horizon_tables.Column):
         )
 
 
-class QueueTable(usb_tables.DevicesTable):
-    """Those first who came first."""
-
-    # The action is not a link.
-    needs_form_wrapper = True
+class QueueTable(queue.QueueTable):
+    """Of all devices and projects."""
 
     wanted = horizon_tables.Column(_wanted, verbose_name=_("USB Device"), classes=("usb-name",))
-    server = _ServerColumn()
     project = _ProjectColumn()
-    place = horizon_tables.Column("place", verbose_name=_("Place"))
-    since = horizon_tables.Column(
-        "created_at", verbose_name=_("Waiting Since"), filters=(times.exact,), classes=("usb-time",)
-    )
 
     class Meta:
         name = "admin_usb_queue"
@@ -107,13 +52,9 @@ class QueueTable(usb_tables.DevicesTable):
         no_data_message = _("No instance waits for a USB device.")
         row_class = usb_tables.DeviceRow
         row_actions_dropdown_template = usb_tables.ROW_ACTIONS
-        table_actions = (Leave,)
-        row_actions = (Leave,)
-
-    def get_object_display(self, entry: Entry) -> str:
-        """What messages call it: Horizon's own show no string of a device as it is."""
-        wanted = entry.kind or (entry.device and entry.device.usb_id) or entry.device_id
-        return f"{entry.server_name} ({wanted})"
+        columns = ("wanted", "server", "project", "place", "since")
+        table_actions = (queue.Leave,)
+        row_actions = (queue.Leave,)
 
 
 class LeasesTable(usb_tables.DevicesTable):
@@ -143,7 +84,7 @@ class QueueView(errors.LoginView, horizon_tables.MultiTableView):
     template_name = "usb/admin/queue.html"
     page_title = _("Queue and Leases")
 
-    def get_admin_usb_queue_data(self) -> list[Entry]:
+    def get_admin_usb_queue_data(self) -> list[queue.Entry]:
         """Who waits."""
         return self._found()[0]
 
@@ -152,7 +93,7 @@ class QueueView(errors.LoginView, horizon_tables.MultiTableView):
         return self._found()[1]
 
     @memoized_method
-    def _found(self) -> tuple[list[Entry], list[Device]]:
+    def _found(self) -> tuple[list[queue.Entry], list[Device]]:
         """None, and the reason in the tables, if the service cannot be asked."""
         try:
             return self._look()
@@ -163,8 +104,8 @@ class QueueView(errors.LoginView, horizon_tables.MultiTableView):
                 table.say(error)
             return [], []
 
-    def _look(self) -> tuple[list[Entry], list[Device]]:
-        entries = [Entry(entry) for entry in api.queue_list(self.request)]
+    def _look(self) -> tuple[list[queue.Entry], list[Device]]:
+        entries = [queue.Entry(entry) for entry in api.queue_list(self.request)]
         devices = {device.id: device for device in api.device_list(self.request)}
         for entry in entries:
             entry.device = devices.get(entry.device_id)

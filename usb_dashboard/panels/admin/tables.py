@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -12,8 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
-from horizon import exceptions as horizon_exceptions
-from horizon import messages, tables
+from horizon import tables
 
 from novaclient_usb import ReasonCode
 from usb_dashboard import api, errors, times
@@ -67,7 +65,7 @@ class _Change(tables.BatchAction):
         try:
             api.device_update(request, device_id, **self.changes)
         except errors.ERRORS as error:
-            tell(request, self.problem, error)
+            errors.tell(request, self.problem, error)
 
 
 class Enable(_Change):
@@ -201,7 +199,7 @@ class Release(tables.BatchAction):
         try:
             api.device_release(request, device_id)
         except errors.ERRORS as error:
-            tell(request, _("Unable to release the USB device: %s"), error)
+            errors.tell(request, _("Unable to release the USB device: %s"), error)
 
 
 class Forget(tables.DeleteAction):
@@ -226,13 +224,7 @@ class Forget(tables.DeleteAction):
         try:
             api.device_forget(request, device_id)
         except errors.ERRORS as error:
-            tell(request, _("Unable to forget the USB device: %s"), error)
-
-
-def tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
-    """Show what the service says, in place of the text that a batch action has for all failures."""
-    messages.error(request, message % errors.explain(error))
-    raise horizon_exceptions.HandledException(sys.exc_info())
+            errors.tell(request, _("Unable to forget the USB device: %s"), error)
 
 
 def _host(of: Device | listing.Host) -> Any:
