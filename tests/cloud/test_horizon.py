@@ -386,7 +386,7 @@ def test_the_operator_describes_a_device_and_finds_it(cloud: Cloud, demo: Browse
     pages.filter_devices(admin, "")
     pages.see_row(admin, "LABSTICK02")
     admin.click(f"{pages.CONTENT} td a", cloud.host.name)
-    admin.see(f"{pages.CONTENT} h4", "Port Tree")
+    admin.see(f"{pages.CONTENT} .h4", "Port Tree")
     admin.see(f"{pages.CONTENT} li", "Hub")
     admin.shot("port-tree")
     cloud.usb("admin").devices.update(pages.device(cloud, STICK)["id"], description="")
