@@ -46,10 +46,10 @@ def test_attach_see_it_in_the_guest_detach_and_see_it_gone(cloud: Cloud, booted:
 
     # Taken, also for one's own other server; and without saying by whom, or which one it is, to a stranger.
     ours = cloud.server_id("demo", "demo")
-    assert "taken" in cloud.fail("demo", "usb-attach", "demo2", "LABSTICK01")
+    assert "is in use" in cloud.fail("demo", "usb-attach", "demo2", "LABSTICK01")
     [stick] = [device for device in cloud.usb("demo").devices.list() if device["serial"] == "LABSTICK01"]
     refusal = cloud.fail("other", "usb-attach", "other", stick["id"])
-    assert "taken" in refusal
+    assert "is in use" in refusal
     assert "HTTP 409" in refusal
     shown = cloud.succeed("other", "usb-show", stick["id"])
     assert "unavailable" in shown

@@ -143,9 +143,9 @@ def test_a_container_can_open_no_other_device(world: Containers) -> None:
 
 def test_one_device_one_server(world: Containers) -> None:
     stick = world.attach("LABSTICK01", "box")
-    with pytest.raises(exceptions.Conflict, match="taken by server"):
+    with pytest.raises(exceptions.Conflict, match="in use by server"):
         world.usb.attachments.create(world.servers["crate"].uuid, stick["id"])
-    with pytest.raises(exceptions.Conflict, match="taken"):
+    with pytest.raises(exceptions.Conflict, match="is in use"):
         world.their_usb.attachments.create(world.servers["theirbox"].uuid, stick["id"])
     second = world.attach("LABSTICK02", "crate")
     assert (world.nodes("box"), world.nodes("crate")) == ([node(stick)], [node(second)])

@@ -37,11 +37,11 @@ def test_attached_means_that_qemu_holds_it(world: World) -> None:
 def test_one_device_one_server(world: World) -> None:
     stick = world.attach("LABSTICK01")
     server = world.servers["one"].uuid
-    with pytest.raises(exceptions.Conflict, match=f"taken by server {server}"):
+    with pytest.raises(exceptions.Conflict, match=f"in use by server {server}"):
         world.usb.attachments.create(world.servers["two"].uuid, stick["id"])
     with pytest.raises(exceptions.Conflict) as refusal:
         world.their_usb.attachments.create(world.servers["theirs"].uuid, stick["id"])
-    assert "taken" in str(refusal.value)
+    assert "is in use" in str(refusal.value)
     assert server not in str(refusal.value)
     [seen] = [device for device in world.their_usb.devices.list() if device["id"] == stick["id"]]
     assert (seen["state"], seen["server_id"], seen["available"]) == ("unavailable", None, False)
