@@ -539,10 +539,10 @@ class ProjectsTest(AdminTest):
         self.plug(device("stick", shared=True))
         text = " ".join(self.open().split())
         for told in (
-            "An instance that has the device keeps it when the device is no longer shared with its project.",
-            "The project sees the device until the instance gives it back, and not after that.",
+            "Sharing with fewer projects does not detach the device.",
+            "A project that the device is no longer shared with sees it until it is detached.",
             "The device is shared with all projects.",
-            "whatever the rule of the device says later",
+            "Your selection takes precedence over the rule of the device.",
         ):
             assert told in text, told
 
