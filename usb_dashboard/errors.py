@@ -135,14 +135,15 @@ def tell(request: HttpRequest, message: Any, error: Exception) -> NoReturn:
 
 
 @contextlib.contextmanager
-def told_in(table: Any) -> Iterator[None]:
-    """What goes wrong inside stands in a `usb_dashboard.tables.TellingTable`, in place of its rows."""
+def told_in(*tables: Any) -> Iterator[None]:
+    """What goes wrong inside stands in each `usb_dashboard.tables.TellingTable`, in place of its rows."""
     try:
         yield
     except UNAUTHORIZED:
         raise
     except ERRORS as error:
-        table.say(error)
+        for table in tables:
+            table.say(error)
 
 
 class LoginView:

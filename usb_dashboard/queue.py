@@ -79,14 +79,6 @@ class Leave(tables.DeleteAction):
             errors.tell(request, _("Unable to remove the instance from the queue: %s"), error)
 
 
-class _ServerColumn(tables.Column):
-    def __init__(self) -> None:
-        super().__init__("server_name", verbose_name=_("Instance"), classes=("usb-text",))
-
-    def get_data(self, entry: Entry) -> Any:
-        return usb_tables.server_link(self.table.request.horizon["dashboard"].slug, entry)
-
-
 class QueueTable(usb_tables.DevicesTable):
     """Those first who came first."""
 
@@ -94,7 +86,7 @@ class QueueTable(usb_tables.DevicesTable):
     # The action is not a link.
     needs_form_wrapper = True
 
-    server = _ServerColumn()
+    server = usb_tables.ServerColumn()
     place = tables.Column("place", verbose_name=_("Place"))
     since = tables.Column(
         "created_at", verbose_name=_("Waiting Since"), filters=(times.exact,), classes=("usb-time",)

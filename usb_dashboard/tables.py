@@ -34,6 +34,7 @@ __all__ = [
     "PortColumn",
     "Retry",
     "SerialColumn",
+    "ServerColumn",
     "SortedColumn",
     "StateColumn",
     "TellingTable",
@@ -119,6 +120,17 @@ class SortedColumn(tables.Column):
         if self.table.look.sort_key != self.sort_key:
             return None
         return "descending" if self.table.look.descending else "ascending"
+
+
+class ServerColumn(tables.Column):
+    """The server that has a device, or waits for one, with a link to its page in the user's dashboard."""
+
+    def __init__(self) -> None:
+        super().__init__("server_name", verbose_name=_("Instance"), classes=("usb-text",))
+
+    def get_raw_data(self, of: Any) -> SafeString | None:
+        """HTML; None if there is none."""
+        return server_link(self.table.request.horizon["dashboard"].slug, of)
 
 
 class NameColumn(SortedColumn):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import oslo_messaging
+from oslo_config import cfg
 from oslo_upgradecheck.upgradecheck import Result
 
 from compute_shim import bus, rpc
@@ -20,18 +21,26 @@ _NOBODY = "usb-shim-status"
 
 def check(installation: Installation) -> Result:
     """The message bus lets us in."""
-    problem = _problem(installation)
-    return found([problem] if problem else [])
+    conf = installation.conf
+    try:
+        transport = bus.connect(conf)
+    except CannotServe as error:
+        return found([str(error)])
+    problem = _problem(conf, transport)
+    if problem is not None:
+        return found([problem])
+    installation.transport = transport
+    return found()
 
 
 def check_conductor(installation: Installation) -> Result:
     """A conductor answers."""
     conf = installation.conf
-    if _problem(installation):
+    if installation.transport is None:
         return found(
             warnings=["No conductor can be asked before the message bus can be used: see the check Bus."]
         )
-    client = rpc.ConductorClient(bus.connect(conf), conf.host)
+    client = rpc.ConductorClient(installation.transport, conf.host)
     try:
         # It changes nothing, and conductors of all versions know it.
         Bounded(1).run(lambda: client.report([]), _PATIENCE)
@@ -48,12 +57,7 @@ def check_conductor(installation: Installation) -> Result:
     return found()
 
 
-def _problem(installation: Installation) -> str | None:
-    conf = installation.conf
-    try:
-        transport = bus.connect(conf)
-    except CannotServe as error:
-        return str(error)
+def _problem(conf: cfg.ConfigOpts, transport: oslo_messaging.Transport) -> str | None:
     if conf.transport_url == _UNSET:
         return "[DEFAULT] transport_url is not set. It is like rabbit://USER:PASSWORD@HOST:PORT/VHOST."
     # Sent to nobody: all that is wanted is the connection.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import oslo_messaging
 from oslo_config import cfg
 from oslo_upgradecheck.upgradecheck import Code, Result
 
@@ -17,10 +18,12 @@ class Installation:
     """What is checked.
 
     :ivar db: the database, as soon as it is known that it can be used.
+    :ivar transport: the message bus, likewise.
     """
 
     conf: cfg.ConfigOpts
     db: Database | None = None
+    transport: oslo_messaging.Transport | None = None
 
 
 def found(failures: Sequence[str] = (), warnings: Sequence[str] = ()) -> Result:

@@ -28,11 +28,6 @@ def _wanted(entry: queue.Entry) -> Any:
     return verbatim(entry.wanted) if entry.device is None else tables.link_to_device(entry.device)
 
 
-class _ServerColumn(horizon_tables.Column):
-    def __init__(self) -> None:
-        super().__init__(tables.link_to_server, verbose_name=_("Instance"), classes=("usb-text",))
-
-
 class _ProjectColumn(horizon_tables.Column):
     def __init__(self) -> None:
         super().__init__(
@@ -61,7 +56,7 @@ class LeasesTable(usb_tables.DevicesTable):
     """Those first that end first."""
 
     device = horizon_tables.Column(tables.link_to_device, verbose_name=_("USB Device"), classes=("usb-name",))
-    server = _ServerColumn()
+    server = usb_tables.ServerColumn()
     project = _ProjectColumn()
     until = horizon_tables.Column(
         "lease_until", verbose_name=_("Ends"), filters=(times.exact,), classes=("usb-time",)
@@ -95,14 +90,9 @@ class QueueView(errors.LoginView, horizon_tables.MultiTableView):
     @memoized_method
     def _found(self) -> tuple[list[queue.Entry], list[Device]]:
         """None, and the reason in the tables, if the service cannot be asked."""
-        try:
+        with errors.told_in(*self.get_tables().values()):
             return self._look()
-        except errors.UNAUTHORIZED:
-            raise
-        except errors.ERRORS as error:
-            for table in self.get_tables().values():
-                table.say(error)
-            return [], []
+        return [], []
 
     def _look(self) -> tuple[list[queue.Entry], list[Device]]:
         entries = [queue.Entry(entry) for entry in api.queue_list(self.request)]

@@ -231,11 +231,6 @@ def _host(of: Device | listing.Host) -> Any:
     return usb_tables.link(reverse("horizon:admin:usb:host", args=(of.host,)), of.host)
 
 
-def link_to_server(of: Any) -> Any:
-    """A link to the server that a device, or a place in the queue, belongs to."""
-    return usb_tables.server_link("admin", of)
-
-
 def link_to_device(device: Device) -> SafeString:
     """A link to the page of a device, under the name that tells two of one model apart."""
     return usb_tables.link(reverse("horizon:admin:usb:device", args=(device.id,)), device.label)
@@ -302,7 +297,7 @@ class DevicesTable(usb_tables.PagedDevicesTable):
     port = usb_tables.PortColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()
-    server = tables.Column(link_to_server, verbose_name=_("Instance"), classes=("usb-text",))
+    server = usb_tables.ServerColumn()
     project = tables.Column(
         "project_name", verbose_name=_("Project"), filters=(verbatim,), classes=("usb-text",)
     )

@@ -141,7 +141,17 @@ def _harmless(value: Any) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-class DeleteHostView(instances.Dialog):
+class _PanelDialog(instances.Dialog):
+    """It comes back to the panel."""
+
+    success_url = _INDEX
+
+    def get_cancel_url(self) -> str:
+        """The panel."""
+        return str(_INDEX)
+
+
+class DeleteHostView(_PanelDialog):
     """Delete a host that is down for good?"""
 
     template_name = "usb/admin/delete_host.html"
@@ -149,11 +159,6 @@ class DeleteHostView(instances.Dialog):
     modal_id = "delete_usb_host_modal"
     form_id = "delete_usb_host_form"
     submit_label = _("Delete Host")
-    success_url = _INDEX
-
-    def get_cancel_url(self) -> str:
-        """The panel."""
-        return str(_INDEX)
 
     def look(self) -> dict[str, Any]:
         """The host, and how many of its devices servers have."""
@@ -173,7 +178,7 @@ class DeleteHostView(instances.Dialog):
         return format_html(_("Host {} was deleted."), verbatim(self.kwargs["host"]))
 
 
-class ProjectsView(instances.Dialog):
+class ProjectsView(_PanelDialog):
     """With which projects is a device shared?"""
 
     form_class = forms.ProjectsForm
@@ -182,11 +187,6 @@ class ProjectsView(instances.Dialog):
     modal_id = "usb_projects_modal"
     form_id = "usb_projects_form"
     submit_label = _("Save")
-    success_url = _INDEX
-
-    def get_cancel_url(self) -> str:
-        """The panel."""
-        return str(_INDEX)
 
     def get_form_kwargs(self) -> dict[str, Any]:
         """The form knows all projects."""
