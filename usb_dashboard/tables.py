@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
@@ -38,7 +38,6 @@ __all__ = [
     "SortedColumn",
     "StateColumn",
     "TellingTable",
-    "UsbIdColumn",
     "bears",
     "dialog_url",
     "link",
@@ -134,7 +133,7 @@ class ServerColumn(tables.Column):
 
 
 class NameColumn(SortedColumn):
-    """The icon of the device's class, its name, and what the operator wrote about it."""
+    """The icon of the device's class, its name, ``vendor:product``, and what the operator wrote about it."""
 
     sort_key = "name"
 
@@ -147,8 +146,8 @@ class NameColumn(SortedColumn):
         shown = format_html(
             '{}&nbsp;<a href="{}" style="{}">{}</a>', device.icon, page, _LINK, verbatim(device.short_name)
         )
-        description = device.shown_description
-        return shown if description is None else format_html("{}<div>{}</div>", shown, description)
+        more = [device.usb_id if device.name else None, device.shown_description]
+        return format_html("{}{}", shown, format_html_join("", "<div>{}</div>", [(it,) for it in more if it]))
 
 
 def _location(device: Device) -> str | None:
@@ -160,13 +159,6 @@ class LocationColumn(tables.Column):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(_location, verbose_name=_("Bus and Device"), classes=_IN_ONE_LINE, **kwargs)
-
-
-class UsbIdColumn(tables.Column):
-    """``vendor:product``, as lsusb prints it."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__("usb_id", verbose_name=_("Vendor:Product"), classes=_IN_ONE_LINE, **kwargs)
 
 
 class PortColumn(SortedColumn):

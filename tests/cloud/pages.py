@@ -72,7 +72,7 @@ def press_action(browser: Browser, word: str, action: str) -> str:
         browser.script("arguments[0].focus()", row.find_element(By.CSS_SELECTOR, ".dropdown-toggle"))
         browser.press(Keys.ENTER)
         for _ in row.find_elements(By.CSS_SELECTOR, ".dropdown-menu a, .dropdown-menu button"):
-            browser.press(Keys.ARROW_DOWN)
+            browser.press(Keys.TAB)
             if browser.script("return document.activeElement.id") == link_id:
                 break
     else:

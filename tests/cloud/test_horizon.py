@@ -127,8 +127,9 @@ def test_lease_and_queue_with_the_keyboard_alone(cloud: Cloud, demo: Browser) ->
     pages.press_action(demo, "demo2", "leave")
     pages.see_dialog(demo)
     demo.shot("leave-queue")
-    [entry] = cloud.usb("demo").queue.list()
-    cloud.usb("demo").queue.leave(entry["server_id"], entry["id"])
+    demo.press(Keys.ENTER)
+    demo.see(pages.MESSAGES, "Removed from Queue: demo2")
+    assert cloud.usb("demo").queue.list() == []
 
 
 def press_until(browser: Browser, key: str, true: str) -> None:
@@ -537,7 +538,7 @@ def test_a_hostile_name_is_shown_as_it_is_and_once(cloud: Cloud, demo: Browser, 
 # Of the project and of the operator: pages, and the dialogs that actions of a device open.
 _PROJECT_DIALOGS = ("detach", "lease", "queue", "history")
 _ADMIN_PAGES = ("", "events/", "queue/", "hosts/usbhost1/")
-_ADMIN_DIALOGS = ("edit", "projects", "detach", "lease", "history")
+_ADMIN_DIALOGS = ("edit", "projects", "detach", "lease", "history", "disable")
 _WIDTHS = (375, 1200, 1920)
 
 
@@ -579,13 +580,18 @@ def look(browser: Browser, name: str, path: str, language: str, css: str = pages
     browser.see(css)
     faults = grave_faults(browser, css)
     assert not faults, f"{name}: {faults}"
-    for width in _WIDTHS if language == "en" else ():
+    for width in _WIDTHS:
         browser.width(width)
-        browser.shot(f"{name}-{width}")
-        # A table may be wider than a telephone: it scrolls then, and the page does not.
-        beyond = browser.script("return document.documentElement.scrollWidth - window.innerWidth")
-        assert beyond <= 0, f"{name} is {beyond} pixels too wide for {width}"
+        browser.shot(f"{name}-{language}-{width}")
+        fits(browser, name)
     browser.width(None)
+
+
+def fits(browser: Browser, name: str) -> None:
+    """A table may be wider than a telephone: it scrolls then, and the page does not."""
+    page = "document.documentElement"
+    beyond = browser.script(f"return {page}.scrollWidth - {page}.clientWidth")
+    assert beyond <= 0, f"{name} is {beyond} pixels too wide"
 
 
 def dialogs(browser: Browser, place: str, path: str, row: str, actions: Sequence[str], language: str) -> None:
@@ -616,6 +622,7 @@ def test_in_german(cloud: Cloud, demo: Browser) -> None:
         demo.open(pages.DEVICES)
         pages.see_row(demo, STICK, "Wartet: ausgesteckt. Wird beim Einstecken wieder angehängt.")
         demo.shot("german-panel")
+        fits(demo, "the panel")
         assert grave_faults(demo, pages.CONTENT) == []
         pages.choose_action(demo, STICK, "Abhängen")
         pages.see_dialog(demo)

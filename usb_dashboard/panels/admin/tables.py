@@ -280,11 +280,11 @@ class DeleteHost(tables.LinkAction):
 
 
 class _NameColumn(usb_tables.NameColumn):
-    """And ``vendor:product``, and whether it is disabled: the state of a used one does not show that."""
+    """And whether it is disabled: the state of a used one does not show that."""
 
     def get_data(self, device: Device) -> Any:
         """HTML."""
-        shown = format_html("{}<div>{}</div>", super().get_data(device), device.usb_id)
+        shown = super().get_data(device)
         return shown if device.enabled else format_html("{}<div>{}</div>", shown, _("Disabled"))
 
 

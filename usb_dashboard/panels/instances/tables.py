@@ -57,7 +57,6 @@ class ServerDevicesTable(usb_tables.DevicesTable):
     """What a server has or is to have."""
 
     name = usb_tables.NameColumn()
-    usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
     serial = usb_tables.SerialColumn()
     state = usb_tables.StateColumn()

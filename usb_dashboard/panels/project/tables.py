@@ -57,7 +57,6 @@ class DevicesTable(usb_tables.PagedDevicesTable):
     """All devices that the project has and may have."""
 
     name = usb_tables.NameColumn()
-    usb_id = usb_tables.UsbIdColumn()
     location = usb_tables.LocationColumn()
     port = usb_tables.PortColumn()
     speed = tables.Column("shown_speed", verbose_name=_("Speed"), classes=("text-nowrap",))
