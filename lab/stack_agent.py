@@ -21,7 +21,7 @@ BACKGROUND = {
 }
 
 # Far below the default: tests wait for it.
-_QUICK_SYNC_SECONDS = 2
+_QUICK_SYNC_SECONDS = 1
 # A host that has just been started imports the agent first.
 _LAUNCH_SECONDS = 300
 _START_SECONDS = 300
