@@ -96,7 +96,8 @@ lint:
 
 # Needs python3-venv, and no git. The virtualenv is made anew where what it is made of has changed.
 docs: .venv-docs/stamp
-	.venv-docs/bin/sphinx-build -W --keep-going -n -q -j auto -b html doc/source doc/build/html
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || stat --format=%Y setup.cfg) \
+	  .venv-docs/bin/sphinx-build -W --keep-going -n -q -j auto -b html doc/source doc/build/html
 
 .venv-docs/stamp: setup.cfg lab/constraints.txt doc/constraints.txt
 	rm -rf .venv-docs

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sources of the documentation fit together. ``make docs`` checks references; this needs no Sphinx."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from novaclient_usb.reason_codes import ReasonCode
+
+_ROOT = Path(__file__).parents[2]
+_SOURCE = _ROOT / "doc/source"
+_IMAGES = _SOURCE / "images"
+_PAGES = sorted(_SOURCE.rglob("*.rst"))
+_TOCTREE = re.compile(r"^( *)\.\. toctree::\n((?:\1 +.*\n|\n)*)", re.MULTILINE)
+_IMAGE = re.compile(r"^ *\.\. (?:figure|image):: (\S+)$", re.MULTILINE)
+# Files that name a page of the documentation, or a file in doc/.
+_NAMING = ("*.py", "*.rst", "*.service", "*.yaml", "*.cfg", "Makefile")
+_TREES = (
+    "benchmarks",
+    "compute_shim",
+    "doc",
+    "etc",
+    "lab",
+    "novaclient_usb",
+    "releasenotes",
+    "usb_dashboard",
+)
+
+
+def _entries(page: Path) -> Iterator[str]:
+    """The pages in its toctrees, relative to the documentation."""
+    for _, block in _TOCTREE.findall(page.read_text() + "\n"):
+        for line in map(str.strip, block.splitlines()):
+            if line and not line.startswith(":"):
+                name = line.rpartition("<")[2].rstrip(">")
+                parent = _SOURCE if name.startswith("/") else page.parent
+                yield str((parent / name.lstrip("/")).resolve().relative_to(_SOURCE))
+
+
+def _named_images(page: Path) -> set[Path]:
+    """Sphinx takes a leading slash for the root of the documentation."""
+    return {
+        (_SOURCE / name.lstrip("/") if name.startswith("/") else page.parent / name).resolve()
+        for name in _IMAGE.findall(page.read_text())
+    }
+
+
+def test_every_page_is_in_one_toctree() -> None:
+    listed = [entry for page in _PAGES for entry in _entries(page)]
+    pages = {str(page.relative_to(_SOURCE).with_suffix("")) for page in _PAGES}
+    assert set(listed) == pages - {"index"}
+    assert sorted(listed) == sorted(set(listed))
+
+
+def test_every_image_is_shown_and_there() -> None:
+    named = set().union(*(_named_images(page) for page in [*_PAGES, _ROOT / "README.rst"]))
+    assert named == set(_IMAGES.iterdir())
+
+
+def _naming() -> list[Path]:
+    trees = [path for tree in _TREES for kind in _NAMING for path in (_ROOT / tree).rglob(kind)]
+    ignored = ("doc/build", "doc/source/_static", "lab/cache", "lab/run")
+    return [
+        *(_ROOT / name for name in ("CONTRIBUTING.rst", "Makefile", "README.rst", "setup.cfg")),
+        *(path for path in trees if not any(path.is_relative_to(_ROOT / name) for name in ignored)),
+    ]
+
+
+def test_files_that_are_named_are_there() -> None:
+    missing = [
+        f"{path.relative_to(_ROOT)}: {name}"
+        for path in _naming()
+        for name in re.findall(r"(?<![\w/.:-])doc/[\w/.-]*\.(?:rst|yaml|txt|png|py)\b", path.read_text())
+        if not (_ROOT / name).is_file()
+    ]
+    assert missing == []
+
+
+def test_links_of_the_readme_lead_to_files() -> None:
+    for name in ("README.rst", "CONTRIBUTING.rst"):
+        links = re.findall(r"`[^`<]*<([^>]+)>`__?", (_ROOT / name).read_text())
+        files = [link for link in links if "://" not in link]
+        assert [link for link in files if not (_ROOT / link).exists()] == []
+
+
+def _section(title: str) -> set[str]:
+    """The codes in a section's table of doc/source/reference/reason-codes.rst."""
+    text = (_SOURCE / "reference/reason-codes.rst").read_text()
+    _, _, rest = text.partition(f"\n{title}\n====")
+    body = re.split(r"\n\S.*\n={3,}\n", rest)[0]
+    return set(re.findall(r"^``(\w+)``", body, re.MULTILINE))
+
+
+@pytest.mark.parametrize("title", ["States", "Errors of requests"])
+def test_every_code_has_a_remedy(title: str) -> None:
+    codes = _section(title)
+    assert len(codes) > 30
+    assert codes <= set(_remedies())
+
+
+def test_remedies_are_of_codes() -> None:
+    assert sorted(_remedies()) == sorted(set(_remedies()))
+    assert set(_remedies()) <= {code.value for code in ReasonCode}
+
+
+def _remedies() -> list[str]:
+    text = (_SOURCE / "admin/troubleshooting.rst").read_text()
+    return re.findall(r"^\.\. reason-code:: (\w+)\n\n   \S", text, re.MULTILINE)
