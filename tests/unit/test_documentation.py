@@ -27,6 +27,7 @@ _TREES = (
     "lab",
     "novaclient_usb",
     "releasenotes",
+    "tests",
     "usb_dashboard",
 )
 
