@@ -94,8 +94,10 @@ lint:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-# Needs python3-venv, and no git. The virtualenv is made anew where what it is made of has changed.
+# Needs python3-venv, and no git. The virtualenv is made anew where what it is made of has changed. So are all pages:
+# Sphinx leaves the menus of those that did not change as they were.
 docs: .venv-docs/stamp
+	rm -rf doc/build
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || stat --format=%Y setup.cfg) \
 	  .venv-docs/bin/sphinx-build -W --keep-going -n -q -j auto -b html doc/source doc/build/html
 

@@ -39,6 +39,8 @@ templates_path = ["_templates"]
 html_theme = "openstackdocs"
 html_theme_options = {"analytics_tracking_code": "", "display_badge": False, "root_title": "USB passthrough"}
 html_copy_source = False
+html_static_path = ["_css"]
+html_css_files = ["tables.css"]
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 

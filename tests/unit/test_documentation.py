@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from compute_shim import conf
+from novaclient_usb import shell
 from novaclient_usb.reason_codes import ReasonCode
 
 _ROOT = Path(__file__).parents[2]
@@ -111,3 +113,52 @@ def test_remedies_are_of_codes() -> None:
 def _remedies() -> list[str]:
     text = (_SOURCE / "admin/troubleshooting.rst").read_text()
     return re.findall(r"^\.\. reason-code:: (\w+)\n\n   \S", text, re.MULTILINE)
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """The pages with their names; what is in one line there may be in two here."""
+    for page in [*_PAGES, _ROOT / "README.rst"]:
+        yield str(page.relative_to(_ROOT)), " ".join(page.read_text().split())
+
+
+def _commands() -> set[str]:
+    """The ``openstack`` commands of setup.cfg."""
+    names = re.findall(
+        r"^    (\w+) = novaclient_usb\.osc\.\w+:", (_ROOT / "setup.cfg").read_text(), re.MULTILINE
+    )
+    return {name.replace("_", " ") for name in names}
+
+
+def test_openstack_commands_that_are_named_exist() -> None:
+    commands = _commands()
+    assert "usb device list" in commands
+    named = [
+        (page, match)
+        for page, text in _texts()
+        for match in re.findall(r"\bopenstack ((?:usb|server (?:add|remove) usb|server usb) [a-z ]+)", text)
+    ]
+    assert len(named) > 30
+    assert [
+        (page, name)
+        for page, name in named
+        if not any(f"{name} ".startswith(f"{known} ") for known in commands)
+    ] == []
+
+
+def test_nova_commands_that_are_named_exist() -> None:
+    named = [(page, name) for page, text in _texts() for name in re.findall(r"\bnova (usb-[a-z-]+)", text)]
+    assert len(named) > 5
+    known = {name.removeprefix("do_").replace("_", "-") for name in vars(shell) if name.startswith("do_usb")}
+    assert [(page, name) for page, name in named if name not in known] == []
+
+
+def test_options_that_are_named_exist() -> None:
+    own = {str(group): {option.name for option in options} for group, options in conf.list_opts()}
+    named = [
+        (page, group, name)
+        for page, text in _texts()
+        for group, name in re.findall(r"``\[(\w+)\] (\w+)", text)
+        if group in own and group not in ("keystone_authtoken", "nova")
+    ]
+    assert len(named) > 20
+    assert [(page, group, name) for page, group, name in named if name not in own[group]] == []
