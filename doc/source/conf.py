@@ -40,7 +40,7 @@ html_theme = "openstackdocs"
 html_theme_options = {"analytics_tracking_code": "", "display_badge": False, "root_title": "USB passthrough"}
 html_copy_source = False
 html_static_path = ["_css"]
-html_css_files = ["tables.css"]
+html_css_files = ["pages.css"]
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 

@@ -30,7 +30,7 @@ def _signature(_: BuildEnvironment, code: str, signature: addnodes.desc_signatur
     text = DESCRIPTIONS.get(ReasonCode(code))
     signature += addnodes.desc_name(code, code)
     if text is not None:
-        signature += nodes.inline("", f" {text}", classes=["reason-text"])
+        signature += nodes.inline("", f": {text}", classes=["reason-text"])
     return code
 
 
