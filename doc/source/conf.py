@@ -2,6 +2,7 @@
 """Sphinx: ``make docs`` builds the documentation with it, from a checkout or from an archive without git."""
 
 import logging
+import re
 import sys
 import tempfile
 from importlib import metadata
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import yaml
 from reno import loader
+from sphinx.application import Sphinx
+from sphinx.util import logging as sphinx_logging
 
 from compute_shim.cmd import native_threads  # noqa: F401  before all that imports oslo.messaging
 
@@ -74,3 +77,16 @@ if not (_ROOT / ".git").exists():
     logging.getLogger("sphinx.openstackdocstheme.ext").addFilter(
         lambda record: "gitsha" not in record.getMessage()
     )
+
+
+def _check_links(_: Sphinx) -> None:
+    """Sphinx does not read README.rst, and takes the links of what it includes for links of the page."""
+    for name in ("README.rst", "CONTRIBUTING.rst"):
+        for link in re.findall(r"<([^>:\s]+)>`_", (_ROOT / name).read_text()):
+            if not (_ROOT / link).exists():
+                sphinx_logging.getLogger(__name__).warning("%s links %s, which does not exist", name, link)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("builder-inited", _check_links)

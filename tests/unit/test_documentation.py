@@ -83,13 +83,6 @@ def test_files_that_are_named_are_there() -> None:
     assert missing == []
 
 
-def test_links_of_the_readme_lead_to_files() -> None:
-    for name in ("README.rst", "CONTRIBUTING.rst"):
-        links = re.findall(r"`[^`<]*<([^>]+)>`__?", (_ROOT / name).read_text())
-        files = [link for link in links if "://" not in link]
-        assert [link for link in files if not (_ROOT / link).exists()] == []
-
-
 def _section(title: str) -> set[str]:
     """The codes in a section's table of doc/source/reference/reason-codes.rst."""
     text = (_SOURCE / "reference/reason-codes.rst").read_text()
