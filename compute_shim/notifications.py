@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """oslo notifications: each event is sent, after it was committed, to whoever listens on the message bus.
 
-They are off until ``[oslo_messaging_notifications] driver`` is set. ``doc/notifications.rst`` describes them.
+They are off until ``[oslo_messaging_notifications] driver`` is set.
+``doc/source/admin/notifications.rst`` describes them.
 """
 
 from __future__ import annotations

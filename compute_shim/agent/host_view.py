@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that the agent can see all host use. Otherwise it would offer devices that the host uses.
 
-``doc/agent-needs.rst`` documents the requirements.
+``doc/source/security/agent-needs.rst`` documents the requirements.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def refuse_blind(
     ]
     if missing:
         raise CannotSeeHost(
-            f"The agent cannot see what this host uses: {'; '.join(missing)}. See doc/agent-needs.rst."
+            f"The agent cannot see what this host uses: {'; '.join(missing)}."
+            " See What the agent needs, in the security guide."
         )
 
 

@@ -3,7 +3,7 @@
 
 Two measures are needed: drivers are unbound from a free device as soon as it is detected; and a udev rules
 file lists the known devices, so that LVM, md, udisks, ModemManager and systemd ignore them while a driver is
-bound: at boot, and while no agent runs. For measurements see doc/shield.rst.
+bound: at boot, and while no agent runs. For measurements see doc/source/security/shield.rst.
 """
 
 from __future__ import annotations

@@ -9,6 +9,6 @@ OPTS = [
         "connection_uri",
         default="qemu:///system",
         help="URI of the libvirt daemon of this host, as nova-compute uses it. It selects the driver:"
-        " qemu:///system or lxc:///system (doc/drivers.rst says what each can do).",
+        " qemu:///system or lxc:///system (see Hypervisor drivers, in the administration guide).",
     ),
 ]

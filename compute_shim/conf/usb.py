@@ -57,7 +57,7 @@ Keep this host's drivers and automatics (LVM, md, udisks, ModemManager and so on
 offered and that the host does not use. A disk that is offered is then no block device of the host. Switch it
 off on a host that itself uses such devices now and then; what it uses at the moment is not given away then
 either.
-``doc/shield.rst`` says what is done, and how to undo it.
+See Shielding devices from a host, in the security guide, for what is done, and how to undo it.
 """,
     ),
 ]

@@ -22,7 +22,7 @@ from compute_shim.db import events
 from compute_shim.objects import ReasonCode, State
 from tests.functional.world import DEMO_PROJECT, SERVERS, World
 
-_DOCUMENT = Path(__file__).parents[2] / "doc" / "notifications.rst"
+_DOCUMENT = Path(__file__).parents[2] / "doc/source/admin/notifications.rst"
 _PATIENCE = 60
 
 _VOLATILE = {"message_id", "timestamp", "created_at", "device_id", "request_id"}

@@ -22,7 +22,7 @@ from tests.functional.programs import PATIENCE, create_schema
 
 _SOURCE = Path(__file__).parents[2]
 _ETC = _SOURCE / "etc"
-_GUIDE = (_SOURCE / "doc/install.rst").read_text()
+_GUIDE = (_SOURCE / "doc/source/install/guide.rst").read_text()
 _UNITS = sorted((_ETC / "systemd/system").glob("*.service"))
 # Where the files expect the virtualenv, and where it is.
 _EXPECTED, _VIRTUALENV = "/opt/usb-shim", sys.prefix

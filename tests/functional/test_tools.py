@@ -103,7 +103,7 @@ def test_the_sample_configuration_has_the_options_of_all_that_reads_them(tool: T
 
 def _documented() -> list[str]:
     """The configuration files in the installation guide: of a controller, and of a compute host."""
-    text = (_CHECKOUT / "doc/install.rst").read_text()
+    text = (_CHECKOUT / "doc/source/install/guide.rst").read_text()
     blocks = re.findall(r"::\n\n(       \[DEFAULT\]\n(?:       .*\n|\n)+)", text)
     return ["".join(line.removeprefix("       ") for line in block.splitlines(True)) for block in blocks]
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In a container with exactly what doc/agent-needs.rst lists the agent works; with less it refuses."""
+"""In a container with exactly what the documentation lists the agent works; with less it refuses.
+
+The list is doc/source/security/agent-needs.rst.
+"""
 
 from __future__ import annotations
 

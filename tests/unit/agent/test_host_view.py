@@ -11,7 +11,8 @@ import pytest
 
 from compute_shim.agent import block_use, host_view
 
-# What doc/agent-needs.rst lists: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_MKNOD, CAP_CHECKPOINT_RESTORE.
+# What doc/source/security/agent-needs.rst lists:
+# CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_MKNOD, CAP_CHECKPOINT_RESTORE.
 NEEDED = (2, 19, 27, 40)
 
 
