@@ -38,7 +38,7 @@ ERRORS = (
 # What people can do something about, in the words of the page. What is not here the service says itself.
 _TEXTS: dict[str, Any] = {
     ReasonCode.SERVER_LOCKED: _("Instance {instance} is locked. Unlock it first."),
-    ReasonCode.DEVICE_TAKEN: _("{device} is taken. Choose another one, or wait until it is free."),
+    ReasonCode.DEVICE_TAKEN: _("{device} is in use. Choose another device, or wait until it is free."),
     ReasonCode.DEVICE_ON_OTHER_HOST: _("{device} is on a different host than {instance}."),
     ReasonCode.DEVICE_DETACHING: _("{device} is being detached from {instance}. Wait until it is free."),
     ReasonCode.DEVICE_RELEASED: _("{device} was released before it could be attached."),
@@ -47,10 +47,10 @@ _TEXTS: dict[str, Any] = {
         "All USB ports of {instance} are in use. Detach a USB device from it first."
     ),
     ReasonCode.TOO_MANY_DEVICES: _(
-        "{instance} has as many USB devices as it may have. Detach one from it first."
+        "{instance} has reached its limit of USB devices. Detach one from it first."
     ),
     ReasonCode.QUOTA_EXCEEDED: _(
-        "The project has as many USB devices as it may have. Detach one first, or ask your cloud"
+        "The project has reached its quota of USB devices. Detach one first, or ask your cloud"
         " administrator for more."
     ),
     ReasonCode.QUEUED_FOR_OTHERS: _("Other instances are in the queue for {device}."),
@@ -74,9 +74,7 @@ def explain(
     :param instance: the same of the server.
     """
     if isinstance(error, exceptions.ConnectionError):
-        return str(
-            _("The USB service cannot be reached. Try again later, or ask the operator of this cloud.")
-        )
+        return str(_("The USB service is unavailable. Try again later, or contact your cloud administrator."))
     if isinstance(error, horizon_exceptions.ServiceCatalogException):
         return str(_("This cloud has no USB service."))
     if not isinstance(error, exceptions.HttpError):

@@ -52,7 +52,7 @@ class EventsTable(TellingTable):
     class Meta:
         name = "usb_events"
         verbose_name = _("History")
-        no_data_message = _("Nothing has happened to this USB device while your project had it.")
+        no_data_message = _("No events are recorded for this USB device from the time your project had it.")
         multi_select = False
 
     def get_object_id(self, event: Event) -> str:
@@ -70,7 +70,7 @@ class AllEventsTable(EventsTable):
     class Meta:
         name = "usb_all_events"
         verbose_name = _("USB Events")
-        no_data_message = _("Nothing has happened yet.")
+        no_data_message = _("No events are recorded.")
         multi_select = False
         columns = ("created_at", "device", "host", "cause", "state", "server", "project", "user", "request")
 

@@ -85,7 +85,7 @@ TEXTS: dict[C, Any] = {
     C.DEVICE_TAKEN: _("another instance has it"),
     C.DEVICE_NOT_SHARED: _("it is not shared with the project"),
     C.QUOTA_EXCEEDED: _("the quota of the project is used up"),
-    C.TOO_MANY_DEVICES: _("the instance has as many USB devices as it may have"),
+    C.TOO_MANY_DEVICES: _("the instance has reached its limit of USB devices"),
     C.QUEUED_FOR_OTHERS: _("other instances are in the queue for it"),
     C.FLAPPING: _("changes too often; unrequested changes are not recorded for up to an hour"),
 }
@@ -106,8 +106,8 @@ CONDITIONS = {
     "same_host": _("Instance and device are on the same host"),
     "first_in_line": _("No other instance is in the queue for the device"),
     "usb_port": _("The instance has a free USB port"),
-    "server_limit": _("The instance may have another USB device"),
-    "quota": _("The project may have another USB device"),
+    "server_limit": _("The instance has not reached its limit of USB devices"),
+    "quota": _("The project has not reached its quota of USB devices"),
 }
 
 # States whose reason says what happens next as well, or that need no reason.

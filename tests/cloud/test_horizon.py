@@ -330,7 +330,7 @@ def test_another_project_is_refused_and_sees_why(cloud: Cloud, demo: Browser, ot
     give(cloud, "demo", STICK)
     # Taken between opening the dialog and pressing Attach.
     pages.submit(other, "Attach")
-    other.see(f"{pages.DIALOG} .alert", "is taken")
+    other.see(f"{pages.DIALOG} .alert", "is in use")
     other.shot("taken-meanwhile")
     assert "demo" not in other.see(f"{pages.DIALOG} .alert").text
     pages.open_attach(other, "other")
@@ -425,15 +425,15 @@ def test_the_service_is_down(cloud: Cloud, demo: Browser) -> None:
     processes.stop(_USB_API)
     try:
         pages.submit(demo, "Attach")
-        demo.see(f"{pages.DIALOG} .alert", "The USB service cannot be reached")
+        demo.see(f"{pages.DIALOG} .alert", "The USB service is unavailable")
         demo.shot("service-down-on-attach")
         pages.open_attach(demo, "demo")
-        demo.see(f"{pages.DIALOG} .alert", "The USB service cannot be reached")
+        demo.see(f"{pages.DIALOG} .alert", "The USB service is unavailable")
         demo.open(pages.DEVICES)
-        demo.see(f"{pages.CONTENT} tbody", "The USB service cannot be reached")
+        demo.see(f"{pages.CONTENT} tbody", "The USB service is unavailable")
         demo.shot("service-down-panel")
         pages.open_tab(demo, cloud.server_id("demo", "demo"))
-        demo.see(f"{pages.CONTENT} tbody", "The USB service cannot be reached")
+        demo.see(f"{pages.CONTENT} tbody", "The USB service is unavailable")
     finally:
         services.start_wsgi(_USB_API, cloud.site, processes)
 

@@ -211,7 +211,7 @@ class IndexTest(AdminTest):
         self.service.get(f"{SERVICE}/v1/devices", exc=requests.exceptions.ConnectTimeout)
         response = self.client.get(INDEX)
         assert response.status_code == 200
-        told = "The USB service cannot be reached. Try again later, or ask the operator of this cloud."
+        told = "The USB service is unavailable. Try again later, or contact your cloud administrator."
         self.assertContains(response, f"The USB devices could not be retrieved: <span ng-non-bindable>{told}")
 
     def test_a_token_that_is_no_longer_good(self) -> None:
@@ -470,7 +470,7 @@ class EditTest(AdminTest):
         self.service.get(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
         self.service.patch(f"{SERVICE}/v1/devices/id-of-stick", exc=requests.exceptions.ConnectTimeout)
         response = self.post("the licences")
-        self.assertContains(response, "The USB service cannot be reached.")
+        self.assertContains(response, "The USB service is unavailable.")
 
     def test_the_device_is_gone(self) -> None:
         self.refuse("GET", "devices/id-of-stick", 404, "USB device id-of-stick could not be found.")
@@ -663,7 +663,7 @@ class ListsTest(AdminTest):
         response = self.client.get(reverse("horizon:admin:usb:events"))
         told = "The events could not be retrieved: <span ng-non-bindable>Out to lunch.</span>"
         self.assertContains(response, told)
-        self.assertNotContains(response, "Nothing has happened yet.")
+        self.assertNotContains(response, "No events are recorded.")
 
     def test_a_file_for_spreadsheets(self) -> None:
         """No string of a device is a formula there."""

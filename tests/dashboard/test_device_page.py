@@ -115,7 +115,7 @@ class PageTest(DevicePageTest):
         )
         text = self.text()
         assert "No: not all conditions are met." in text
-        assert "The project may have another USB device No the quota of the project is used up" in text
+        assert "The project has not reached its quota of USB devices No the quota of the project is used up" in text
         assert "2 of 2 are in use" in text
         assert "Its host answers Unknown" in text
         assert "brand_new No" in text
@@ -271,7 +271,7 @@ class DialogsTest(DevicePageTest):
         self.plug(device("stick", state="unavailable", reason_code="in_use", available=False))
         self.assertContains(self.client.get(INDEX), f'href="{address}"')
         shown = self.client.get(address, headers=AJAX).content.decode()
-        assert "when it is its turn" in shown
+        assert "attached to the instance automatically" in shown
         entry = {"entry": {"id": "e", "place": 2}}
         join = self.service.post(f"{SERVICE}/v1/servers/{SERVER}/queue", status_code=202, json=entry)
         response = self.client.post(address, {"choice": SERVER}, headers=AJAX)

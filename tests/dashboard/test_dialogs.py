@@ -253,7 +253,7 @@ class AttachTest(DialogTest):
         self.plug(device("a", available=False, state="unavailable"), device("b"), device("c"))
         response = self.send(ATTACH, choice="id-of-a")
         text = response.content.decode()
-        told = "a (4C530001) is taken. Choose another one, or wait until it is free."
+        told = "a (4C530001) is in use. Choose another device, or wait until it is free."
         assert self.errors(text) == [f"<p><span ng-non-bindable>{told}</span></p>"]
         assert "disabled" in self.radio(text, "id-of-a")
         assert "X-Horizon-Location" not in response
@@ -423,7 +423,7 @@ class TroubleTest(DialogTest):
         self.service.register_uri(
             requests_mock.ANY, requests_mock.ANY, exc=requests.exceptions.ConnectionError("refused")
         )
-        told = "<span ng-non-bindable>The USB service cannot be reached. Try again later"
+        told = "<span ng-non-bindable>The USB service is unavailable. Try again later"
         for address, _path in self.both():
             (error,) = self.errors(self.open(address))
             assert told in error

@@ -101,7 +101,7 @@ class HistoryTest(PlayedTest):
         self.happened()
         response = self.client.get(URL)
         self.assertTemplateUsed(response, "usb/history.html")
-        self.assertContains(response, "Nothing has happened to this USB device")
+        self.assertContains(response, "No events are recorded for this USB device")
 
     def test_a_hostile_device(self) -> None:
         self.plug(device(HOSTILE, id="id-of-stick"))

@@ -120,8 +120,8 @@ class Share(_Change):
     policy_rules = _SHARE
     problem = _("Unable to share the USB device: %s")
     help_text = _(
-        "Every project of this cloud can then attach the device. The reset between two projects does not"
-        " erase what is stored on a device, nor undo a changed firmware: its rule says what else is done."
+        "All projects of this cloud can then attach the device. The reset between two projects does not erase"
+        " stored data or undo a changed firmware. The rule of the device defines what else is done."
     )
 
     @staticmethod
@@ -178,9 +178,9 @@ class Release(tables.BatchAction):
     action_type = "danger"
     policy_rules = (("usb-passthrough", "usb-passthrough:devices:release"),)
     help_text = _(
-        "A device that is held after use by another project can then be attached by others: look at it"
-        " first, for a reset does not erase what is stored on it, nor undo a changed firmware. The claim on a"
-        " device whose host is down is ended; the instance does not get it back."
+        "Other projects can then attach a device that is held after use. Inspect the device first: a reset"
+        " does not erase stored data or undo a changed firmware. If the host of the device is down, the claim"
+        " ends, and the instance does not get the device back."
     )
 
     @staticmethod
