@@ -115,8 +115,8 @@ class PageTest(DevicePageTest):
         )
         text = self.text()
         assert "No: not all conditions are met." in text
-        condition, reason = "has not reached its quota of USB devices", "the quota of the project is used up"
-        assert f"The project {condition} No {reason}" in text
+        met, reason = "has not reached its quota of USB devices", "the quota of the project is used up"
+        assert f"The project {met} No {reason}" in text
         assert "2 of 2 are in use" in text
         assert "Its host answers Unknown" in text
         assert "brand_new No" in text
