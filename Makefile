@@ -61,8 +61,8 @@ test-lab:
 	lab/bootstrap
 	$(PYTEST) tests/lab
 
-test-lab-long: LAB_FILES = tests/lab/test_[a-l]*.py tests/lab/test_r*.py tests/lab/test_s[h-z]*.py
-test-lab-short: LAB_FILES = tests/lab/test_[m-q]*.py tests/lab/test_s[a-g]*.py tests/lab/test_[t-z]*.py
+test-lab-long: LAB_FILES = tests/lab/test_[a-l]*.py tests/lab/test_sh*.py
+test-lab-short: LAB_FILES = tests/lab/test_[m-r]*.py tests/lab/test_s[a-gi-z]*.py tests/lab/test_[t-z]*.py
 $(LAB_PARTS): test-lab-%:
 	lab/bootstrap
 	LAB_TESTS=tests-$* $(PYTEST) $(LAB_FILES)
