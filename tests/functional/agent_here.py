@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from compute_shim.cmd import agent
 
-agent.host_view.refuse_blind = lambda: None
+agent.host_view.refuse_blind = lambda *paths: None
 
 if __name__ == "__main__":
     agent.main()

@@ -173,5 +173,6 @@ def _make_real(case: schemathesis.Case, chosen: dict[str, str]) -> None:
         case.query[name] = chosen[name]
     case.headers.pop("OpenStack-API-Version", None)
     for noun in ("attachment", "entry"):
-        if isinstance(case.body, dict) and isinstance(case.body.get(noun), dict):
-            case.body[noun]["device_id"] = chosen["device_id"]
+        named = case.body.get(noun) if isinstance(case.body, dict) else None
+        if isinstance(named, dict):
+            named["device_id"] = chosen["device_id"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def refusal(world: World, command: str) -> str:
     return done.stderr
 
 
-def less(paths: str = "", capability: str = "") -> dict[str, tuple[str, ...]]:
+def less(paths: str = "", capability: str = "") -> dict[str, Any]:
     return {
         "paths": tuple(path for path in PATHS if path != paths),
         "capabilities": tuple(name for name in CAPABILITIES if name != capability),

@@ -60,7 +60,7 @@ def _compared(node: ast.Compare | ast.Match | ast.Call) -> list[ast.AST]:
     if isinstance(node, ast.Call):
         assert isinstance(node.func, ast.Attribute)
         return [node.func.value]
-    sides = [node.left, *node.comparators]
+    sides: list[ast.AST] = [node.left, *node.comparators]
     return [] if any(map(_is_none, sides)) else sides
 
 

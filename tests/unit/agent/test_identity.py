@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -154,7 +155,7 @@ def test_another_kind_of_device_raises_no_doubt() -> None:
     assert doubtful(identify([stick(1, plug=9)], known)) == set()
 
 
-PHONE = {"vendor_id": "18d1", "product_id": "4ee1", "serial": "P", "follow": "socket"}
+PHONE: dict[str, Any] = {"vendor_id": "18d1", "product_id": "4ee1", "serial": "P", "follow": "socket"}
 
 
 def follows(item: Plugged) -> bool:

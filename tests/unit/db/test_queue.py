@@ -46,7 +46,7 @@ class Line:
 
     def serve(self, number: int = 0) -> str | None:
         entry = queue.serve(self.db, self.ids[number], lambda project_id: self.caps)
-        return entry and entry.server_id
+        return entry.server_id if entry else None
 
     def row(self, number: int = 0) -> models.Device:
         row = queries.device(self.db, self.ids[number])
