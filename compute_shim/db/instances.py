@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -58,7 +58,12 @@ def host_of(db: Database, server: nova.Server, *likely: str) -> str | None:
     """
     if not server.host_id:
         return None
-    for names in (lambda: likely, lambda: likely_hosts(db, server.id), lambda: host_list.names(db)):
+    ways: list[Callable[[], Iterable[str]]] = [
+        lambda: likely,
+        lambda: likely_hosts(db, server.id),
+        lambda: host_list.names(db),
+    ]
+    for names in ways:
         for name in names():
             if nova.host_id(server.project_id, name) == server.host_id:
                 return name

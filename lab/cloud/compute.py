@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
@@ -112,10 +113,10 @@ def states(admin: Rest) -> dict[str, str]:
     return {server["name"]: server["status"] for server in listed}
 
 
-def _wait_built(user: Rest, server_id: str) -> dict[str, dict[str, object]]:
+def _wait_built(user: Rest, server_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + _ACTIVE_SECONDS
     while True:
-        shown: dict[str, dict[str, object]] = user.compute.get(f"/servers/{server_id}").json()["server"]
+        shown: dict[str, Any] = user.compute.get(f"/servers/{server_id}").json()["server"]
         if shown["status"] != "BUILD":
             return shown
         if time.monotonic() > deadline:

@@ -29,7 +29,7 @@ _VOLATILE = {"message_id", "timestamp", "created_at", "device_id", "request_id"}
 
 
 def _configure(world: World, bus: str = "fake:///", driver: list[str] | None = None) -> None:
-    notifications.oslo_messaging.get_notification_transport(world.conf)
+    oslo_messaging.get_notification_transport(world.conf)
     world.conf.set_override("transport_url", bus)
     world.conf.set_override("driver", driver or [], group="oslo_messaging_notifications")
     notifications.start(world.conf, world.db)

@@ -122,7 +122,7 @@ def less(paths: str = "", capability: str = "") -> dict[str, Any]:
         ),
     ],
 )
-def test_with_one_thing_less_it_refuses(world: World, missing: dict, named: str) -> None:
+def test_with_one_thing_less_it_refuses(world: World, missing: dict[str, Any], named: str) -> None:
     """The check alone, with which the agent starts: the program needs 15 s until there."""
     check = "from compute_shim.agent import host_view; host_view.refuse_blind()"
     said = refusal(world, container(f"{VENV}/bin/python -c {shlex.quote(check)}", **missing))

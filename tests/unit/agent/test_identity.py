@@ -117,7 +117,9 @@ def known_two(**first: object) -> list[Claim]:
         ({"enabled": False}, True),
     ],
 )
-def test_what_may_be_another_is_in_doubt_where_something_depends_on_it(guard: dict, doubt: bool) -> None:
+def test_what_may_be_another_is_in_doubt_where_something_depends_on_it(
+    guard: dict[str, Any], doubt: bool
+) -> None:
     for port in (1, 2):
         found = identify([stick(port, plug=9)], known_two(**guard))
         assert ids(found) == {f"1-{port}": "a" if port == 1 else "b"}
@@ -178,7 +180,7 @@ def test_a_claim_that_follows_its_socket_takes_what_follows_there(serial: str) -
         ({}, {"socket": "s2"}),
     ],
 )
-def test_nothing_else_is_followed(claim: dict, now: dict) -> None:
+def test_nothing_else_is_followed(claim: dict[str, Any], now: dict[str, Any]) -> None:
     """No claim, no rule for what was there, no rule for what is there, another socket."""
     debugging = stick(1, "Q", 7, **({"vendor_id": "18d1", "product_id": "4ee7"} | now))
     known = [row("a", 1, **(PHONE | {"server_id": SERVER} | claim))]
