@@ -88,7 +88,7 @@ class Call:
         self.service.nudger.nudge(device_id, request_ids.carried(self._context))
 
     def may(self, rule: policy.DocumentedRuleDefault, target: Mapping[str, Any] | None = None) -> bool:
-        """Does the policy allow this to the caller?
+        """Whether the policy allows this to the caller.
 
         :param target: ``project_id`` and ``user_id`` of what it is to be done with; None: the caller's own.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``usb-shim-status upgrade check``: is this installation ready to be used?"""
+"""``usb-shim-status upgrade check``: whether this installation is ready for use."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class BackOff:
         self._next: dict[Hashable, tuple[float, float]] = {}
 
     def is_due(self, key: Hashable) -> bool:
-        """Is it time to look at this one?"""
+        """Whether this one is due."""
         return self._clock() >= self._next.get(key, (float("-inf"), 0.0))[0]
 
     def no_news(self, key: Hashable) -> None:

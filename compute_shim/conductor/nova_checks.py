@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the Nova of ``[nova]`` the one whose compute hosts the agents run on?"""
+"""Check that the agents run on compute hosts of the Nova in ``[nova]``."""
 
 from __future__ import annotations
 

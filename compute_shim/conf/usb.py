@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[usb]"""
+"""The options of [usb]."""
 
 from oslo_config import cfg
 

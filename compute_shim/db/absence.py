@@ -117,7 +117,7 @@ def proven(db: Database, up: Window, interval: datetime.timedelta) -> Sequence[m
 
 
 def seen_since(claim: models.Device, moment: datetime.datetime) -> bool:
-    """Was the server of a claim proven to be gone at that time already, in this generation?"""
+    """Whether the server of a claim was already proven to be gone at that time, in this generation."""
     since = claim.absent_since
     return claim.absent_generation == claim.generation and since is not None and since <= moment
 

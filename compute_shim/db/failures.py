@@ -34,7 +34,7 @@ _UNAVAILABLE = (
 
 
 def unavailable(error: BaseException) -> bool:
-    """Is this the database that cannot be used now: away, read-only, overloaded, without our tables?
+    """Whether the database cannot be used now: it is down, read-only, overloaded or without our tables.
 
     Everything else that a database says is a fault of ours.
     """

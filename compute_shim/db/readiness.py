@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can the database be used? If not: is it away for a time, or has somebody to mend something?"""
+"""Whether the database can be used and, if not, whether an operator has to act."""
 
 from __future__ import annotations
 

@@ -62,8 +62,10 @@ def add_halting_image(admin: Rest, name: str, properties: Mapping[str, object]) 
 
 
 def warm_network(admin: Rest) -> None:
-    """Neutron 29 answers its very first request for ports with 500 unless another came before: SQLAlchemy has
-    not put its mappers together by then."""
+    """Send Neutron a first request.
+
+    Neutron 29 answers a first request for ports with 500: SQLAlchemy has not configured its mappers yet.
+    """
     admin.network.get("/networks")
 
 

@@ -134,8 +134,7 @@ class Processes:
         return pid if running else None
 
     def stop(self, *names: str) -> None:
-        """Stop processes and all that they started: with SIGTERM, and with SIGKILL what is still there
-        some seconds later."""
+        """Stop processes and all their children with SIGTERM, and after some seconds with SIGKILL."""
         for name in names:
             pid = self.pid(name)
             if pid is not None:

@@ -32,7 +32,7 @@ def damaged(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def storable(value: Any) -> bool:
-    """Would every database take it?"""
+    """Whether every database would accept it."""
     if isinstance(value, str):
         return "\0" not in value and value.encode() is not None
     return value is None or (isinstance(value, int) and abs(value) < 2**31)
