@@ -133,7 +133,7 @@ def release(db: Database, claim: models.Device, up: Window, actor: Actor) -> boo
         row = session.scalars(still.with_for_update()).one_or_none()
         if row is None:
             return False
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         row.generation += 1
         row.absent_since = row.absent_seen = row.absent_generation = None
         states.put(row, State.DETACHING)

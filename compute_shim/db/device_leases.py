@@ -70,7 +70,7 @@ def end(db: Database, lease: Running, actor: Actor) -> bool:
         row = _locked(session, lease)
         if row is None:
             return False
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         row.generation += 1
         states.put(row, State.DETACHING)
         events.record(session, row, before, ReasonCode.LEASE_ENDED, actor)

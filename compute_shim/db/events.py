@@ -79,7 +79,7 @@ class Actor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
+class Snapshot:
     """What an event is a change of."""
 
     state: str
@@ -88,7 +88,7 @@ class Moment:
     project_id: str | None
 
     @classmethod
-    def of(cls, row: models.Device) -> Moment:
+    def of(cls, row: models.Device) -> Snapshot:
         """A device as it is now."""
         return cls(row.state, states.reason(row), row.instance_uuid, row.project_id)
 
@@ -96,7 +96,7 @@ class Moment:
 def record(
     session: orm.Session,
     row: models.Device,
-    before: Moment | None,
+    before: Snapshot | None,
     cause: ReasonCode | None = None,
     actor: Actor | None = None,
     note: Reason | None = None,
@@ -108,16 +108,16 @@ def record(
     :param cause: of a change that an agent told of, it is worked out.
     :param note: what the state itself does not say, for example what became of the reset.
     """
-    if Moment.of(row) != before:
+    if Snapshot.of(row) != before:
         _add(session, [_values(row, before, cause, actor, note)])
 
 
-def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Moment | None]]) -> None:
+def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Snapshot | None]]) -> None:
     """Add to the histories of many devices, in one statement, what an agent told of.
 
     :param changes: devices, and as each was before; as for `record`.
     """
-    _add(session, [_values(row, before) for row, before in changes if Moment.of(row) != before])
+    _add(session, [_values(row, before) for row, before in changes if Snapshot.of(row) != before])
 
 
 def add(
@@ -183,13 +183,13 @@ def operated(
 
 def _values(
     row: models.Device,
-    before: Moment | None,
+    before: Snapshot | None,
     cause: ReasonCode | None = None,
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> dict[str, Any]:
     """The columns of an event."""
-    now = Moment.of(row)
+    now = Snapshot.of(row)
     return {
         "device_id": row.id,
         "device_name": row.name,
@@ -228,7 +228,7 @@ def _who(actor: Actor | None) -> dict[str, str | None]:
     }
 
 
-def _cause(before: Moment | None, now: Moment) -> ReasonCode:
+def _cause(before: Snapshot | None, now: Snapshot) -> ReasonCode:
     """Why an agent saw a change."""
     if before is None:
         return ReasonCode.PLUGGED_IN

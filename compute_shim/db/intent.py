@@ -148,7 +148,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
                 break
         else:
             return None
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         row.generation += 1
         states.put(row, State.DETACHING)
         events.record(session, row, before, ReasonCode.SERVER_MOVED)
@@ -170,7 +170,7 @@ def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = No
 
 
 @retried
-def give_up(
+def release(
     db: Database,
     device_id: str,
     server_id: str,
@@ -199,8 +199,8 @@ def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> Non
         row = session.get(_D, claim.id, with_for_update=True)
         if row is None:
             return
-        before = events.Moment.of(row)
-        if (row.generation, before) != (claim.generation, events.Moment.of(claim)):
+        before = events.Snapshot.of(row)
+        if (row.generation, before) != (claim.generation, events.Snapshot.of(claim)):
             return
         states.put(row, State.WAITING, Reason(code))
         events.record(session, row, before)

@@ -55,7 +55,7 @@ def sync_host(
         rows = list(
             session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())
         )
-        before = {row.id: events.Moment.of(row) for row in rows}
+        before = {row.id: events.Snapshot.of(row) for row in rows}
         if devices is not None:
             rows = syncs.record_devices(session, host, rows, devices)
             events.record_many(session, [(row, before.get(row.id)) for row in rows])
@@ -84,7 +84,7 @@ def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimSta
             .with_for_update()
         ).all()
         for row in rows:
-            before = events.Moment.of(row)
+            before = events.Snapshot.of(row)
             outcome = by_id[row.id]
             if states.apply_status(row, outcome):
                 events.record(session, row, before, handover.cause(outcome), note=_note(outcome))

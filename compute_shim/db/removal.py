@@ -37,7 +37,7 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
         rows = _devices(session, models.Device.host == name)
         sharing.forget(session, rows)
         for row in rows:
-            before = events.Moment.of(row) if row.instance_uuid else None
+            before = events.Snapshot.of(row) if row.instance_uuid else None
             _end(row)
             row.present = False
             states.derive_state(row)
@@ -74,7 +74,7 @@ def release(db: Database, device_id: str, up: Window, actor: Actor | None = None
         [row] = found
         if row.instance_uuid is None:
             raise NotClaimed
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         _end(row)
         states.derive_state(row)
         events.record(session, row, before, ReasonCode.RELEASED, actor)

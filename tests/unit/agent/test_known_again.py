@@ -358,7 +358,7 @@ class Host(RuleBasedStateMachine):
         device_id = data.draw(st.sampled_from(ids))
         if what == "give back" and device_id in self.granted:
             server, _ = self.granted.pop(device_id)
-            assert intent.give_up(self.db, device_id, server)
+            assert intent.release(self.db, device_id, server)
         elif what in ("disable", "enable"):
             queries.set_device(self.db, device_id, enabled=what == "enable")
         elif what == "forget" and not self.away and self._knowable(self.sockets, device_id):

@@ -40,7 +40,7 @@ class Line:
     def free(self, number: int = 0) -> None:
         """The device is given back, and the agent says that it is out of the server."""
         row = self.row(number)
-        assert intent.give_up(self.db, row.id, row.instance_uuid or "")
+        assert intent.release(self.db, row.id, row.instance_uuid or "")
         row = self.row(number)
         queries.record_statuses(self.db, HOST, [ClaimStatus(row.id, row.generation, State.AVAILABLE)])
 
