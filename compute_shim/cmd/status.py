@@ -48,7 +48,7 @@ _CHECKS = (
 
 
 class Checks(upgradecheck.UpgradeCommands):
-    """Each of `_CHECKS`, one after the other, whatever comes of those before it."""
+    """Runs each of `_CHECKS`, whatever the result of those before it."""
 
     def __init__(self) -> None:
         self.installation: Installation

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claims whose server may be gone: which are in doubt, what has been found out, and their release.
+"""Claims whose server may be gone: finding them, recording the evidence, and releasing them.
 
-Each function is one transaction. What is found out about a claim is bound to its generation.
+Each function is one transaction. Evidence about a claim is bound to its generation.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def count_claims(db: Database) -> int:
 
 @retried
 def remember(db: Database, claim: models.Device, since: datetime.datetime | None) -> None:
-    """Record that the server of a claim is proven to be gone now, unless the claim has changed meanwhile.
+    """Record that the server of a claim is proven to be gone, unless the claim has changed since.
 
     :param since: when it was proven first; None: it is not proven any more.
     """
@@ -124,7 +124,7 @@ def seen_since(claim: models.Device, moment: datetime.datetime) -> bool:
 
 @retried
 def release(db: Database, claim: models.Device, up: Window, actor: Actor) -> bool:
-    """Give back the device of a server that is gone; False if the claim has changed meanwhile.
+    """Release the device of a server that is gone; False if the claim has changed since.
 
     :param claim: as it was when that was found out.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written to the history: who or what changed a device, and when.
+"""Write the history: who or what changed a device, and when.
 
 The history is append-only: no event is changed, and only `compute_shim.db.history.purge` removes events, by
 age. A device with a loose contact, or one that shows another serial number at every plug, must not fill the
@@ -80,7 +80,7 @@ class Actor:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What an event is a change of."""
+    """The values of a device whose change makes an event."""
 
     state: str
     reason: Reason | None
@@ -101,7 +101,7 @@ def record(
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> None:
-    """Add what has changed since to the history of a device, if anything has.
+    """Add an event to the history of a device, if it has changed since.
 
     :param row: a device that has its id already.
     :param before: None for a device that nobody knew.
@@ -138,7 +138,7 @@ def add_of_host(
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> None:
-    """Add to the history what happened to a host, or to all of them, and not to a single device."""
+    """Add an event of a host, or of all hosts, rather than of a single device."""
     columns = _cause_columns(cause) | _reason_columns(None, note) | _who(actor)
     _add(session, [{"device_id": "", "host": host, "state": "", **columns}])
 
@@ -150,7 +150,7 @@ def add_of_line(
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> None:
-    """Add to the history what became of a place in line. Its project may not know the device's state.
+    """Add an event of a queue entry. Its project may not know the device's state.
 
     :param note: what else there is to say; as for `record`.
     """
@@ -170,7 +170,7 @@ def add_of_line(
 def operated(
     session: orm.Session, row: models.Device, description: str, enabled: bool, actor: Actor | None
 ) -> None:
-    """Add what an operator has changed of a device.
+    """Add an event for a change by an operator.
 
     :param description: as it was before; so is ``enabled``.
     """
@@ -245,7 +245,7 @@ def _cause(before: Snapshot | None, now: Snapshot) -> ReasonCode:
 
 
 def _add(session: orm.Session, events: Collection[dict[str, Any]]) -> None:
-    """Insert events, and have them told when the transaction is committed."""
+    """Insert events, and send their notifications when the transaction is committed."""
     kept = [event | {"created_at": timeutils.utcnow()} for event in _without_flaps(session, events)]
     if kept:
         session.execute(sa.insert(models.Event), kept)
@@ -291,7 +291,7 @@ def _recent(session: orm.Session, hosts: Collection[str]) -> dict[tuple[str | No
 
 
 def reason(event: models.Event) -> Reason | None:
-    """Why a device came to its state."""
+    """The reason for a device's state."""
     if event.state_reason is None:
         return None
     code = event.reason_code or legacy_reasons.code_of(event.state_reason, ReasonCode.HYPERVISOR_ERROR)

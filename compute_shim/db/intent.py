@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wanted: which server is to have a device. Each function is one transaction.
+"""The desired state: which server is to have a device. Each function is one transaction.
 
 A claim is decided by one UPDATE that names what must be true before it.
 """
@@ -78,7 +78,7 @@ def take(
     caps: Caps = NO_CAPS,
     lease: int | None = None,
 ) -> bool:
-    """As `claim`, in a transaction that is there.
+    """As `claim`, in an existing transaction.
 
     :param conditions: which must hold as well.
     """
@@ -105,7 +105,7 @@ def take(
 
 
 def free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool]]:
-    """Rows of devices that can be had.
+    """Rows of devices that can be claimed.
 
     :param kind: None: of whatever kind.
     :param project_id: by this project; None: by somebody who may have all.
@@ -157,7 +157,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
 
 @retried
 def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = None) -> bool:
-    """Try a claim once more that failed; False if the server has no failed claim on the device."""
+    """Retry a failed claim; False if the server has no failed claim on the device."""
     return _change(
         db,
         device_id,
@@ -177,7 +177,7 @@ def release(
     cause: ReasonCode = ReasonCode.REQUESTED,
     actor: Actor | None = None,
 ) -> bool:
-    """Give a device back; False if the server has no claim on it that is not given up already."""
+    """Release a device; False if the server has no claim on it, or has already released it."""
     return _change(
         db,
         device_id,
@@ -191,7 +191,7 @@ def release(
 
 @retried
 def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> None:
-    """Record where the server of a claim is instead, unless the claim has changed meanwhile.
+    """Record where the server of a claim is instead, unless the claim has changed since.
 
     :param claim: as it was when that was found out.
     """
@@ -227,7 +227,7 @@ def _put(
     conditions: Iterable[sa.ColumnElement[bool]],
     values: Mapping[str, Any],
 ) -> bool:
-    """As `_change`, in a transaction that is there."""
+    """As `_change`, in an existing transaction."""
     statement = (
         sa.update(_D)
         .where(_D.id == device_id, *conditions)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of hosts, and of claims there that no agent will answer any more.
+"""Delete hosts, and claims on hosts whose agent does not return.
 
 A host's row is locked first, as an agent's sync does it: of a removal and a sync at the same moment the sync
 comes after, and makes new rows, or before, and the host is up.

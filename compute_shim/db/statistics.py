@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many devices, claims and hosts there are, for metrics."""
+"""Counts of devices, claims and hosts, for metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Statistics:
 def take(db: Database, host_down_time: int) -> Statistics:
     """Count, by one query for each kind.
 
-    :param host_down_time: seconds without a sign of life after which a host counts as down.
+    :param host_down_time: seconds without a heartbeat after which a host is considered down.
     :raises oslo_db.exception.DBError: the database cannot be asked; so does
         `sqlalchemy.exc.SQLAlchemyError`
     """
