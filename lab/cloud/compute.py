@@ -41,11 +41,11 @@ def seed(admin: Rest, guest: GuestImage) -> None:
 
 
 def add_flavor(admin: Rest, flavor_id: str, name: str, memory_mib: int) -> None:
-    """Make a flavor that the guest can do with."""
+    """Create a flavor that suffices for the guest."""
     # Nova lets ordinary users boot only from volumes with a flavor that has no disk.
     flavor = {"id": flavor_id, "name": name, "ram": memory_mib, "vcpus": 1, "disk": 1}
     admin.compute.post("/flavors", json={"flavor": flavor})
-    # Each device more is one more for the guest to find.
+    # Each further device is one more for the guest to detect.
     extra_specs = {"hw_rng:allowed": "false"}
     admin.compute.post(f"/flavors/{flavor_id}/os-extra_specs", json={"extra_specs": extra_specs})
 
