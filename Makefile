@@ -19,7 +19,7 @@ SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
 LAB_PARTS = test-lab-long test-lab-short
 
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
-  $(LAB_PARTS) test-cloud chaos storm hammer lint docs
+  $(LAB_PARTS) test-cloud chaos storm hammer lint cover docs
 
 demo:
 	lab/bootstrap
@@ -93,6 +93,13 @@ lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m codespell_lib
+
+# How much of the code the unit tests, transcripts and dashboard tests reach; fails below the figure in pyproject.toml.
+cover:
+	lab/bootstrap git postgresql
+	$(PYTEST) -n $(PROCESSES) --cov --cov-report= --cov-fail-under=0 tests/unit tests/functional/test_transcripts.py
+	$(PYTEST) --cov --cov-append tests/dashboard --ds=tests.dashboard.settings
 
 # Needs python3-venv, and no git. The virtualenv is made anew where what it is made of has changed. So are all pages:
 # Sphinx leaves the menus of those that did not change as they were.

@@ -123,7 +123,7 @@ class Nova:
             query = {**query, "marker": servers[-1].id}
 
     def is_deleted(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> bool | None:
-        """Is a server deleted that Nova does not show?
+        """Whether a server that Nova does not show is deleted.
 
         :returns: True: Nova says so. False: Nova has no record of such a server; it may have been purged, or
             belong to another cloud. None: neither, for example a soft-deleted server, which can be restored.
@@ -181,7 +181,7 @@ class Nova:
         }
 
     def sees_all_projects(self, auth: ks_plugin.BaseAuthPlugin) -> bool:
-        """May the credentials see the servers of all projects?"""
+        """Whether the credentials may list the servers of all projects."""
         try:
             self._get(auth, "/servers?all_tenants=1&limit=1")
         except ks_exceptions.Forbidden:

@@ -80,7 +80,7 @@ def _guest_usb(arguments: argparse.Namespace) -> int:
 
 
 def _server_id(wanted: str) -> str:
-    """The id of the server that is called so, whosever it is."""
+    """The id of the server of that name, of any project."""
     listed = Rest(site.load(), "admin").compute.get("/servers", params={"all_tenants": "1"}).json()["servers"]
     found = [server["id"] for server in listed if wanted in (server["id"], server["name"])]
     if len(found) != 1:
@@ -139,7 +139,7 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command; returns the exit status."""
     arguments = _parser().parse_args()
     try:
         status: int = arguments.run(arguments)

@@ -57,7 +57,7 @@ The same in a browser: Project > Compute > Instances, Attach USB Device.
 
 
 def main() -> int:
-    """Run the demo; the exit status."""
+    """Run the demo; returns the exit status."""
     began = time.monotonic()
     if lifecycle.up(more_servers=False):
         return 1
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def _attach() -> str:
-    """Do what a user would do; the serial of the stick."""
+    """Attach a stick as a user would; returns its serial."""
     print(f"\nAs {SERVER}, an ordinary member of the project {SERVER}:\n")
     _echo("source", _openrc())
     user = Rest(site.load(), SERVER)
@@ -107,7 +107,7 @@ def _openrc() -> str:
 
 
 def _plug_sticks() -> None:
-    """Plug in what somebody has pulled out since an earlier demo, wherever there is room.
+    """Plug in sticks that were unplugged since an earlier demo, in any free port.
 
     :raises HostError: there is none
     """
@@ -122,7 +122,7 @@ def _plug_sticks() -> None:
 
 
 def _make_one_free(admin: Rest, user: Rest) -> None:
-    """Let the sticks be offered again; if servers of others have them all, take one from them.
+    """Offer the sticks again; if servers of other projects have them all, release one.
 
     :raises LabError: the service does not see the sticks, or does not get one back
     """
@@ -156,7 +156,7 @@ def _sticks(user: Rest) -> dict[str, dict[str, Any]]:
 
 
 def _free_stick(user: Rest) -> str:
-    """The serial of a stick that is free; one that an own server has is made free.
+    """The serial of a free stick; one that a server of the user has is released.
 
     :raises LabError: others have them all, or they are unplugged
     """
@@ -173,7 +173,7 @@ def _free_stick(user: Rest) -> str:
 
 
 def _run(*command: str) -> None:
-    """Run a command as the user, and show it as one would type it.
+    """Run a command as the user, and print it as typed.
 
     :raises LabError: it failed
     """

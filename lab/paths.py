@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the lab keeps its things, and what it needs from Debian."""
+"""Paths of the lab, and the Debian packages that it needs."""
 
 import os
 from pathlib import Path

@@ -41,9 +41,9 @@ _START_SECONDS = 300
 
 
 class Stack:
-    """The service and its host; a second host where it is asked for.
+    """The service and its host, and a second host on request.
 
-    :param quick: the agent speaks up, and is taken for dead, much sooner than by default.
+    :param quick: the agent sends heartbeats, and is considered down, much sooner than by default.
     """
 
     def __init__(self, *, quick: bool = False) -> None:
@@ -54,9 +54,9 @@ class Stack:
         self.site = site.create()
 
     def up(self, device_spec: str | None = EVERYTHING, crowd: int = 0) -> None:
-        """Start all but the agent, and wait until it can be used.
+        """Start everything but the agent, and wait until it is ready.
 
-        :param device_spec: what the agent's configuration says; None for nothing.
+        :param device_spec: the rules in the agent's configuration; None for none.
         :param crowd: how many USB devices more than usual the host has.
         """
         self.down()
@@ -71,7 +71,7 @@ class Stack:
         self.host.wait_ready()
 
     def use_database(self, url: str) -> None:
-        """Let the conductor and the API work with a database, be it empty."""
+        """Let the conductor and the API use a database, which may be empty."""
         self.processes.stop(_CONDUCTOR, _API)
         self._configure_service(url)
         subprocess.run(
@@ -82,7 +82,7 @@ class Stack:
 
     @contextlib.contextmanager
     def mariadb(self) -> Iterator[None]:
-        """The service works with MariaDB meanwhile, and has forgotten everything before and after."""
+        """The service uses MariaDB meanwhile; it starts with an empty database before and after."""
         databases.start(self.site, self.processes)
         self.use_database(self.site.database_url("usb_shim"))
         try:
@@ -100,7 +100,7 @@ class Stack:
         databases.start_again(self.site, self.processes)
 
     def reboot_host(self) -> None:
-        """Pull the host's plug and start it again; its file system is as new, without domains or agent."""
+        """Power the host off and start it again with a fresh file system, without domains or agent."""
         self.host.stop()
         self.host.start(peer=SECOND_HOST, background=BACKGROUND)
         self.host.wait_ready()
@@ -116,7 +116,7 @@ class Stack:
         return agent
 
     def down(self) -> None:
-        """Stop all of it."""
+        """Stop everything."""
         self.host.stop()
         Host(SECOND_HOST).stop()
         self.processes.stop(*self.processes.names())
@@ -124,7 +124,7 @@ class Stack:
             shutil.rmtree(directory, ignore_errors=True)
 
     def client(self, project_id: str, *roles: str) -> Client:
-        """The service as a user of a project meets it."""
+        """The client of a project user."""
         headers = {
             "X-Identity-Status": "Confirmed",
             "X-User-Id": "lab",
@@ -135,7 +135,7 @@ class Stack:
         return from_session(session.Session(auth=auth, additional_headers=headers))
 
     def admin(self) -> Client:
-        """The service as an operator meets it."""
+        """The client of an administrator."""
         return self.client("admin", "admin", "member", "reader")
 
     def hosts(self) -> dict[str, dict[str, Any]]:
@@ -241,7 +241,7 @@ class Stack:
 
 
 def _write_servers(known: dict[str, dict[str, str]]) -> None:
-    """At once: somebody may be reading."""
+    """Replace the file atomically: it may be read at any time."""
     whole = _SERVERS.with_suffix(".new")
     whole.write_text(json.dumps(known))
     whole.replace(_SERVERS)

@@ -79,9 +79,9 @@ class Agent:
         )
 
     def start(self) -> None:
-        """Start it, and wait until it has told its devices. It is up before that: it asks which are known.
+        """Start it, and wait until it has reported its devices; it counts as up before that.
 
-        :raises HostError: it does not tell them, with the end of its log.
+        :raises HostError: it does not report them, with the end of its log.
         """
         lines = int(self.host.run(f"touch {_LOG}; wc -l < {_LOG}").stdout)
         self.launch()
@@ -115,7 +115,7 @@ class Agent:
         self.host.run(f"pid=$(cat {_PID}); kill $pid; {ended}")
 
     def reload(self) -> None:
-        """Let it read its configuration anew."""
+        """Let it reload its configuration."""
         self.host.run(f"kill -HUP $(cat {_PID})")
 
     def manage(self, *command: str) -> str:
@@ -132,7 +132,7 @@ class Agent:
         return self.host.run(["tail", "-n", "100", _LOG]).stdout
 
     def wait_down(self) -> None:
-        """Until the service has noticed that it is gone."""
+        """Wait until the service considers it down."""
         self._service.wait(
             lambda: self._service.hosts()[self.host.name]["state"] == "down",
             f"the agent of {self.host.name} is gone, and still counts",

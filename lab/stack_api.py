@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our API where there is no cloud: callers are who their headers say, servers are what a file says.
+"""The API without a cloud: headers identify the caller, and a file lists the servers.
 
 Usage: python -m lab.stack_api PORT SERVERS_JSON, with OS_USB_SHIM_CONFIG_FILES as for the real one.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our conductor where there is no cloud: which servers there are is what a file says.
+"""The conductor without a cloud: a file lists the servers.
 
 Usage: python -m lab.stack_conductor SERVERS_JSON OPTIONS..., the options being those of usb-shim-conductor.
 """

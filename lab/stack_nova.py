@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes Nova's place where there is no cloud: servers are what a file says."""
+"""Replaces Nova where there is no cloud: a file lists the servers."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def _server(server_id: str, found: dict[str, str]) -> nova.Server:
 
 
 def replace_nova(servers: Path) -> None:
-    """Let whoever asks Nova ask the file; to be called before `nova.Nova` is imported by name."""
+    """Replace Nova by the file; to be called before `nova.Nova` is imported by name."""
     nova.Nova = lambda conf: FileOfServers(servers)  # type: ignore[misc, assignment, return-value]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is asking."""
+"""Authentication of the caller."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _public(request: webob.Request) -> bool:
 
 
 def context(application: Any, conf: cfg.ConfigOpts) -> Any:
-    """Middleware that makes a context of what the token said (the headers that keystonemiddleware sets)."""
+    """Middleware that makes a context from the token (the headers that keystonemiddleware sets)."""
 
     @webob.dec.wsgify
     def add(request: webob.Request) -> Any:
@@ -79,7 +79,7 @@ def context(application: Any, conf: cfg.ConfigOpts) -> Any:
 
 
 def forget_last_caller(application: Any, conf: cfg.ConfigOpts) -> Any:
-    """Middleware that gives a request a context of its own before anybody knows who asks.
+    """Middleware that gives a request its own context before the caller is known.
 
     oslo.log writes the context of the thread into each line; without this, that of the request before would
     stay until `context` replaces it, and stand in what keystonemiddleware says of a bad token.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a handler has in hand: the service that it belongs to, and the request that it answers."""
+"""What a handler gets: the service, and the request that it answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTEXT = "compute_shim.context"
 
 
 class Compute(Protocol):
-    """What is asked of Nova (`compute_shim.nova.Nova`)."""
+    """The interface to Nova (`compute_shim.nova.Nova`)."""
 
     def server(self, auth: ks_plugin.BaseAuthPlugin, server_id: str) -> nova.Server: ...
 
@@ -32,7 +32,7 @@ class Compute(Protocol):
 
 
 class Identity(Protocol):
-    """What is asked of Keystone (`compute_shim.keystone.Keystone`)."""
+    """The interface to Keystone (`compute_shim.keystone.Keystone`)."""
 
     def lacks_project(self, auth: ks_plugin.BaseAuthPlugin, project_id: str) -> bool: ...
 
@@ -47,7 +47,7 @@ class Nudger(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """What all requests have in common."""
+    """What all requests share."""
 
     conf: cfg.ConfigOpts
     db: Database
@@ -88,7 +88,7 @@ class Call:
         self.service.nudger.nudge(device_id, request_ids.carried(self._context))
 
     def may(self, rule: policy.DocumentedRuleDefault, target: Mapping[str, Any] | None = None) -> bool:
-        """Does the policy allow this to the caller?
+        """Whether the policy allows this to the caller.
 
         :param target: ``project_id`` and ``user_id`` of what it is to be done with; None: the caller's own.
         """

@@ -45,7 +45,7 @@ def no_device(device_id: str) -> exception.NotFound:
 
 
 def authorize_query(call: Call, query: Mapping[str, str]) -> None:
-    """Let only those who may see everything filter and sort by what others may not know.
+    """Allow filters and sort keys on hidden attributes only to callers who see all devices.
 
     :raises compute_shim.exception.Forbidden: the caller may not
     """

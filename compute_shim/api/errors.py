@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors in the one form that keystoneauth, novaclient and the SDK all read."""
+"""Errors in the format that keystoneauth, novaclient and the SDK all read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from novaclient_usb.reason_codes import ReasonCode
 
 LOG = log.getLogger(__name__)
 
-# Seconds: soon enough for somebody who waits, and rare enough for a service that is restarted.
+# Seconds of Retry-After: short for a user who waits, long enough for a service that restarts.
 _RETRY_AFTER = "5"
 
 # Of what libraries answer, which know no reason codes.
@@ -71,7 +71,7 @@ def _detail(text: str) -> str:
 
 
 class Errors:
-    """Middleware that gives the one form to what the application raises and what libraries answer."""
+    """Middleware that formats what the application raises and what libraries answer."""
 
     def __init__(self, application: Any, conf: cfg.ConfigOpts) -> None:
         self._application = application

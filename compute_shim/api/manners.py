@@ -20,7 +20,7 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def limit(application: Any, conf: cfg.ConfigOpts) -> Any:
-    """No request takes longer than ``[api] request_timeout``."""
+    """Middleware that limits a request to ``[api] request_timeout``."""
 
     @webob.dec.wsgify
     def answer(request: webob.Request) -> webob.Response:

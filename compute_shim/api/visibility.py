@@ -62,7 +62,7 @@ class Viewer:
         return None if self.sees_all else self.project_id
 
     def owns(self, row: models.Device) -> bool:
-        """May the viewer know what the server is that has a device?"""
+        """Whether the viewer may know which server has a device."""
         return self.sees_all or row.instance_uuid is None or row.project_id == self.project_id
 
     def view(self, row: models.Device, host_up: bool, projects: Sequence[str]) -> dict[str, Any]:

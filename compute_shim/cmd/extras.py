@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program says where the libraries of its kind of host are not installed."""
+"""The error of a program whose extra is not installed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``usb-shim-manage``: what an operator does by hand, or from a deployment tool.
+"""``usb-shim-manage``: commands for operators and deployment tools.
 
 On a compute host:
 
@@ -57,7 +57,7 @@ def _refuse_service_commands(subparsers: Any, missing: ModuleNotFoundError) -> N
 
 
 def main() -> int:
-    """Do what the command line says."""
+    """Run the command."""
     command = cfg.SubCommandOpt("command", title="commands", handler=_add_commands)
     return program.run(
         _NAME,
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def _register(conf: cfg.ConfigOpts) -> None:
-    """Make the options known that only this command has."""
+    """Register the options that only this command has."""
     register = getattr(conf.command, "register", None)
     if register is not None:
         register(conf)

@@ -65,7 +65,7 @@ def _remove_shield(conf: cfg.ConfigOpts) -> int:
 
 
 def _show_whatever_comes() -> None:
-    """A name that the terminal cannot show must not be the end of the list."""
+    """Replace characters that the terminal cannot show, so that the list is complete."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
@@ -114,7 +114,7 @@ def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
 
 
 def _explanation(rules: Sequence[Rule], used: dict[str, Reason], device: Plugged) -> Iterator[str]:
-    """Which rule decides on a device, and why none before it does."""
+    """Which rule matches a device, and why no earlier rule does."""
     row = _row(rules, used, device)
     about = f"port {device.port}, serial {device.serial!r}, classes {row['classes']}"
     yield f"{row['id']} {device.name} ({about})"

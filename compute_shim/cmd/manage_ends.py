@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of ``usb-shim-manage`` that end hosts and claims."""
+"""Commands of ``usb-shim-manage`` that delete hosts and release claims."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _delete_host(conf: cfg.ConfigOpts, db: Database) -> None:
 
 
 def _release_absent(conf: cfg.ConfigOpts, db: Database) -> None:
-    """What the last pass of the conductor has proven, though it were more than its brake allows."""
+    """Release the claims that the last pass of the conductor proved, even above its limit."""
     up = liveness.Window.now(conf)
     interval = datetime.timedelta(seconds=conf.conductor.deleted_server_interval)
     claims = absence.proven(db, up, interval)

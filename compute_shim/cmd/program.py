@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all programs have in common: options, logs, and an end with one line instead of a traceback."""
+"""What all programs share: options, logs, and a one-line error instead of a traceback."""
 
 from __future__ import annotations
 

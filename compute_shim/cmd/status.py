@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``usb-shim-status upgrade check``: is this installation ready to be used?"""
+"""``usb-shim-status upgrade check``: whether this installation is ready for use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _CHECKS = (
 
 
 class Checks(upgradecheck.UpgradeCommands):
-    """Each of `_CHECKS`, one after the other, whatever comes of those before it."""
+    """Runs each of `_CHECKS`, whatever the result of those before it."""
 
     def __init__(self) -> None:
         self.installation: Installation

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do with a claim in doubt, given what is known of its server. Nothing here asks anybody."""
+"""Decide what to do with a claim in doubt, given the evidence about its server. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from compute_shim.objects import SERVER_ABSENT, ReasonCode
 
 
 class NovaSays(enum.Enum):
-    """What Nova says of a server that it does not show."""
+    """What Nova reports about a server that it does not show."""
 
-    #: It is deleted, and cannot be restored.
+    #: The server is deleted and cannot be restored.
     DELETED = "deleted"
-    #: No record of it: purged from Nova's database, or never there.
+    #: Nova has no record of it: it was purged from the database, or never existed.
     NO_RECORD = "no record"
     #: An error, a refusal, a soft-deleted server: no proof of anything.
     UNCLEAR = "unclear"
@@ -23,11 +23,11 @@ class NovaSays(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim on a device, as far as it matters here.
+    """The fields of a claim that a decision depends on.
 
     :param host: of the device.
-    :param reason_code: why it is not fulfilled, None if it is or nothing is known.
-    :param kind: of which any device would do; None: this one is claimed.
+    :param reason_code: why the claim is not fulfilled, None if it is, or if the reason is unknown.
+    :param kind: the kind that was claimed; None: this device was claimed itself.
     """
 
     host: str
@@ -37,9 +37,9 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What is known of the server of a claim.
+    """The evidence about the server of a claim.
 
-    :param nova: the server as Nova shows it, or what Nova says instead.
+    :param nova: the server as Nova shows it, or Nova's answer instead.
     :param knows_host: Nova has a nova-compute on the claim's host, so it is the Nova of that host.
     :param host_up: the agent of the claim's host is up.
     :param tells_domains: that agent reports all domains of its host (RPC 1.1).
@@ -55,14 +55,14 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """The server is gone: the device is free."""
+    """The server is gone: release the device."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Locate:
     """The server is not running where its device is plugged in.
 
-    :param code: says where it is instead.
+    :param code: tells where it is instead.
     """
 
     code: ReasonCode
@@ -70,9 +70,9 @@ class Locate:
 
 @dataclasses.dataclass(frozen=True)
 class Replace:
-    """The server is on another host, where another device of the kind may be free.
+    """The server moved to another host, where a device of the same kind may be free.
 
-    :param server: says on which.
+    :param server: tells which host.
     """
 
     server: nova.Server
@@ -80,7 +80,7 @@ class Replace:
 
 @dataclasses.dataclass(frozen=True)
 class Nothing:
-    """The claim stays as it is."""
+    """Leave the claim unchanged."""
 
 
 Decision = Release | Locate | Replace | Nothing
@@ -90,18 +90,18 @@ _NO_DOMAIN = tuple(code for code in SERVER_ABSENT if code != ReasonCode.SERVER_O
 
 
 def decide(claim: Claim, evidence: Evidence) -> Decision:
-    """What the evidence is enough for."""
+    """The action that the evidence justifies."""
     if isinstance(evidence.nova, nova.Server):
         return _locate(claim, evidence, evidence.nova)
     return Release() if _is_gone(claim, evidence) else Nothing()
 
 
 def _is_gone(claim: Claim, evidence: Evidence) -> bool:
-    """Two witnesses: Nova, and the agents."""
+    """Whether Nova, and the agents that are up, prove that the server is gone."""
     if evidence.domain_seen:
         return False
     if not evidence.host_up:
-        # Nobody can say whether the domain is still running there.
+        # It is unknown whether the domain is still running there.
         return evidence.nova == NovaSays.DELETED
     if claim.reason_code not in (SERVER_ABSENT if evidence.tells_domains else _NO_DOMAIN):
         return False
@@ -124,7 +124,7 @@ def _locate(claim: Claim, evidence: Evidence, server: nova.Server) -> Decision:
 
 
 def _whereabouts(claim: Claim, server: nova.Server) -> ReasonCode | None:
-    """Why the server has not got the device, None if only the agent can say."""
+    """Why the server does not have the device, None if only the agent can tell."""
     if not server.host_id:
         return ReasonCode.SERVER_SHELVED
     if server.host_id != nova.host_id(server.project_id, claim.host):

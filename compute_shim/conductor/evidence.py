@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Nova and the agents know of the servers of claims in doubt.
+"""Collect what Nova and the agents know about the servers of claims in doubt.
 
 Calls of Nova, as Nova 34 answers them: one for all nova-computes; one for each host with a claim in doubt,
 which shows all its servers, running or not; and one to three for each server that is not among them, because
@@ -33,14 +33,14 @@ _TELLS_DOMAINS: wire.Version = (1, 1)
 
 @dataclasses.dataclass(frozen=True)
 class _Testimony:
-    """What Nova says of some servers, and which hosts are its own."""
+    """Nova's answers about servers, and the hosts that it knows."""
 
     servers: dict[str, nova.Server | NovaSays]
     hosts: set[str]
 
 
 class Witnesses:
-    """Asks Nova, and looks up what agents have told.
+    """Queries Nova and the reports of agents.
 
     :param auth: credentials that may see the servers of all projects.
     """
@@ -53,14 +53,14 @@ class Witnesses:
     def evidence(
         self, claims: Sequence[models.Device], up: Window, alive: Callable[[], None]
     ) -> dict[str, Evidence]:
-        """What is known of the servers of claims, by device id.
+        """The evidence about the servers of claims, by device id.
 
         :param alive: is called between calls of Nova, each of which may take long; may raise.
         """
         if not claims:
             return {}
         testimony = self._ask(claims, alive)
-        # Agents are asked last: what they tell must not be older than what Nova says.
+        # Agent reports are read last: they must not be older than Nova's answers.
         hosts = {host.host: host for host in queries.hosts(self._db)}
         seen = absence.domains_seen(self._db, up, set(testimony.servers))
 
@@ -95,7 +95,7 @@ class Witnesses:
         return _Testimony(servers, hosts)
 
     def is_gone(self, server_id: str) -> bool:
-        """Whether Nova says of a server that it is deleted, or that it has never been."""
+        """Whether Nova reports that a server is deleted or never existed."""
         unclear: nova.Server | NovaSays = NovaSays.UNCLEAR
         return _answer(partial(self._one, server_id), unclear) in (NovaSays.DELETED, NovaSays.NO_RECORD)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends the leases of devices.
+"""End the leases of devices.
 
 The database's clock says how long a lease that is seen for the first time still lasts; from then on our own
 clock counts, which no step changes. So a step of the database's clock ends no lease early or late, unless
@@ -25,10 +25,10 @@ LOG = log.getLogger(__name__)
 
 
 class LeaseEnd:
-    """One pass at every call, if this conductor is the one to do it.
+    """Makes one pass per call, if this conductor is the leader.
 
     :param turn: of the conductors.
-    :param warn_before: seconds before its end at which a lease is told of; 0: it is not.
+    :param warn_before: seconds before the end of a lease at which to send a warning; 0: never.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LeaseEnd:
         self._turn = turn
         self._warn_before = warn_before
         self._clock = clock
-        # Device id -> its lease as it was when it was seen first, and when that ends by our clock.
+        # Device id -> its lease as first seen, and its end on our own clock.
         self._ends: dict[str, tuple[Running, float]] = {}
 
     def __call__(self) -> None:

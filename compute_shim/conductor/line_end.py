@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives up the places in line of servers that are deleted.
+"""Delete the queue entries of deleted servers.
 
 Two witnesses, as for claims (`compute_shim.conductor.decision`): no host has a domain of the server, and Nova
-has no such server, in two passes. One that is shelved keeps its places.
+has no such server, in two passes. A shelved server keeps its entries.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LOG = log.getLogger(__name__)
 
 
 class LineEnd:
-    """One pass at every call, if this conductor is the one to do it.
+    """Makes one pass per call, if this conductor is the leader.
 
-    :param is_gone: whether Nova says that a server is deleted.
+    :param is_gone: whether Nova reports that a server is deleted.
     :param turn: of the conductors.
-    :param obstacle: says why nothing may be given up now, None if it may.
+    :param obstacle: tells why no entry may be deleted now, None if deletion is allowed.
     :param interval: seconds between two passes.
     """
 
@@ -45,7 +45,7 @@ class LineEnd:
         self._interval = interval
         self._clock = clock
         self._back_off = BackOff(interval, clock)
-        # Server -> when Nova said first that it is gone.
+        # Server -> when Nova first reported that it is gone.
         self._gone: dict[str, float] = {}
 
     def __call__(self) -> None:

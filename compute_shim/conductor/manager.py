@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What agents ask of the conductor (`compute_shim.rpc.ConductorClient`)."""
+"""The RPC methods that agents call (`compute_shim.rpc.ConductorClient`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from compute_shim.db.api import Database
 
 
 class Manager:
-    """The only writer of what agents tell.
+    """The only component that persists agent reports.
 
-    :param news: is called when a device may have become free.
+    :param news: called when a device may have become free.
     """
 
     target = oslo_messaging.Target(version=rpc.CONDUCTOR_VERSION)
@@ -39,9 +39,9 @@ class Manager:
         servers: list[dict[str, Any]] | None = None,
         identified: bool = True,
     ) -> list[dict[str, Any]]:
-        """Take what an agent sees on its host; answer what is wanted of every known device there.
+        """Record what an agent sees on its host; return the desired state of every known device there.
 
-        What an agent tells again and again is not even checked anew.
+        A repeated report is not validated again.
 
         :param version: of the RPC that the agent speaks.
         :param servers: all servers that have a domain on the host, ``uuid`` and ``running`` of each; None:
@@ -70,7 +70,7 @@ class Manager:
 
     @oslo_messaging.expected_exceptions(ValueError)
     def report(self, context: dict[str, Any], host: str, outcomes: list[dict[str, Any]]) -> None:
-        """Take what became of claims on a host.
+        """Record the results of claims on a host.
 
         :raises ValueError: that is no name of a host
         """

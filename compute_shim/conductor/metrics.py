@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a conductor counts, and what it reads from the database when it is scraped."""
+"""The metrics of a conductor: its own counters, and gauges read from the database when scraped."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def registry(conf: cfg.ConfigOpts, db: Database) -> CollectorRegistry:
 
 
 class DatabaseCollector(Collector):
-    """Gauges of what the database has; without them while it does not answer.
+    """Gauges read from the database; omitted while it does not answer.
 
     :param host_down_time: as in `compute_shim.db.statistics.take`.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the Nova of ``[nova]`` the one whose compute hosts the agents run on?"""
+"""Check that the agents run on compute hosts of the Nova in ``[nova]``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NO_CREDENTIALS = (
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What the operator should know.
+    """Findings for the operator.
 
-    :param error: what keeps the conductor from asking Nova, None if nothing does.
+    :param error: why the conductor cannot query Nova, None if it can.
     :param warnings: what else looks wrong, each a sentence or two.
     """
 
@@ -33,7 +33,7 @@ class Found:
 
 
 def region_obstacle(nova_: nova.Nova, auth: ks_plugin.BaseAuthPlugin) -> str | None:
-    """Why Nova's word on deleted servers cannot be trusted, None if it can."""
+    """Why Nova's answers about deleted servers cannot be trusted, None if they can."""
     try:
         regions = nova_.regions(auth)
     except exception.ApiError as error:
@@ -47,7 +47,7 @@ def region_obstacle(nova_: nova.Nova, auth: ks_plugin.BaseAuthPlugin) -> str | N
 
 
 def check(conf: cfg.ConfigOpts, db: Database | None) -> Found:
-    """Everything that can be found out now.
+    """Run all checks that are possible now.
 
     :param conf: with the group ``[nova]`` registered.
     :param db: None if it cannot be used: then no host is known.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What agents send, checked before anything is done with it.
+"""Validation of agent reports.
 
-An agent sits on a host full of other people's software, and passes on what USB devices say. A record that
-is wrong is left out and logged; it never spoils the others. Text that is too long is cut.
+An agent runs on a host with untrusted guests and passes on strings of USB devices. An invalid record is
+dropped and logged without affecting the others. Text that is too long is truncated.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def host(value: Any) -> str:
 
 
 def problems(values: Any) -> list[str]:
-    """What the operator of a host has to mend, as far as there is room for it."""
+    """Problems on a host that its operator has to fix, truncated to the size of the column."""
     if not isinstance(values, list):
         return []
     kept: list[str] = []
@@ -196,12 +196,12 @@ def servers(values: Any, version: str) -> dict[str, Server] | None:
     if not isinstance(values, list):
         return None
     found = {value["uuid"]: wire.decode(Server, value) for value in _valid(_SERVER, values)}
-    # A server must not seem to be gone because something was wrong with its record.
+    # A server must not appear to be gone because its record was invalid.
     return found if len(found) == len(values) else None
 
 
 def outcomes(values: Any) -> list[ClaimStatus]:
-    """What an agent says became of claims."""
+    """The results of claims that an agent reports."""
     return [_outcome(value) for value in _valid(_OUTCOME, values)]
 
 
@@ -226,7 +226,7 @@ def _valid(schema: jsonschema.Draft202012Validator, values: Any) -> Iterator[dic
 
 
 def _stored(value: dict[str, Any]) -> dict[str, Any]:
-    """The values as every database holds them."""
+    """The values in the form that every database stores."""
     return {name: _storable(name, item) for name, item in value.items()}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks after the claims of servers that are not where their device is plugged in.
+"""Update the claims of servers that are not on the host of their device.
 
 Nova does not tell us of servers that are deleted, moved or shelved. What such a server leaves behind on a
 host is a claim that waits, or of which a dead agent cannot speak. Only those are looked into, so that a cloud
@@ -37,14 +37,14 @@ BRAKE_SHARE = 1 / 10
 
 
 class _LeaseLost(Exception):
-    """Another conductor does this now."""
+    """Another conductor is the leader now."""
 
 
 class ServerSync:
-    """One pass at every call, if this conductor is the one to do it.
+    """Makes one pass per call, if this conductor is the leader.
 
     :param window: tells which agents are up now.
-    :param obstacle: says why nothing may be released now, None if it may.
+    :param obstacle: tells why no claim may be released now, None if release is allowed.
     :param interval: seconds between two passes, and for which a claim must have stood still to be looked
         into.
     """
@@ -78,7 +78,7 @@ class ServerSync:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the pass that is running, and let another conductor do the next one."""
+        """Stop the current pass and let another conductor take over."""
         with self._leading:
             self._stopped = True
             self._lease.release()
@@ -152,7 +152,7 @@ class ServerSync:
     def _replace(
         self, claims: Sequence[models.Device], decisions: Mapping[str, Decision], up: Window
     ) -> None:
-        """Give servers that have moved another device of the kind that they claimed."""
+        """Give servers that moved another device of the kind that they claimed."""
         for claim in claims:
             decision = decisions[claim.id]
             if not isinstance(decision, Replace):
@@ -188,7 +188,7 @@ class ServerSync:
                 self._nudger.nudge(claim.id, {"request_id": request_id})
 
     def _say_obstacle(self) -> str | None:
-        """Why nothing may be released in this pass; logged once."""
+        """Why no claim may be released in this pass; logged once."""
         obstacle = self._obstacle()
         if obstacle is not None and obstacle != self._told:
             LOG.error("Devices of deleted servers are not given back: %s", obstacle)
@@ -213,7 +213,7 @@ class ServerSync:
         return True
 
     def _stay_leader(self) -> None:
-        """Renew the lease; a pass may take longer than it."""
+        """Renew the lease, because a pass may take longer than it lasts."""
         if not self._leads():
             raise _LeaseLost
 

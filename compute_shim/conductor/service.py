@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conductor's process: its RPC server and what it does from time to time."""
+"""The conductor's process: its RPC server and its periodic tasks."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from compute_shim.nudger import Nudger
 
 LOG = log.getLogger(__name__)
 
-# Seconds for what is being done when we are stopped. What is cut off is repeated at the next sync.
+# Seconds for running calls to complete when we are stopped. The next sync repeats what is cut off.
 _GRACE = 10
-# Seconds between two tries to reach a database that is away.
+# Seconds between two attempts to reach a database that is down.
 _DATABASE_INTERVAL = 5
 _LEASE = "server-sync"
 _HISTORY_LEASE = "history"
 _DEVICE_LEASES = "device-leases"
 _LINES = "lines"
-# Seconds between two looks for leases of devices that are over.
+# Seconds between two checks for expired leases of devices.
 _LEASE_INTERVAL = 5
 # Seconds between two deletions of old events.
 _HISTORY_INTERVAL = 3600
@@ -51,7 +51,7 @@ _SHORTEST_LEASE = 60
 
 
 def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
-    """Serve agents until the program is to end.
+    """Serve agents until the program is told to stop.
 
     :raises oslo_config.cfg.Error: an option that is needed is not set
     :raises CannotServe: the database or the message bus refuses us
@@ -86,9 +86,9 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
 def _periodically(
     conf: cfg.ConfigOpts, db: Database, nudger: Nudger, of_servers: Sequence[Callable[[], None]]
 ) -> None:
-    """Run what is to be done from time to time, for ever. One conductor at a time does each.
+    """Run the periodic tasks, forever. Each is done by one conductor at a time.
 
-    :param of_servers: what looks for servers that are gone.
+    :param of_servers: the tasks that look for deleted servers.
     """
     expiry = Lease(db, _HISTORY_LEASE, _holder(conf), _HISTORY_INTERVAL)
 
@@ -114,14 +114,14 @@ def _holder(conf: cfg.ConfigOpts) -> str:
 
 
 def _end(sync: ServerSync) -> None:
-    """Let another conductor take over at once; the database may be away."""
+    """Let another conductor take over immediately; the database may be down."""
     ending = threading.Thread(target=sync.stop, name="lease", daemon=True)
     ending.start()
     ending.join(_GRACE)
 
 
 def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bool:
-    """Wait until the database can be used; False if the program is to end first."""
+    """Wait until the database can be used; False if the program is told to stop first."""
     while not daemon.stopping.is_set():
         try:
             readiness.check(db)
@@ -140,7 +140,7 @@ def _database_is_ready(conf: cfg.ConfigOpts, db: Database, daemon: Daemon) -> bo
 def _of_servers(
     conf: cfg.ConfigOpts, db: Database, nudger: Nudger
 ) -> tuple[ServerSync | None, LineEnd | None]:
-    """What looks for servers that are gone, for which Nova is asked."""
+    """The tasks that look for deleted servers, which query Nova."""
     nova = Nova(conf)
     auth = nova.service_auth()
     if auth is None:
@@ -163,7 +163,7 @@ def _of_servers(
 
 
 def _check_credentials(nova: Nova, auth: ks_plugin.BaseAuthPlugin) -> None:
-    """Log whether Nova accepts our credentials; agents are served without them as well."""
+    """Log whether Nova accepts our credentials; agents are served in any case."""
     try:
         nova.compute_hosts(auth)
     except (exception.Unauthorized, exception.Forbidden):

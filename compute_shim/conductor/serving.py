@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives devices that are free to the servers that are in line for them."""
+"""Assign free devices to queued servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Nudger(Protocol):
 
 
 class Serving:
-    """Looks whenever it is woken, and from time to time. Every conductor does: a device is taken only once.
+    """Serves the queue when woken, and periodically. Every conductor does so: a device is claimed only once.
 
     :param limits: how many devices a project may have (`compute_shim.keystone.Keystone.limits`).
     :param per_server: ``[api] max_devices_per_server``.
@@ -59,7 +59,7 @@ class Serving:
         self._news.set()
 
     def run(self) -> None:
-        """Serve for ever."""
+        """Serve forever."""
         while True:
             self._news.wait(_INTERVAL)
             self._news.clear()
@@ -73,7 +73,7 @@ class Serving:
                 LOG.exception("Cannot serve those in line; next try in %s s", _INTERVAL)
 
     def serve(self) -> None:
-        """Give every device that is free to the first in line for it.
+        """Assign every free device to the first server queued for it.
 
         :raises compute_shim.exception.Unavailable: Keystone does not tell how many devices a project may have
         """

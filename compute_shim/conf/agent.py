@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[agent]"""
+"""The options of [agent]."""
 
 from oslo_config import cfg
 

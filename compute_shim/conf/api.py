@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[api]"""
+"""The options of [api]."""
 
 from oslo_config import cfg
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[DEFAULT]"""
+"""The options of [DEFAULT]."""
 
 import socket
 from typing import cast

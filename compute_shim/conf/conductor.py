@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[conductor]"""
+"""The options of [conductor]."""
 
 from oslo_config import cfg
 

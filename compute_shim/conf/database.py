@@ -8,5 +8,5 @@ GROUP = "database"
 
 
 def register(conf: cfg.ConfigOpts) -> None:
-    """Make the options of the group known."""
+    """Register the options of the group."""
     conf.register_opts(options.database_opts, group=GROUP)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[history]"""
+"""The options of [history]."""
 
 from oslo_config import cfg
 

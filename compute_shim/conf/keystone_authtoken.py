@@ -8,6 +8,6 @@ GROUP = "keystone_authtoken"
 
 
 def register(conf: cfg.ConfigOpts) -> None:
-    """Make the options of the group known."""
+    """Register the options of the group."""
     for group, options in opts.list_auth_token_opts():
         conf.register_opts(options, group=group)

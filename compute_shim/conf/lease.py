@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[lease]"""
+"""The options of [lease]."""
 
 from oslo_config import cfg, types
 

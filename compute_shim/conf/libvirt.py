@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[libvirt]"""
+"""The options of [libvirt]."""
 
 from oslo_config import cfg
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options with text that was not written for a configuration file."""
+"""Options whose text is not in the syntax of configuration files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[metrics]"""
+"""The options of [metrics]."""
 
 from oslo_config import cfg
 

@@ -24,7 +24,7 @@ _SHOWN = ("password", "v3applicationcredential")
 
 
 def register(conf: cfg.ConfigOpts) -> None:
-    """Make the options of the group known."""
+    """Register the options of the group."""
     loading.register_session_conf_options(conf, GROUP)
     loading.register_auth_conf_options(conf, GROUP)
     loading.register_adapter_conf_options(conf, GROUP)

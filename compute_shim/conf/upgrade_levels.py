@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[upgrade_levels]"""
+"""The options of [upgrade_levels]."""
 
 from oslo_config import cfg
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""[usb]"""
+"""The options of [usb]."""
 
 from oslo_config import cfg
 
@@ -53,11 +53,10 @@ model but one, and whatever is plugged into port 1-3 and is no input device::
         default=True,
         mutable=True,
         help="""
-Keep this host's drivers and automatics (LVM, md, udisks, ModemManager and so on) from devices that are
-offered and that the host does not use. A disk that is offered is then no block device of the host. Switch it
-off on a host that itself uses such devices now and then; what it uses at the moment is not given away then
-either.
-See Shielding devices from a host, in the security guide, for what is done, and how to undo it.
+Prevent the drivers and services of this host (LVM, md, udisks, ModemManager and so on) from using devices
+that are offered and not in use. An offered disk then has no block device on the host. Disable the option on a
+host that sometimes uses such devices itself; a device that the host uses is not offered in either case.
+Shielding devices from a host, in the security guide, describes the changes to the host, and how to undo them.
 """,
     ),
 ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claims whose server may be gone: which are in doubt, what has been found out, and their release.
+"""Claims whose server may be gone: finding them, recording the evidence, and releasing them.
 
-Each function is one transaction. What is found out about a claim is bound to its generation.
+Each function is one transaction. Evidence about a claim is bound to its generation.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def count_claims(db: Database) -> int:
 
 @retried
 def remember(db: Database, claim: models.Device, since: datetime.datetime | None) -> None:
-    """Record that the server of a claim is proven to be gone now, unless the claim has changed meanwhile.
+    """Record that the server of a claim is proven to be gone, unless the claim has changed since.
 
     :param since: when it was proven first; None: it is not proven any more.
     """
@@ -117,14 +117,14 @@ def proven(db: Database, up: Window, interval: datetime.timedelta) -> Sequence[m
 
 
 def seen_since(claim: models.Device, moment: datetime.datetime) -> bool:
-    """Was the server of a claim proven to be gone at that time already, in this generation?"""
+    """Whether the server of a claim was already proven to be gone at that time, in this generation."""
     since = claim.absent_since
     return claim.absent_generation == claim.generation and since is not None and since <= moment
 
 
 @retried
 def release(db: Database, claim: models.Device, up: Window, actor: Actor) -> bool:
-    """Give back the device of a server that is gone; False if the claim has changed meanwhile.
+    """Release the device of a server that is gone; False if the claim has changed since.
 
     :param claim: as it was when that was found out.
     """
@@ -133,7 +133,7 @@ def release(db: Database, claim: models.Device, up: Window, actor: Actor) -> boo
         row = session.scalars(still.with_for_update()).one_or_none()
         if row is None:
             return False
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         row.generation += 1
         row.absent_since = row.absent_seen = row.absent_generation = None
         states.put(row, State.DETACHING)

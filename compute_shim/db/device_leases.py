@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leases of devices: until when a server has one.
+"""Leases of devices: how long a server may hold a device.
 
-Not to be mixed up with those by which conductors take turns (`compute_shim.db.leases`). The database's clock
-counts, as there. Each function is one transaction.
+Not to be confused with the leases by which conductors take turns (`compute_shim.db.leases`). The database's
+clock counts, as there. Each function is one transaction.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def running(db: Database) -> list[Running]:
 
 @retried
 def warn(db: Database, lease: Running) -> None:
-    """Record that a lease is about to end, unless it has changed meanwhile."""
+    """Record that a lease is about to end, unless it has changed since."""
     with db.writer() as session:
         row = _locked(session, lease)
         if row is not None:
@@ -65,12 +65,12 @@ def warn(db: Database, lease: Running) -> None:
 
 @retried
 def end(db: Database, lease: Running, actor: Actor) -> bool:
-    """Give back the device of a lease that is over; False if it has changed meanwhile."""
+    """Release the device of an expired lease; False if the lease has changed since."""
     with db.writer() as session:
         row = _locked(session, lease)
         if row is None:
             return False
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         row.generation += 1
         states.put(row, State.DETACHING)
         events.record(session, row, before, ReasonCode.LEASE_ENDED, actor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written to the history: who or what changed a device, and when.
+"""Write the history: who or what changed a device, and when.
 
 The history is append-only: no event is changed, and only `compute_shim.db.history.purge` removes events, by
 age. A device with a loose contact, or one that shows another serial number at every plug, must not fill the
@@ -79,8 +79,8 @@ class Actor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
-    """What an event is a change of."""
+class Snapshot:
+    """The values of a device whose change makes an event."""
 
     state: str
     reason: Reason | None
@@ -88,7 +88,7 @@ class Moment:
     project_id: str | None
 
     @classmethod
-    def of(cls, row: models.Device) -> Moment:
+    def of(cls, row: models.Device) -> Snapshot:
         """A device as it is now."""
         return cls(row.state, states.reason(row), row.instance_uuid, row.project_id)
 
@@ -96,28 +96,28 @@ class Moment:
 def record(
     session: orm.Session,
     row: models.Device,
-    before: Moment | None,
+    before: Snapshot | None,
     cause: ReasonCode | None = None,
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> None:
-    """Add what has changed since to the history of a device, if anything has.
+    """Add an event to the history of a device, if it has changed since.
 
     :param row: a device that has its id already.
     :param before: None for a device that nobody knew.
     :param cause: of a change that an agent told of, it is worked out.
     :param note: what the state itself does not say, for example what became of the reset.
     """
-    if Moment.of(row) != before:
+    if Snapshot.of(row) != before:
         _add(session, [_values(row, before, cause, actor, note)])
 
 
-def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Moment | None]]) -> None:
+def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Snapshot | None]]) -> None:
     """Add to the histories of many devices, in one statement, what an agent told of.
 
     :param changes: devices, and as each was before; as for `record`.
     """
-    _add(session, [_values(row, before) for row, before in changes if Moment.of(row) != before])
+    _add(session, [_values(row, before) for row, before in changes if Snapshot.of(row) != before])
 
 
 def add(
@@ -138,7 +138,7 @@ def add_of_host(
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> None:
-    """Add to the history what happened to a host, or to all of them, and not to a single device."""
+    """Add an event of a host, or of all hosts, rather than of a single device."""
     columns = _cause_columns(cause) | _reason_columns(None, note) | _who(actor)
     _add(session, [{"device_id": "", "host": host, "state": "", **columns}])
 
@@ -150,7 +150,7 @@ def add_of_line(
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> None:
-    """Add to the history what became of a place in line. Its project may not know the device's state.
+    """Add an event of a queue entry. Its project may not know the device's state.
 
     :param note: what else there is to say; as for `record`.
     """
@@ -170,7 +170,7 @@ def add_of_line(
 def operated(
     session: orm.Session, row: models.Device, description: str, enabled: bool, actor: Actor | None
 ) -> None:
-    """Add what an operator has changed of a device.
+    """Add an event for a change by an operator.
 
     :param description: as it was before; so is ``enabled``.
     """
@@ -183,13 +183,13 @@ def operated(
 
 def _values(
     row: models.Device,
-    before: Moment | None,
+    before: Snapshot | None,
     cause: ReasonCode | None = None,
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> dict[str, Any]:
     """The columns of an event."""
-    now = Moment.of(row)
+    now = Snapshot.of(row)
     return {
         "device_id": row.id,
         "device_name": row.name,
@@ -228,7 +228,7 @@ def _who(actor: Actor | None) -> dict[str, str | None]:
     }
 
 
-def _cause(before: Moment | None, now: Moment) -> ReasonCode:
+def _cause(before: Snapshot | None, now: Snapshot) -> ReasonCode:
     """Why an agent saw a change."""
     if before is None:
         return ReasonCode.PLUGGED_IN
@@ -245,7 +245,7 @@ def _cause(before: Moment | None, now: Moment) -> ReasonCode:
 
 
 def _add(session: orm.Session, events: Collection[dict[str, Any]]) -> None:
-    """Insert events, and have them told when the transaction is committed."""
+    """Insert events, and send their notifications when the transaction is committed."""
     kept = [event | {"created_at": timeutils.utcnow()} for event in _without_flaps(session, events)]
     if kept:
         session.execute(sa.insert(models.Event), kept)
@@ -291,7 +291,7 @@ def _recent(session: orm.Session, hosts: Collection[str]) -> dict[tuple[str | No
 
 
 def reason(event: models.Event) -> Reason | None:
-    """Why a device came to its state."""
+    """The reason for a device's state."""
     if event.state_reason is None:
         return None
     code = event.reason_code or legacy_reasons.code_of(event.state_reason, ReasonCode.HYPERVISOR_ERROR)

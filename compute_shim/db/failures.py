@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways in which a database says no, and how soon it has to."""
+"""Classify database errors, and limit how long a statement may take."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _UNAVAILABLE = (
 
 
 def unavailable(error: BaseException) -> bool:
-    """Is this the database that cannot be used now: away, read-only, overloaded, without our tables?
+    """Whether the database cannot be used now: it is down, read-only, overloaded or without our tables.
 
-    Everything else that a database says is a fault of ours.
+    Every other database error is a bug.
     """
     if isinstance(error, _UNAVAILABLE):
         return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be done with a device that a project had before another one may have it.
+"""What must be done with a device before another project may use it.
 
 The rule that offers the device says what (`compute_shim.objects.Handover`); a project that had it last may
 have it again, unless it is wiped.
@@ -49,7 +49,7 @@ def open_to(project_id: Any, device: Any = _D) -> sa.ColumnElement[bool]:
 
 @retried
 def release(db: Database, device_id: str, actor: Actor | None = None) -> models.Device | None:
-    """Let everybody have a device that nobody has, and that is held or to be wiped.
+    """Make a free device that is held, or is to be wiped, available to everyone.
 
     :returns: the device after that; None if it is no such device
     """

@@ -34,7 +34,7 @@ class Order:
 def page(
     db: Database, order: Order, marker: models.Host | None = None, limit: int | None = None
 ) -> Sequence[models.Host]:
-    """Hosts whose agent ever showed up.
+    """Hosts whose agent has ever reported.
 
     :param marker: only those after this one.
     :param limit: at most so many.
@@ -51,7 +51,7 @@ def page(
 
 
 def names(db: Database) -> Sequence[str]:
-    """The names of all hosts whose agent ever showed up."""
+    """The names of all hosts whose agent has ever reported."""
     with db.reader() as session:
         return session.scalars(sa.select(_H.host)).all()
 

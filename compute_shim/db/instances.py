@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers are on which host, as far as the agents tell."""
+"""The servers on each host, as reported by agents."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -16,7 +16,7 @@ _I = models.Instance
 
 
 def store(session: orm.Session, host: str, servers: Mapping[str, objects.Server]) -> None:
-    """Make the rows of a host say what its agent does; only those that differ are written.
+    """Store the servers that the agent of a host reports; only rows that differ are written.
 
     The caller has locked the host's row.
 
@@ -41,7 +41,7 @@ def store(session: orm.Session, host: str, servers: Mapping[str, objects.Server]
 
 
 def likely_hosts(db: Database, server_id: str) -> list[str]:
-    """Where a server may be, as far as its domains and its devices tell, without looking at other hosts."""
+    """Hosts on which a server may be, from its domains and its devices, without searching other hosts."""
     domains = sa.select(_I.host).where(_I.instance_uuid == server_id)
     devices = sa.select(models.Device.host).where(models.Device.instance_uuid == server_id)
     with db.reader() as session:
@@ -58,7 +58,12 @@ def host_of(db: Database, server: nova.Server, *likely: str) -> str | None:
     """
     if not server.host_id:
         return None
-    for names in (lambda: likely, lambda: likely_hosts(db, server.id), lambda: host_list.names(db)):
+    ways: list[Callable[[], Iterable[str]]] = [
+        lambda: likely,
+        lambda: likely_hosts(db, server.id),
+        lambda: host_list.names(db),
+    ]
+    for names in ways:
         for name in names():
             if nova.host_id(server.project_id, name) == server.host_id:
                 return name

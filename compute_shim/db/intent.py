@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wanted: which server is to have a device. Each function is one transaction.
+"""The desired state: which server is to have a device. Each function is one transaction.
 
 A claim is decided by one UPDATE that names what must be true before it.
 """
@@ -78,7 +78,7 @@ def take(
     caps: Caps = NO_CAPS,
     lease: int | None = None,
 ) -> bool:
-    """As `claim`, in a transaction that is there.
+    """As `claim`, in an existing transaction.
 
     :param conditions: which must hold as well.
     """
@@ -105,7 +105,7 @@ def take(
 
 
 def free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool]]:
-    """Rows of devices that can be had.
+    """Rows of devices that can be claimed.
 
     :param kind: None: of whatever kind.
     :param project_id: by this project; None: by somebody who may have all.
@@ -148,7 +148,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
                 break
         else:
             return None
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         row.generation += 1
         states.put(row, State.DETACHING)
         events.record(session, row, before, ReasonCode.SERVER_MOVED)
@@ -157,7 +157,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
 
 @retried
 def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = None) -> bool:
-    """Try a claim once more that failed; False if the server has no failed claim on the device."""
+    """Retry a failed claim; False if the server has no failed claim on the device."""
     return _change(
         db,
         device_id,
@@ -170,14 +170,14 @@ def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = No
 
 
 @retried
-def give_up(
+def release(
     db: Database,
     device_id: str,
     server_id: str,
     cause: ReasonCode = ReasonCode.REQUESTED,
     actor: Actor | None = None,
 ) -> bool:
-    """Give a device back; False if the server has no claim on it that is not given up already."""
+    """Release a device; False if the server has no claim on it, or has already released it."""
     return _change(
         db,
         device_id,
@@ -191,7 +191,7 @@ def give_up(
 
 @retried
 def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> None:
-    """Record where the server of a claim is instead, unless the claim has changed meanwhile.
+    """Record where the server of a claim is instead, unless the claim has changed since.
 
     :param claim: as it was when that was found out.
     """
@@ -199,8 +199,8 @@ def wait_for_server(db: Database, claim: models.Device, code: ReasonCode) -> Non
         row = session.get(_D, claim.id, with_for_update=True)
         if row is None:
             return
-        before = events.Moment.of(row)
-        if (row.generation, before) != (claim.generation, events.Moment.of(claim)):
+        before = events.Snapshot.of(row)
+        if (row.generation, before) != (claim.generation, events.Snapshot.of(claim)):
             return
         states.put(row, State.WAITING, Reason(code))
         events.record(session, row, before)
@@ -227,7 +227,7 @@ def _put(
     conditions: Iterable[sa.ColumnElement[bool]],
     values: Mapping[str, Any],
 ) -> bool:
-    """As `_change`, in a transaction that is there."""
+    """As `_change`, in an existing transaction."""
     statement = (
         sa.update(_D)
         .where(_D.id == device_id, *conditions)

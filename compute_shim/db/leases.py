@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leases: one of several conductors does what only one may do.
+"""Leases for leader election: one of several conductors does what only one may do.
 
 The database's clock alone counts, so that hosts whose clocks differ agree on when a lease ends.
 """
@@ -17,7 +17,7 @@ _LEASE = models.Lease
 
 
 class Lease:
-    """A right that one holder at a time has, until it is given back or not renewed in time.
+    """A right of one holder at a time, until it is released or not renewed in time.
 
     :param name: of what the holder may do.
     :param holder: unique among all who may want it, and new after every start.
@@ -31,7 +31,7 @@ class Lease:
         self._seconds = seconds
 
     def acquire(self) -> bool:
-        """Take the lease, or renew it; False while somebody else has it."""
+        """Acquire or renew the lease; False while another holder has it."""
         try:
             return self._take_over() or self._insert()
         except db_exception.DBDuplicateEntry:
@@ -39,7 +39,7 @@ class Lease:
 
     @retried
     def release(self) -> None:
-        """Give the lease back, if it is ours."""
+        """Release the lease, if it is ours."""
         statement = sa.delete(_LEASE).where(_LEASE.name == self._name, _LEASE.holder == self._holder)
         with self._db.writer() as session:
             session.execute(statement)

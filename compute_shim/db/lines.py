@@ -17,7 +17,7 @@ _D, _I, _P, _Q = models.Device, models.Instance, models.DeviceProject, models.Qu
 
 
 def target(device_id: str | None, kind: str | None) -> str:
-    """What a line is for, as one text."""
+    """What a queue is for, as one text."""
     return f"kind:{kind}" if device_id is None else device_id
 
 
@@ -66,7 +66,7 @@ def end(
     actor: Actor | None = None,
     note: Reason | None = None,
 ) -> int:
-    """Delete entries that were not served, and record that; how many they were.
+    """Delete entries that were not served, and record that; returns their number.
 
     :param note: why, if nobody requested it.
     """
@@ -78,7 +78,7 @@ def end(
 
 
 def leave(session: orm.Session, server_id: str, device_id: str, kind: str | None) -> None:
-    """A server has got what it was in line for.
+    """Delete the entries of a server that got what it was queued for.
 
     :param kind: as one of which it got the device.
     """

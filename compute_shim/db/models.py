@@ -35,7 +35,7 @@ class Base(orm.DeclarativeBase):
 
 
 class Device(Base):
-    """A USB device that is, or was, plugged into a host, and who has it."""
+    """A USB device that is or was plugged into a host, and its claim."""
 
     __tablename__ = "host_usb_devices"
     __table_args__ = (
@@ -141,7 +141,7 @@ class Project(Base):
 
 
 class QueueEntry(Base):
-    """A server that is in line for a device, or for one of a kind (`compute_shim.db.queue`)."""
+    """A server that is queued for a device or for a kind (`compute_shim.db.queue`)."""
 
     __tablename__ = "usb_queue"
     __table_args__ = (
@@ -223,7 +223,7 @@ class Event(Base):
 
 
 class Host(Base):
-    """A compute host whose agent has shown up."""
+    """A compute host whose agent has reported."""
 
     __tablename__ = "usb_hosts"
     __table_args__ = (sa.Index("usb_hosts_last_seen_host_idx", "last_seen", "host"), _MYSQL)
@@ -256,7 +256,7 @@ class Instance(Base):
 
 
 class Lease(Base):
-    """Which of several conductors does what only one may do, and until when."""
+    """The conductor that does what only one may do, and until when."""
 
     __tablename__ = "usb_leases"
     __table_args__ = (_MYSQL,)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read from the database and written to it; each function is one transaction.
+"""Database queries and updates; each function is one transaction.
 
 Rows that are returned belong to no session any more.
 """
@@ -39,7 +39,7 @@ def sync_host(
 
     :param devices: no two of the same identity; None: they are not known.
     :param problems: what the operator of the host has to mend, a line each.
-    :param servers: by their UUIDs, all that have a domain there; None: nobody knows.
+    :param servers: by their UUIDs, all that have a domain there; None: unknown.
     :param digest: of all that the agent told, for `compute_shim.db.syncs.unchanged`.
     :returns: what is wanted of every known device of the host
     """
@@ -55,7 +55,7 @@ def sync_host(
         rows = list(
             session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())
         )
-        before = {row.id: events.Moment.of(row) for row in rows}
+        before = {row.id: events.Snapshot.of(row) for row in rows}
         if devices is not None:
             rows = syncs.record_devices(session, host, rows, devices)
             events.record_many(session, [(row, before.get(row.id)) for row in rows])
@@ -73,7 +73,7 @@ def sync_host(
 
 @retried
 def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimStatus]) -> None:
-    """Record what became of claims on a host; what answers no claim of that host changes nothing."""
+    """Record the results of claims on a host; a result without a claim on that host changes nothing."""
     by_id = {outcome.device_id: outcome for outcome in outcomes}
     with db.writer() as session:
         # As a sync does, or each may lock a device that the other wants next.
@@ -84,7 +84,7 @@ def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimSta
             .with_for_update()
         ).all()
         for row in rows:
-            before = events.Moment.of(row)
+            before = events.Snapshot.of(row)
             outcome = by_id[row.id]
             if states.apply_status(row, outcome):
                 events.record(session, row, before, handover.cause(outcome), note=_note(outcome))
@@ -109,7 +109,7 @@ def device(db: Database, device_id: str) -> models.Device | None:
 
 
 def devices(db: Database, *conditions: sa.ColumnElement[bool]) -> Sequence[models.Device]:
-    """The devices that fulfil all conditions, in the order in which they first showed up."""
+    """The devices that match all conditions, in the order in which they were first reported."""
     statement = sa.select(models.Device).where(*conditions)
     with db.reader() as session:
         return session.scalars(statement.order_by(models.Device.created_at, models.Device.id)).all()
@@ -166,13 +166,13 @@ def forget(db: Database, device_id: str, actor: Actor | None = None) -> bool:
 
 
 def host(db: Database, name: str) -> models.Host | None:
-    """One host, None if no agent of that name ever showed up."""
+    """One host, None if no agent of that name has ever reported."""
     with db.reader() as session:
         return session.get(models.Host, name)
 
 
 def hosts(db: Database) -> Sequence[models.Host]:
-    """All hosts whose agent ever showed up, by name."""
+    """All hosts whose agent has ever reported, by name."""
     with db.reader() as session:
         return session.scalars(sa.select(models.Host).order_by(models.Host.host)).all()
 

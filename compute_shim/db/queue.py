@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of servers that wait for a device, or for one of a kind.
+"""Queues of servers that wait for a device or for a kind.
 
 A device that is free goes to the first server in line that is on its host, whose project may have it and is
 within its limits. Lines are fair over projects: each waits with its first entry in the round that is being
@@ -23,16 +23,16 @@ from compute_shim.objects import Reason, ReasonCode
 
 _D, _I, _Q = models.Device, models.Instance, models.QueueEntry
 
-#: How many entries one project has in all lines together.
+#: Maximum number of entries of one project in all queues.
 LONGEST = 1000
 
 
 class LineFull(Exception):
-    """The project has as many entries as it may."""
+    """The project has the maximum number of entries."""
 
 
 class _NotNow(Exception):
-    """The device, or the place in line, is somebody else's by now."""
+    """The device or the queue entry was taken in the meantime."""
 
 
 @retried
@@ -45,7 +45,7 @@ def join(
     kind: str | None = None,
     lease: int | None = None,
 ) -> models.QueueEntry:
-    """Put a server in line for a device or a kind; where it is already, it stays in its place.
+    """Add a server to the queue for a device or a kind; an existing entry keeps its position.
 
     :param lease: seconds for which it then has the device.
     :raises LineFull: the project has too many entries
@@ -93,7 +93,7 @@ def _count(session: orm.Session, *conditions: sa.ColumnElement[bool]) -> int:
 
 @retried
 def leave(db: Database, server_id: str, entry_id: str, actor: Actor | None = None) -> bool:
-    """Give up a place in line; False if the server does not have it."""
+    """Delete a queue entry; False if the server does not have it."""
     with db.writer() as session:
         its = (_Q.entry_id == entry_id, _Q.server_id == server_id)
         return lines.end(session, its, actor) == 1
@@ -101,14 +101,14 @@ def leave(db: Database, server_id: str, entry_id: str, actor: Actor | None = Non
 
 @retried
 def forget_server(db: Database, server_id: str) -> int:
-    """A server is gone, and with it its places in line; how many they were."""
+    """Delete the queue entries of a server that is gone; returns their number."""
     with db.writer() as session:
         return lines.end(session, [_Q.server_id == server_id], note=Reason(ReasonCode.SERVER_DELETED))
 
 
 @dataclasses.dataclass(frozen=True)
 class Waiting:
-    """An entry, and its place in line, from 1 on."""
+    """An entry and its position, from 1."""
 
     entry: models.QueueEntry
     place: int
@@ -123,7 +123,7 @@ def waiting(
     marker: str | None = None,
     limit: int | None = None,
 ) -> list[Waiting]:
-    """Who is in line, those first who came first.
+    """The queue entries, oldest first.
 
     :param entry_id: this one only; ``server_id`` and ``project_id`` likewise.
     :param marker: only those after the entry of this id.
@@ -140,14 +140,14 @@ def waiting(
 
 
 def servers_without_domain(db: Database) -> Sequence[str]:
-    """Servers in line of which no host has a domain: they are shelved, or deleted."""
+    """Queued servers without a domain on any host: they are shelved or deleted."""
     anywhere = sa.exists().where(_I.instance_uuid == _Q.server_id)
     with db.reader() as session:
         return session.scalars(sa.select(_Q.server_id).where(~anywhere).distinct()).all()
 
 
 def is_awaited(db: Database, device_id: str, besides: str) -> bool:
-    """Whether servers are in line for a device.
+    """Whether servers are queued for a device.
 
     :param besides: others than this one.
     """
@@ -157,7 +157,7 @@ def is_awaited(db: Database, device_id: str, besides: str) -> bool:
 
 
 def idle(db: Database, host: str | None = None) -> Sequence[str]:
-    """The ids of devices that are free although a server is in line for them.
+    """The ids of devices that are free although a server is queued for them.
 
     :param host: only there.
     """
@@ -171,7 +171,7 @@ def idle(db: Database, host: str | None = None) -> Sequence[str]:
 
 
 def serve(db: Database, device_id: str, caps: Callable[[str], usage.Caps]) -> models.QueueEntry | None:
-    """Give a free device to the first in line that can have it.
+    """Assign a free device to the first queued server that can use it.
 
     :param caps: the limits of a project.
     :returns: whose place in line that was; None if nobody can have it
@@ -192,7 +192,7 @@ def serve(db: Database, device_id: str, caps: Callable[[str], usage.Caps]) -> mo
 
 @retried
 def _grant(db: Database, device_id: str, entry: models.QueueEntry, caps: usage.Caps) -> bool:
-    """Give a device to an entry; False if the entry is gone.
+    """Assign a device to an entry; False if the entry is gone.
 
     :raises _NotNow: the device is not free
     """

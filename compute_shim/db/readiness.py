@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can the database be used? If not: is it away for a time, or has somebody to mend something?"""
+"""Whether the database can be used and, if not, whether an operator has to act."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _VERSIONS = sqlalchemy.table("alembic_version", sqlalchemy.column("version_num")
 class Unusable(Exception):
     """The database cannot be used.
 
-    :ivar details: what the database said, for operators only.
+    :ivar details: the error of the database, for operators only.
     """
 
     def __init__(self, reason: str, details: str = "") -> None:
@@ -44,11 +44,11 @@ class Unusable(Exception):
 
 
 class Away(Unusable):
-    """It does not answer now, and may do so later."""
+    """The database does not answer now and may do so later."""
 
 
 class Refused(Unusable):
-    """It will not work before somebody has changed something; the text says what."""
+    """The database cannot work until an operator changes something; the text tells what."""
 
 
 def check(db: Database) -> None:

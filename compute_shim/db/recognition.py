@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which row each device belongs to that an agent tells of.
+"""Match the devices that an agent reports with the rows of the database.
 
 An agent of RPC 1.2 says itself which known device each is (`compute_shim.agent.identity`). What it says is
 followed as far as it spoils nothing: a row is one device's at most, and only rows of the agent's own host
@@ -27,7 +27,7 @@ Model = tuple[str, str, str]
 
 @dataclasses.dataclass
 class Recognized:
-    """What becomes of the rows of a host.
+    """The match of devices and rows of a host.
 
     :param pairs: each device that is recorded, and its row; None: a new one.
     :param open: ids of rows that are left as they are.
@@ -98,7 +98,7 @@ def _take_by_identity(
 
 
 def model(item: models.Device | objects.Device) -> Model:
-    """What a device is by itself."""
+    """The properties that identify a device model."""
     return item.vendor_id, item.product_id, item.serial.strip()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of hosts, and of claims there that no agent will answer any more.
+"""Delete hosts, and claims on hosts whose agent does not return.
 
 A host's row is locked first, as an agent's sync does it: of a removal and a sync at the same moment the sync
 comes after, and makes new rows, or before, and the host is up.
@@ -37,7 +37,7 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
         rows = _devices(session, models.Device.host == name)
         sharing.forget(session, rows)
         for row in rows:
-            before = events.Moment.of(row) if row.instance_uuid else None
+            before = events.Snapshot.of(row) if row.instance_uuid else None
             _end(row)
             row.present = False
             states.derive_state(row)
@@ -74,7 +74,7 @@ def release(db: Database, device_id: str, up: Window, actor: Actor | None = None
         [row] = found
         if row.instance_uuid is None:
             raise NotClaimed
-        before = events.Moment.of(row)
+        before = events.Snapshot.of(row)
         _end(row)
         states.derive_state(row)
         events.record(session, row, before, ReasonCode.RELEASED, actor)

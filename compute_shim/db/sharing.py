@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom devices are shared with.
+"""The projects with which devices are shared.
 
 Two say so: the rule of ``[usb] device_spec`` that offers a device, and operators, by the API. What an
 operator says stands until it is reset; what the rule says is kept beside it. A device of which nobody has
@@ -30,7 +30,7 @@ _D, _P = models.Device, models.DeviceProject
 
 @dataclasses.dataclass(frozen=True)
 class Sharing:
-    """Whom a device is shared with.
+    """The sharing of a device.
 
     :param shared: with all projects.
     :param projects: ids of those with which it is shared in any case, in their order.
@@ -157,12 +157,12 @@ def _record(
 
 
 def _of(session: orm.Session, row: models.Device) -> Sharing:
-    """Whom a device is shared with now."""
+    """The current sharing of a device."""
     return Sharing(bool(row.shared), tuple(_projects(session, [row.id]).get(row.id, ())))
 
 
 def _of_rule(row: models.Device) -> Sharing:
-    """Whom a device is shared with by its rule."""
+    """The sharing of a device by its rule."""
     if row.rule_sharing is None:
         return Sharing()
     shared, projects = json.loads(row.rule_sharing)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules by which a device changes its state.
+"""The state machine of a device.
 
-They work on one row at a time, which the caller has locked.
+Each function works on one row, which the caller has locked.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def unplug(row: models.Device) -> None:
 
 
 def end_claim(row: models.Device) -> None:
-    """No server has the device any more; its state is still to be worked out."""
+    """End the claim on a device; `derive_state` then sets its state."""
     row.instance_uuid = row.project_id = row.user_id = row.claimed_kind = None
     row.lease_until = row.lease_warned = None
 
@@ -77,7 +77,7 @@ def is_to_be_wiped(row: models.Device) -> bool:
 
 
 def derive_state(row: models.Device) -> None:
-    """Work out the state of a device that no server has; what becomes of a claim is the agent's to say."""
+    """Derive the state of a device without a claim; the agent reports the state of a claim."""
     if row.instance_uuid is None:
         obstacle = _obstacle(row)
         put(row, State.AVAILABLE if obstacle is None else State.UNAVAILABLE, obstacle)
@@ -119,7 +119,7 @@ def _code(row: models.Device, text: str) -> ReasonCode | str | None:
 
 
 def _obstacle(row: models.Device) -> Reason | None:
-    """Why a device that no server has cannot be had, None if it can."""
+    """Why a device without a claim is not available, None if it is."""
     if not row.present:
         return Reason(ReasonCode.UNPLUGGED)
     if not row.enabled:
@@ -150,7 +150,7 @@ def _reason(code: str | None, text: str) -> Reason:
 
 
 def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
-    """The agent says what became of a claim; False if that is not, or no longer, an answer to it."""
+    """Apply the status of a claim that the agent reports; False if it does not answer the claim."""
     if outcome.generation != row.generation:
         return False
     if row.state in CLAIMED and outcome.state in _OUTCOMES:
@@ -191,7 +191,7 @@ def _told(outcome: objects.ClaimStatus) -> Reason | None:
 
 
 def claim_of(row: models.Device) -> objects.Claim:
-    """What the agent is to make true."""
+    """The desired state, as sent to the agent."""
     why = reason(row)
     return objects.Claim(
         device_id=row.id,

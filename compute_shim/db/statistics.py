@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many devices, claims and hosts there are, for metrics."""
+"""Counts of devices, claims and hosts, for metrics."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_utils import timeutils
@@ -37,7 +38,7 @@ class Statistics:
 def take(db: Database, host_down_time: int) -> Statistics:
     """Count, by one query for each kind.
 
-    :param host_down_time: seconds without a sign of life after which a host counts as down.
+    :param host_down_time: seconds without a heartbeat after which a host is considered down.
     :raises oslo_db.exception.DBError: the database cannot be asked; so does
         `sqlalchemy.exc.SQLAlchemyError`
     """
@@ -50,13 +51,13 @@ def take(db: Database, host_down_time: int) -> Statistics:
     return Statistics(devices, claims, int(up), int(total) - int(up), projects, queue)
 
 
-def _devices() -> sa.Select:
+def _devices() -> sa.Select[*tuple[Any, ...]]:
     return sa.select(models.Device.host, models.Device.state, sa.func.count()).group_by(
         models.Device.host, models.Device.state
     )
 
 
-def _claims() -> sa.Select:
+def _claims() -> sa.Select[*tuple[Any, ...]]:
     return (
         sa.select(models.Device.state, sa.func.count())
         .where(models.Device.instance_uuid.is_not(None))
@@ -64,16 +65,16 @@ def _claims() -> sa.Select:
     )
 
 
-def _projects() -> sa.Select:
+def _projects() -> sa.Select[*tuple[Any, ...]]:
     held = models.Device.instance_uuid.is_not(None)
     return sa.select(models.Device.project_id, sa.func.count()).where(held).group_by(models.Device.project_id)
 
 
-def _queue() -> sa.Select:
+def _queue() -> sa.Select[*tuple[Any, ...]]:
     return sa.select(models.QueueEntry.kind, sa.func.count()).group_by(models.QueueEntry.kind)
 
 
-def _hosts(down_time: datetime.timedelta) -> sa.Select:
+def _hosts(down_time: datetime.timedelta) -> sa.Select[*tuple[Any, ...]]:
     now = timeutils.utcnow()
     seen: orm.InstrumentedAttribute[datetime.datetime] = models.Host.last_seen
     # As `compute_shim.liveness.Window` has it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What syncs are made of: is one a repetition of the last, and what else is written.
+"""Store syncs: detect repetitions of the last one, and write what has changed.
 
 Agents sync every few seconds, so that nearly all of what the database does at rest is here.
 """
@@ -58,7 +58,7 @@ _CLAIMS = sa.select(
 
 @retried
 def unchanged(db: Database, host: str, digest: str, plugged: int) -> list[objects.Claim] | None:
-    """Record that a host tells what it told last: one UPDATE and one SELECT.
+    """Record that a host repeats its last report: one UPDATE and one SELECT.
 
     Nobody but syncs changes what they write of a device that is plugged in. That all these devices are
     recorded as such is checked nevertheless, because rows may be deleted by hand.
@@ -103,7 +103,7 @@ def record_host(session: orm.Session, host: str, **values: Any) -> None:
 def record_devices(
     session: orm.Session, host: str, rows: Sequence[models.Device], devices: Iterable[objects.Device]
 ) -> list[models.Device]:
-    """Write what is plugged in and what is not.
+    """Store which devices are plugged in.
 
     :param rows: all known devices of the host.
     :returns: these and the new ones
@@ -168,7 +168,7 @@ def _shared_serials(
 
 
 def surplus(rows: Sequence[models.Device]) -> list[models.Device]:
-    """The rows that are too many: the oldest of those that are neither plugged nor claimed nor disabled."""
+    """The rows above the limit: the oldest that are neither plugged in, claimed nor disabled."""
     idle = [row for row in rows if not row.present and row.instance_uuid is None and row.enabled]
     idle.sort(key=lambda row: row.created_at)
     return idle[: max(0, len(rows) - _ROWS_PER_HOST)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many devices projects and servers have, and how many they may have."""
+"""The usage of devices by projects and servers, and its limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _D, _I, _P = models.Device, models.Instance, models.Project
 
 
 class OverLimit(Exception):
-    """Somebody would have more devices than they may.
+    """A project or server would exceed its limit.
 
     :ivar resource: of which they have too many; None: a server has too many devices; `PORTS`: more than fit.
     :ivar limit: so many they may have.
@@ -38,7 +38,7 @@ class OverLimit(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Caps:
-    """How many devices may be claimed.
+    """The limits of claims.
 
     :param project: resource -> so many by a project; negative: no limit.
     :param server: so many by a server; None: no limit.
@@ -52,7 +52,7 @@ class Caps:
 
 
 def lock(session: orm.Session, project_id: str) -> None:
-    """Let the claims of a project come one after the other, so that each counts those before it.
+    """Serialize the claims of a project, so that each counts those before it.
 
     :raises oslo_db.exception.DBDuplicateEntry: somebody else does it for the first time; try again
     """
@@ -62,7 +62,7 @@ def lock(session: orm.Session, project_id: str) -> None:
 
 
 def check(session: orm.Session, caps: Caps, row: models.Device) -> None:
-    """See whether a claim that was just written is within the limits.
+    """Check that a claim that was just written is within the limits.
 
     The project is locked if it has any. Claims for one server at once may be too many for its ports: then the
     agent says so.

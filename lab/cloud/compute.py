@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from lab.cloud.rest import Rest
 from lab.cloud.timeline import LabError
@@ -40,11 +41,11 @@ def seed(admin: Rest, guest: GuestImage) -> None:
 
 
 def add_flavor(admin: Rest, flavor_id: str, name: str, memory_mib: int) -> None:
-    """Make a flavor that the guest can do with."""
+    """Create a flavor that suffices for the guest."""
     # Nova lets ordinary users boot only from volumes with a flavor that has no disk.
     flavor = {"id": flavor_id, "name": name, "ram": memory_mib, "vcpus": 1, "disk": 1}
     admin.compute.post("/flavors", json={"flavor": flavor})
-    # Each device more is one more for the guest to find.
+    # Each further device is one more for the guest to detect.
     extra_specs = {"hw_rng:allowed": "false"}
     admin.compute.post(f"/flavors/{flavor_id}/os-extra_specs", json={"extra_specs": extra_specs})
 
@@ -61,8 +62,10 @@ def add_halting_image(admin: Rest, name: str, properties: Mapping[str, object]) 
 
 
 def warm_network(admin: Rest) -> None:
-    """Neutron 29 answers its very first request for ports with 500 unless another came before: SQLAlchemy has
-    not put its mappers together by then."""
+    """Send Neutron a first request.
+
+    Neutron 29 answers a first request for ports with 500: SQLAlchemy has not configured its mappers yet.
+    """
     admin.network.get("/networks")
 
 
@@ -112,10 +115,10 @@ def states(admin: Rest) -> dict[str, str]:
     return {server["name"]: server["status"] for server in listed}
 
 
-def _wait_built(user: Rest, server_id: str) -> dict[str, dict[str, object]]:
+def _wait_built(user: Rest, server_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + _ACTIVE_SECONDS
     while True:
-        shown: dict[str, dict[str, object]] = user.compute.get(f"/servers/{server_id}").json()["server"]
+        shown: dict[str, Any] = user.compute.get(f"/servers/{server_id}").json()["server"]
         if shown["status"] != "BUILD":
             return shown
         if time.monotonic() > deadline:

@@ -112,12 +112,12 @@ def _words(*words: str | Path) -> str:
 
 
 def wait_ready(name: str = COMPUTE_HOST) -> None:
-    """Until libvirtd answers."""
+    """Wait until libvirtd answers."""
     Host(name).wait_ready(_START_SECONDS)
 
 
 def wait_nova_compute(site: Site, name: str = COMPUTE_HOST) -> None:
-    """Until nova-compute has told what its host is."""
+    """Wait until nova-compute has reported its host."""
     wait_until(
         lambda: databases.has_compute_node(site, name),
         f"nova-compute does not report its host {name}",
@@ -129,7 +129,7 @@ def wait_nova_compute(site: Site, name: str = COMPUTE_HOST) -> None:
 
 
 def _nova_compute_works(name: str) -> bool:
-    """False after an error that ends it: on native threads the process stays all the same."""
+    """False after a fatal error: on native threads the process keeps running."""
     if not Host(name).running():
         return False
     log = _nova_compute_log(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which the control plane comes up. Whatever can go side by side does."""
+"""The order in which the control plane starts. Independent steps run in parallel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Step = concurrent.futures.Future[Any]
 
 
 class Control:
-    """Begins to bring up the control plane; the attributes are the steps that others wait for."""
+    """Starts the control plane; the attributes are the steps that others wait for."""
 
     def __init__(self, timeline: Timeline, site: Site, processes: Processes):
         self.nova_manage = Forks("nova-manage", "nova.cmd.manage", processes)

@@ -19,7 +19,7 @@ _FIRST_STATEMENTS = _DIRECTORY / "first.sql"
 
 
 def start(site: Site, processes: Processes) -> None:
-    """Make a server with empty databases and start it; nothing of it is meant to last."""
+    """Create a server with empty databases and start it; its data is not durable."""
     _DIRECTORY.mkdir(parents=True)
     processes.run(
         "mariadb-install-db",
@@ -43,7 +43,7 @@ def start(site: Site, processes: Processes) -> None:
 
 
 def start_again(site: Site, processes: Processes) -> None:
-    """Start the server with what it has, and wait until it answers."""
+    """Start the server with its existing data, and wait until it answers."""
     processes.start(
         "mariadb",
         [
@@ -83,7 +83,7 @@ def has_compute_node(site: Site, host: str) -> bool:
 
 
 def forget_usb_host(site: Site, host: str) -> None:
-    """Remove a host that is gone for good, and its devices, from our own tables."""
+    """Remove a host that is permanently gone, and its devices, from our own tables."""
     engine = sa.create_engine(site.database_url("usb_shim"))
     with engine.begin() as connection:
         for table in ("host_usb_devices", "usb_hosts"):

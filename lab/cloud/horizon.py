@@ -45,7 +45,7 @@ def start(the_site: Site, processes: Processes) -> None:
 
 
 def how_to_log_in(the_site: Site) -> str:
-    """For people: the address, and who may log in with which password."""
+    """The address and the user names and passwords, for the terminal."""
     port = the_site.ports["horizon"]
     taken = "" if port == site.HORIZON_PORT else f"    ({site.HORIZON_PORT} was taken)"
     users = [f"    user {user:<5}  password {the_site.passwords[user]}" for user in _USERS]
@@ -88,7 +88,7 @@ def _make_static(static: Path, processes: Processes) -> None:
         for command in (("collectstatic", "--noinput"), ("compress", "--force")):
             processes.run(
                 f"horizon-{command[0]}",
-                # Everything else is on somebody's way to a server.
+                # All other steps are needed to create a server.
                 ["nice", "env", *environment, VENV / "bin/django-admin", *command],
             )
         complete.touch()

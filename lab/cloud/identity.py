@@ -19,8 +19,10 @@ _MEMBERS = ("demo", "other")
 
 
 def seed(site: Site) -> None:
-    """The service users with their endpoints, then two ordinary users, each member of a project of the same
-    name. What keystone-manage bootstrap makes is there already."""
+    """Create the service users with their endpoints, and two users, each in a project of the same name.
+
+    What keystone-manage bootstrap creates exists already.
+    """
     identity = Rest(site, "admin").identity
     roles = {role["name"]: role["id"] for role in identity.get("/roles").json()["roles"]}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring the cloud up, take it down, tell how it is."""
+"""Start and stop the cloud, and show its status."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _explain(error: BaseException, processes: Processes) -> None:
 
 
 def is_up() -> bool:
-    """Whether `up` came to its end and all that it started still runs."""
+    """Whether `up` completed and everything that it started still runs."""
     processes = Processes(PIDS, LOG)
     return (
         _COMPLETE.exists()
@@ -159,7 +159,7 @@ def create_more_servers(image_name: str = compute.IMAGE) -> None:
 
 
 def down() -> int:
-    """Stop all that was started, whether or not `up` came to its end. The exit status."""
+    """Stop everything that was started, whether or not `up` completed. Returns the exit status."""
     _COMPLETE.unlink(missing_ok=True)
     processes = Processes(PIDS, LOG)
     # The guests, nova-compute and the agent go with their host.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The servers beside `demo`, created behind the back of whoever tries the first one.
+"""The servers beside `demo`, created in the background.
 
 python -m lab.cloud.more_servers
 """

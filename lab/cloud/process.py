@@ -112,12 +112,12 @@ class Processes:
         (self._records / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Start nothing any more."""
+        """Refuse to start further processes."""
         with self._starting:
             self._closed = True
 
     def names(self) -> list[str]:
-        """All that were started and not yet stopped, dead ones as well."""
+        """All processes that were started and not yet stopped, including dead ones."""
         if not self._records.is_dir():
             return []
         return sorted(path.name for path in self._records.iterdir())
@@ -134,8 +134,7 @@ class Processes:
         return pid if running else None
 
     def stop(self, *names: str) -> None:
-        """Stop processes and all that they started: with SIGTERM, and with SIGKILL what is still there
-        some seconds later."""
+        """Stop processes and all their children with SIGTERM, and after some seconds with SIGKILL."""
         for name in names:
             pid = self.pid(name)
             if pid is not None:
@@ -190,7 +189,7 @@ def wait_until(
     log: Path | None = None,
     every: float = _POLL_SECONDS,
 ) -> None:
-    """Ask again and again until it is so.
+    """Poll until the condition is true.
 
     :param alive: whether there is still something to wait for.
     :param every: seconds between two questions: processors are few, and a question to the cloud costs several

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one bring-up of the cloud decides once: its ports, its passwords, where its things are."""
+"""What is chosen once for a cloud: its ports, its passwords and its directories."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def share(host: str) -> Path:
 
 
 def create() -> Site:
-    """New passwords and a block of ports that nobody uses, recorded for later commands.
+    """New passwords and a block of free ports, recorded for later commands.
 
     A password that began with a dash would be an option of the command that it is an argument of.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that run beside each other, each told in one line with its seconds."""
+"""Steps that run in parallel, each reported in one line with its duration."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kernel that halts the processor, for servers whose guest nobody needs.
+"""A kernel that halts the processor, for servers whose guest is not needed.
 
 Without it they would stay in their firmware, which wakes up all the time; on an emulated processor that costs
 as much as an idle Linux.

@@ -22,7 +22,7 @@ Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
 Properties = tuple[Sequence[str], Sequence[Any]]
 
 
-class Text(cliff_columns.FormattableColumn):
+class Text(cliff_columns.FormattableColumn[str | None]):
     """A text that may have characters which the terminal cannot express."""
 
     def human_readable(self) -> str:

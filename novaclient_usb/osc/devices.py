@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from openstackclient.identity import common as identity_common
 from osc_lib import exceptions
 
 from novaclient_usb import client, commands, names
@@ -202,7 +203,7 @@ class SetDevice(_SomeDevices):
             default=[],
             help="Share with this project (name or ID) (repeat option to share with several projects)",
         )
-        base.identity_common.add_project_domain_option_to_parser(parser)
+        identity_common.add_project_domain_option_to_parser(parser)
         kind = parser.add_mutually_exclusive_group()
         kind.add_argument("--kind", metavar="<kind>", help="Kind of the device")
         kind.add_argument(
@@ -239,7 +240,7 @@ class UnsetDevice(_SomeDevices):
             help="Stop sharing with this project; an existing attachment is kept (name or ID) (repeat"
             " option for several projects)",
         )
-        base.identity_common.add_project_domain_option_to_parser(parser)
+        identity_common.add_project_domain_option_to_parser(parser)
         parser.add_argument("--kind", action="store_true", help="Restore the kind of the host's rule")
         return parser
 

@@ -17,7 +17,7 @@ from novaclient_usb.sdk.resources import Attachment, Device, Event, Host, Kind, 
 
 
 class Proxy(proxy.Proxy):
-    """``conn.usb_passthrough``"""
+    """``conn.usb_passthrough``."""
 
     api_version = "1"
 

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Is the time up?"""
+        """Whether the time is up."""
         return time.monotonic() - self.began > settings.SECONDS
 
     def round(self) -> None:

@@ -695,7 +695,7 @@ def plain_horizon(cloud: Cloud, directory: Path) -> Iterator[str]:
     for file in (directory / "openstack_dashboard/local").glob("*/_*usb*.py"):
         file.unlink()
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         *(VENV / "bin/uwsgi", "--http-socket", f"127.0.0.1:{port}", "--virtualenv", VENV),
         *("--module", "openstack_dashboard.wsgi", "--callable", "application", "--threads", "2"),
         *("--need-app", "--die-on-term", "--buffer-size", "65535", "--add-header", "Connection: close"),

@@ -82,7 +82,7 @@ class PlayedTest(helpers.TestCase):
     """A member of a project, a catalog with the service, and the service itself."""
 
     with_service = True
-    roles_of_user = ("member", "reader")
+    roles_of_user: tuple[str, ...] = ("member", "reader")
 
     def setUp(self) -> None:
         super().setUp()

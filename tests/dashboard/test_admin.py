@@ -28,7 +28,7 @@ SHOWN = "0781:5567 (compute1, 1-2)"
 
 def device(name: str, **values: Any) -> dict[str, Any]:
     """A free stick, as the service tells an operator of it."""
-    told = {"host": "compute1", "project_id": None, "shared": True, "projects": []}
+    told: dict[str, Any] = {"host": "compute1", "project_id": None, "shared": True, "projects": []}
     return played.device(name, **told) | values
 
 
@@ -48,12 +48,12 @@ def host(name: str, state: str = "up") -> dict[str, Any]:
 class AdminTest(PlayedTest):
     """An operator, a catalog with the service, and the service itself."""
 
-    roles_of_user = ("admin",)
+    roles_of_user: tuple[str, ...] = ("admin",)
 
     def setUp(self) -> None:
         super().setUp()
-        for module, name, values in ((nova, "server_list", []), (keystone, "tenant_list", [])):
-            patch = mock.patch.object(module, name, return_value=(values, False))
+        for module, name in ((nova, "server_list"), (keystone, "tenant_list")):
+            patch = mock.patch.object(module, name, return_value=([], False))
             setattr(self, name, patch.start())
             self.addCleanup(patch.stop)
         self.plug()
@@ -407,7 +407,8 @@ class EditTest(AdminTest):
 
     def test_the_kinds_that_there_are_are_offered(self) -> None:
         self.plug(device("stick"))
-        kinds = [{"name": name, "free": 1, "servers": []} for name in ("camera", "hasp-dongle")]
+        free: dict[str, Any] = {"free": 1, "servers": []}
+        kinds = [{"name": name, **free} for name in ("camera", "hasp-dongle")]
         self.service.get(f"{SERVICE}/v1/kinds", json={"kinds": kinds})
         text = self.client.get(self.URL, headers=AJAX).content.decode()
         assert re.findall('<option value="([^"]*)"></option>', text) == ["camera", "hasp-dongle"]

@@ -63,8 +63,8 @@ def translations(of: catalog.Catalog) -> dict[Key, str | tuple[str, ...]]:
     }
 
 
-def _hashable(text: str | list[str] | tuple[str, ...]) -> str | tuple[str, ...]:
-    return text if isinstance(text, str) else tuple(text)
+def _hashable(text: str | list[str] | tuple[str, ...] | None) -> str | tuple[str, ...]:
+    return text if isinstance(text, str) else tuple(text or ())
 
 
 def test_there_are_texts_in_both_kinds_of_files() -> None:
@@ -78,7 +78,7 @@ def test_every_text_is_there_and_nothing_else(written: catalog.Catalog) -> None:
 def test_every_text_is_translated(written: catalog.Catalog) -> None:
     for message in written:
         strings = [message.string] if isinstance(message.string, str) else message.string
-        assert all(strings), message.id
+        assert strings and all(strings), message.id
         assert not message.fuzzy, message.id
         assert not list(message.check(written)), message.id
 

@@ -320,7 +320,7 @@ class PanelTest(ProjectPageTest):
 
     def test_an_administrator_sees_the_devices_of_the_project(self) -> None:
         """The service tells administrators of all (H8)."""
-        admin = {"host": "compute1", "project_id": None, "shared": False, "projects": []}
+        admin: dict[str, Any] = {"host": "compute1", "project_id": None, "shared": False, "projects": []}
         taken = {"server_id": "s", "state": "attached", "available": False}
         self.plug(
             device("of-other", **admin | taken | {"project_id": "other"}),
@@ -474,7 +474,7 @@ class ManyDevicesTest(ProjectPageTest):
 
     def test_pages_of_an_administrator_are_of_the_project(self) -> None:
         """The service tells of all projects' devices, so the pages are made of all of them."""
-        admin = {"host": "compute1", "project_id": None, "projects": []}
+        admin: dict[str, Any] = {"host": "compute1", "project_id": None, "projects": []}
         self.plug(*(device(f"d{n:03}", **admin, shared=n % 2 == 0) for n in range(100)))
         even = [f"d{n:03}" for n in range(0, 100, 2)]
         assert self.shown() == even[:20]

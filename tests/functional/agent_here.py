@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from compute_shim.agent import host_view
 from compute_shim.cmd import agent
 
-agent.host_view.refuse_blind = lambda: None
+host_view.refuse_blind = lambda *paths: None
 
 if __name__ == "__main__":
     agent.main()

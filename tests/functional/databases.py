@@ -120,8 +120,11 @@ class MariaDB(Server):
         self._execute(f"KILL {connection.thread_id()}")
 
     def _tmpdir(self) -> str:
-        """Of its own: MariaDB, when it starts, deletes the temporary tables that it finds, and gives up if
-        another does so at the same moment."""
+        """The option that gives each server its own directory for temporary tables.
+
+        When MariaDB starts, it deletes the temporary tables that it finds, and fails if another server does
+        so at the same moment.
+        """
         return f"--tmpdir={self._directory}"
 
     def _command(self) -> list[str | Path]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 from urllib import parse
 
@@ -45,7 +44,7 @@ class Deployment(requests.adapters.BaseAdapter):
         assert request.url is not None
         self.log.append(f"{request.method} {request.url}")
         asked = webob.Request.blank(request.url, method=request.method, headers=dict(request.headers))
-        body = request.body or b""
+        body: Any = request.body or b""
         asked.body = body if isinstance(body, bytes) else body.encode()
         assert asked.path_info.startswith(self._script)
         asked.environ |= {
@@ -68,7 +67,7 @@ def _for_requests(answer: webob.Response, request: requests.PreparedRequest) -> 
     return response
 
 
-def _connect(deployment: Deployment, **options: Any) -> session.Session:
+def _connect(deployment: requests.adapters.BaseAdapter, **options: Any) -> session.Session:
     http = requests.Session()
     http.mount("http://", deployment)
     http.mount("https://", deployment)
@@ -89,7 +88,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def deployment(world: World, url: str) -> Iterator[Deployment]:
+def deployment(world: World, url: str) -> Deployment:
     """The API where that says."""
     world.sync("compute1", STICK1={})
     return Deployment(world, "/usb" if "/usb" in url else "")

@@ -55,7 +55,7 @@ class Contest:
         return intent.claim(self.db, self.id, server_id, DEMO_PROJECT)
 
     def give_up(self) -> bool:
-        return intent.give_up(self.db, self.id, SERVER)
+        return intent.release(self.db, self.id, SERVER)
 
     def report(self, state: State, generation: int = 1) -> None:
         why = ReasonCode.HYPERVISOR_ERROR if state == State.FAILED else None

@@ -29,7 +29,7 @@ _VOLATILE = {"message_id", "timestamp", "created_at", "device_id", "request_id"}
 
 
 def _configure(world: World, bus: str = "fake:///", driver: list[str] | None = None) -> None:
-    notifications.oslo_messaging.get_notification_transport(world.conf)
+    oslo_messaging.get_notification_transport(world.conf)
     world.conf.set_override("transport_url", bus)
     world.conf.set_override("driver", driver or [], group="oslo_messaging_notifications")
     notifications.start(world.conf, world.db)
@@ -174,7 +174,7 @@ def test_a_bus_that_is_away_neither_delays_nor_fails_a_request(
 
         error = info
 
-    world.db.on_commit(notifications.Notifications(Hanging()).put)  # type: ignore[arg-type]
+    world.db.on_commit(notifications.Notifications(Hanging()).put)
     world.sync(STICK1={})
     assert reached.wait(_PATIENCE)
     device_id = world.device_id("STICK1")
@@ -210,7 +210,7 @@ def test_a_queue_that_is_full_is_told(caplog: pytest.LogCaptureFixture) -> None:
         values = {"cause_code": "plugged_in", "state": "available", "created_at": datetime.datetime.min}
         return values | {"device_id": str(number)}
 
-    queue = notifications.Notifications(Hanging())  # type: ignore[arg-type]
+    queue = notifications.Notifications(Hanging())
     queue.put([event(0)])
     assert begun.wait(_PATIENCE)
     queue.put([event(number) for number in range(1, 1011)])

@@ -152,7 +152,7 @@ def test_requests_made_of_the_description(name: str, busy_world: World) -> None:
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(case=OPERATIONS[name].as_strategy(), chosen=choices, real=st.integers(0, 3))
-    def ask(case: schemathesis.Case, chosen: dict[str, str], real: int, token: str) -> None:
+    def ask(case: schemathesis.Case[Any], chosen: dict[str, str], real: int, token: str) -> None:
         if real:
             _make_real(case, chosen)
         answer = case.call(headers={"X-Auth-Token": token}, app=busy_world.api)
@@ -164,7 +164,7 @@ def test_requests_made_of_the_description(name: str, busy_world: World) -> None:
         ask(token=token)
 
 
-def _make_real(case: schemathesis.Case, chosen: dict[str, str]) -> None:
+def _make_real(case: schemathesis.Case[Any], chosen: dict[str, str]) -> None:
     """Name what there is instead of what there is not, and ask for no version that there is not."""
     for name in case.path_parameters or {}:
         case.path_parameters[name] = chosen[name]
@@ -173,5 +173,6 @@ def _make_real(case: schemathesis.Case, chosen: dict[str, str]) -> None:
         case.query[name] = chosen[name]
     case.headers.pop("OpenStack-API-Version", None)
     for noun in ("attachment", "entry"):
-        if isinstance(case.body, dict) and isinstance(case.body.get(noun), dict):
-            case.body[noun]["device_id"] = chosen["device_id"]
+        named = case.body.get(noun) if isinstance(case.body, dict) else None
+        if isinstance(named, dict):
+            named["device_id"] = chosen["device_id"]

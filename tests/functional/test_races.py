@@ -89,7 +89,7 @@ def test_one_server_asking_twenty_times_gets_it_once(every_world: World) -> None
 def test_nobody_gets_more_than_the_quota(every_world: World) -> None:
     """Whichever devices and servers the requests are for."""
     world = every_world
-    sticks = {f"STICK{number}": {"kind": "dongle"} for number in (1, 2, 3, 4)}
+    sticks: dict[str, Any] = {f"STICK{number}": {"kind": "dongle"} for number in (1, 2, 3, 4)}
     world.sync(**sticks)
     ids = [world.device_id(name) for name in sticks]
     world.keystone.quota = {"usb_devices": 2}
@@ -106,13 +106,13 @@ def test_nobody_gets_more_than_the_quota(every_world: World) -> None:
         assert counts[202] == 2
         assert set(counts) <= {202, 409, 413}
         for row in queries.devices(world.db, models.Device.instance_uuid.is_not(None)):
-            assert world.detach("demo", row.instance_uuid, row.id).status_int == 202
+            assert world.detach("demo", row.instance_uuid or "", row.id).status_int == 202
             world.report(row.id, "available")
 
 
 def test_a_kind_is_given_out_once_each(every_world: World) -> None:
     world = every_world
-    sticks = {f"STICK{number}": {"kind": "dongle"} for number in (1, 2, 3, 4)}
+    sticks: dict[str, Any] = {f"STICK{number}": {"kind": "dongle"} for number in (1, 2, 3, 4)}
     world.sync(**sticks)
     servers = [
         _clone(world, *contender, number)
@@ -147,7 +147,7 @@ def test_twenty_detaches_are_one(every_world: World) -> None:
 def test_agents_speak_while_clients_ask(every_world: World) -> None:
     """Syncs, reports and claims at once: nobody fails, and no claim is lost."""
     world = every_world
-    sticks = {f"STICK{number}": {} for number in (1, 2, 3, 4)}
+    sticks: dict[str, Any] = {f"STICK{number}": {} for number in (1, 2, 3, 4)}
     world.sync(**sticks)
     ids = [world.device_id(name) for name in sticks]
     syncs = [lambda: world.sync(**sticks)] * 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import webob
@@ -63,12 +64,8 @@ def test_a_body_that_is_too_large(world: World) -> None:
 
 def test_a_body_of_no_declared_length_that_is_too_large(world: World) -> None:
     body = io.BytesIO(b" " * 200000)
-    answer = _send(
-        world,
-        "POST",
-        _ATTACHMENTS,
-        **{"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": None},
-    )
+    environ: dict[str, Any] = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": None}
+    answer = _send(world, "POST", _ATTACHMENTS, **environ)
     assert answer.status_int == 413
 
 

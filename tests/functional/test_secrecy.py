@@ -33,7 +33,7 @@ class Hidden:
         assert self.join("other", OTHER, device_id=self.common).status_int == 202
 
     def plug(self, *sticks: str) -> None:
-        unshared = {"shared": False, "projects": [DEMO_PROJECT], "kind": "dongle", "handover": "hold"}
+        unshared: Any = {"shared": False, "projects": [DEMO_PROJECT], "kind": "dongle", "handover": "hold"}
         self.world.sync(STICK2={}, **dict.fromkeys(sticks, unshared))
 
     def change(self, **fields: Any) -> None:

@@ -33,7 +33,7 @@ def _devices(host: str = HOST, count: int = 20) -> list[dict[str, Any]]:
     ]
 
 
-def _sync(world: World, devices: list[dict[str, Any]], **arguments: Any) -> list[dict[str, Any]]:
+def _sync(world: World, devices: Any, **arguments: Any) -> list[dict[str, Any]]:
     known = {"host": HOST, "hypervisor": "QEMU", "version": "1.1", "problems": [], "servers": []}
     return world.conductor.sync({}, devices=devices, **known | arguments)
 

@@ -167,7 +167,7 @@ def api(tmp_path: Path) -> Iterator[int]:
         + "[DEFAULT]\ntransport_url = fake:///\n[keystone_authtoken]\nauth_type = none\n"
         + "[oslo_middleware]\nenable_proxy_headers_parsing = true\n"
     )
-    command = [Path(_VIRTUALENV) / "bin/uwsgi", "--ini", ini]
+    command: list[str | Path] = [Path(_VIRTUALENV) / "bin/uwsgi", "--ini", ini]
     with running(command, log, OS_USB_SHIM_CONFIG_FILES=str(configuration)) as uwsgi:
         assert f"http://127.0.0.1:{port}/v1/" in answer(f"http://127.0.0.1:{port}/", uwsgi, log)
         yield port
@@ -205,7 +205,7 @@ def test_haproxy_in_front_of_uwsgi(api: int, tmp_path: Path) -> None:
     }
     defaults = tmp_path / "haproxy.cfg"
     defaults.write_text("defaults\n  timeout client 30s\n  timeout server 30s\n  timeout connect 5s\n")
-    command = [
+    command: list[str | Path] = [
         "/usr/sbin/haproxy",
         "-f",
         defaults,

@@ -112,7 +112,8 @@ def test_columns_that_an_old_api_leaves_out_are_empty(old_api: OldApi) -> None:
 
 def _sync(api: OldApi) -> list[dict[str, Any]]:
     """The agent tells of all sticks but the last."""
-    return api.world.sync(**{name: {} for name in STICKS if name != "STICK4"})
+    sticks: dict[str, Any] = {name: {} for name in STICKS if name != "STICK4"}
+    return api.world.sync(**sticks)
 
 
 def _fail(api: OldApi, device_id: str) -> None:

@@ -50,7 +50,7 @@ class HammerPrograms(Programs):
             super().start(name)
             return
         file = self._servers.configure(name, self._database_url)
-        arguments = ["-m", "lab.stack_conductor", self._servers_file, "--config-file", file]
+        arguments: list[str | Path] = ["-m", "lab.stack_conductor", self._servers_file, "--config-file", file]
         self._servers.start_python(name, arguments)
         self.down.remove(name)
 

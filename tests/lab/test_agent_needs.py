@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ def refusal(world: World, command: str) -> str:
     return done.stderr
 
 
-def less(paths: str = "", capability: str = "") -> dict[str, tuple[str, ...]]:
+def less(paths: str = "", capability: str = "") -> dict[str, Any]:
     return {
         "paths": tuple(path for path in PATHS if path != paths),
         "capabilities": tuple(name for name in CAPABILITIES if name != capability),
@@ -124,7 +125,7 @@ def less(paths: str = "", capability: str = "") -> dict[str, tuple[str, ...]]:
         ),
     ],
 )
-def test_with_one_thing_less_it_refuses(world: World, missing: dict, named: str) -> None:
+def test_with_one_thing_less_it_refuses(world: World, missing: dict[str, Any], named: str) -> None:
     """The check alone, with which the agent starts: the program needs 15 s until there."""
     check = "from compute_shim.agent import host_view; host_view.refuse_blind()"
     said = refusal(world, container(f"{VENV}/bin/python -c {shlex.quote(check)}", **missing))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from novaclient_usb import names
@@ -43,5 +45,5 @@ def test_strings_arrive_as_they_are_or_harmless(
     world.admin.devices.delete(device["id"])
 
 
-def _listed(world: World) -> list[dict]:
+def _listed(world: World) -> list[dict[str, Any]]:
     return [device for device in world.devices() if device["vendor_id"] == "dead"]

@@ -13,7 +13,8 @@ from keystoneauth1 import exceptions
 
 from lab.host import domains
 from lab.host.usb import EVERYTHING
-from lab.stack import HOST, Stack
+from lab.stack import Stack
+from lab.stack_nova import HOST
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.world import OTHER_PROJECT, PROJECT, World, until
 

@@ -12,7 +12,7 @@ from keystoneauth1 import exceptions
 
 from lab.cloud.site import VENV
 from lab.host import domains
-from lab.stack import HOST
+from lab.stack_nova import HOST
 from novaclient_usb import client
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.gadget import gadget

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is offered is kept from the host's own drivers and automatics: a real kernel, Debian's own rules."""
+"""What is offered is kept from the host's own drivers and services: a real kernel, Debian's own rules."""
 
 from __future__ import annotations
 

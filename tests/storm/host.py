@@ -13,6 +13,7 @@ from pathlib import Path
 from compute_shim import conf as configuration
 from compute_shim import rpc
 from compute_shim.agent.agent import Agent
+from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.hypervisor.base import Domain, HypervisorError
@@ -62,7 +63,7 @@ class StormDriver(FakeDriver):
         return {hostdev.device_id for hostdev in self.state[uuid].live if hostdev.device_id}
 
 
-class StormDiscovery:
+class StormDiscovery(Discovery):
     """Devices that are always there.
 
     They stand in for `compute_shim.agent.discovery.Discovery`, which would look at this machine.
@@ -105,7 +106,7 @@ class Host:
         self.stop = run_agent(file, self.driver, discovery)
 
 
-def run_agent(file: Path, driver: StormDriver, discovery: StormDiscovery) -> Callable[[], None]:
+def run_agent(file: Path, driver: StormDriver, discovery: Discovery) -> Callable[[], None]:
     """Run the agent of a host, as `compute_shim.agent.service.run` does; returns what stops it."""
     conf = configuration.load([f"--config-file={file}"])
     bus = rpc.transport(conf)

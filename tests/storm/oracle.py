@@ -37,7 +37,7 @@ class Ledger:
         )
 
     def holds(self, server: str, device: str) -> bool:
-        """Has the server an acknowledged claim that it did not ask to give up?"""
+        """Whether the server has an acknowledged claim that it did not ask to release."""
         with self._lock:
             return server in self._owners[device]
 

@@ -67,7 +67,7 @@ class Programs:
     def _start_api(self, name: str) -> None:
         servers, url = self._servers, self.urls[name]
         file = servers.configure(name, self._database_url)
-        arguments = ["-m", "lab.stack_api", url.rpartition(":")[2], self._servers_file]
+        arguments: list[str | Path] = ["-m", "lab.stack_api", url.rpartition(":")[2], self._servers_file]
         servers.start_python(name, arguments, OS_USB_SHIM_CONFIG_FILES=str(file))
         wait_until(
             lambda: http_answers(url),

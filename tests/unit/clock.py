@@ -14,6 +14,9 @@ from oslo_utils import timeutils
 class Clock:
     """Tells a time that only changes by `jump`."""
 
+    # The function that it replaces, which the defaults of columns call, looks for it under its own name.
+    override_time = None
+
     def __init__(self) -> None:
         self.now = timeutils.utcnow()
 

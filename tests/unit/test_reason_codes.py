@@ -39,7 +39,7 @@ def _comparisons(tree: ast.AST) -> Iterator[ast.Compare | ast.Match | ast.Call]:
 
 
 def _shows_text(node: ast.AST) -> bool:
-    """Is it a field that holds display text: ``row.state_reason``, ``device["state_reason"]``?"""
+    """Whether it is a field that holds display text: ``row.state_reason``, ``device["state_reason"]``."""
     if isinstance(node, ast.Attribute):
         return node.attr in ("state_reason", "blocked_reason", "cause") or (
             node.attr == "text" and "reason" in ast.unparse(node.value)
@@ -60,7 +60,7 @@ def _compared(node: ast.Compare | ast.Match | ast.Call) -> list[ast.AST]:
     if isinstance(node, ast.Call):
         assert isinstance(node.func, ast.Attribute)
         return [node.func.value]
-    sides = [node.left, *node.comparators]
+    sides: list[ast.AST] = [node.left, *node.comparators]
     return [] if any(map(_is_none, sides)) else sides
 
 

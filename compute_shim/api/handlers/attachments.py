@@ -89,7 +89,7 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     call.query(base.NOTHING)
     row = _claim_on(call, server_id, device_id, _claims(call, policies.DELETE, server_id))
     # It is no error if the claim was already released, by this or another request.
-    intent.give_up(call.service.db, row.id, server_id.lower(), actor=call.actor)
+    intent.release(call.service.db, row.id, server_id.lower(), actor=call.actor)
     call.nudge(row.id)
     return webob.Response(status=202, content_type=None)
 

@@ -6,7 +6,7 @@ from compute_shim.api.schemas.devices import SORT_KEYS
 
 LIST = base.listing({}, SORT_KEYS)
 
-#: One of the two, which the handler sees to: a schema would have no good words for it.
+#: Exactly one of the two. The handler checks this, because the error of a schema would be unclear.
 CREATE = base.wrapped(
     "attachment", base.strict({"device_id": base.UUID, "kind": base.KIND, "lease": base.SECONDS})
 )

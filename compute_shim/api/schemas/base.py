@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the schemas of the nouns are made of."""
+"""Building blocks of the schemas."""
 
 from __future__ import annotations
 

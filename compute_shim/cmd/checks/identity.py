@@ -14,9 +14,9 @@ from compute_shim import credentials
 def log_in(
     auth: identity.BaseIdentityPlugin, session: ks_session.Session, group: str
 ) -> ks_access.AccessInfo:
-    """What Keystone gives for credentials.
+    """The token data that Keystone returns for credentials.
 
-    :raises compute_shim.credentials.Unusable: it gives nothing
+    :raises compute_shim.credentials.Unusable: Keystone returns no token
     """
     there = f"Keystone at {auth.auth_url}"
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keystone, with the credentials that the API validates tokens with: may we, and are we in the catalog?"""
+"""Check the credentials with which the API validates tokens, and the service's entry in the catalog."""
 
 from __future__ import annotations
 

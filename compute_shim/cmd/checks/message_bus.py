@@ -20,7 +20,7 @@ _NOBODY = "usb-shim-status"
 
 
 def check(installation: Installation) -> Result:
-    """The message bus lets us in."""
+    """The message bus accepts our credentials."""
     conf = installation.conf
     try:
         transport = bus.connect(conf)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that contradict each other, or that nobody reads, and policies."""
+"""Options that contradict each other or have no effect, and policies."""
 
 from __future__ import annotations
 

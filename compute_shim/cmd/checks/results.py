@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a check is given, and what it answers."""
+"""The input and the result of a check."""
 
 from __future__ import annotations
 

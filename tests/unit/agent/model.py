@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ DEVICE_IDS = [f"device-{number}" for number in range(5)]
 
 def device(number: int, **changes: object) -> Device:
     """The plugged device of that number; with another address if told so."""
-    values: dict = {
+    values: dict[str, Any] = {
         "identity": f"46f4:0001:SERIAL{number}",
         "device_id": f"device-{number}",
         "socket": f"pci-0000:00:14.0-usbv2-0:{number}",
@@ -47,7 +48,7 @@ def device(number: int, **changes: object) -> Device:
 
 def claim(number: int, server: str | None, generation: int = 1, **changes: object) -> Claim:
     """The claim on the device of that number."""
-    values: dict = {
+    values: dict[str, Any] = {
         "device_id": f"device-{number}",
         "identity": f"46f4:0001:SERIAL{number}",
         "port": f"2-{number}",
@@ -78,7 +79,7 @@ class FakeDriver(Driver):
     def __init__(self, domains: Iterable[Domain], devices: Iterable[Device]) -> None:
         self.state = {domain.uuid: domain for domain in domains}
         self.addresses = {(device.bus, device.device) for device in devices}
-        self.calls: list[tuple] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.refuse: str | None = None
         self.refuse_detach: str | None = None
         self.away = False

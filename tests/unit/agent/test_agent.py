@@ -193,7 +193,7 @@ def outcome(
     generation: int, state: State, code: ReasonCode | None = None, details: str | None = None
 ) -> ClaimStatus:
     """What became of the claim on device-1."""
-    return ClaimStatus.of(claim(1, None, generation), state, code and Reason(code, details))
+    return ClaimStatus.of(claim(1, None, generation), state, Reason(code, details) if code else None)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_a_device_in_doubt_stays_so_until_it_is_identified_anew(host: Host) -> N
 
 
 @pytest.mark.parametrize("change", [{"plug_id": "b/3"}, {"socket": "s9"}])
-def test_what_was_plugged_into_its_port_since_is_not_it(host: Host, change: dict[str, str]) -> None:
+def test_what_was_plugged_into_its_port_since_is_not_it(host: Host, change: dict[str, Any]) -> None:
     """Whatever its numbers are: a twin has the same."""
     it = discovery(host, "{}")
     [stick, _] = it.scan([])

@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ class Host:
         self.sys, self.proc = self.tree.sys, self.tree.proc
         self.servers: set[int] = set()
         self.pauses: list[float] = []
-        self.after_pause = lambda: None
+        self.after_pause: Callable[[], object] = lambda: None
         files = OpenFiles(self.proc, clock=lambda pid: None)
         self.use = HostUse(self.servers.__contains__, self.sys, self.proc, root, files, self._pause)
 

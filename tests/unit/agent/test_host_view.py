@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import pyudev
 
 from compute_shim.agent import block_use, host_view
 
@@ -125,7 +126,7 @@ def test_libudev_is_needed(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise ImportError("No library named udev")
 
-    monkeypatch.setattr(host_view.pyudev, "Context", refuse)
+    monkeypatch.setattr(pyudev, "Context", refuse)
     assert "install libudev1" in (view.complaint() or "")
 
 

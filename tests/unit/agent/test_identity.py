@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,7 +117,9 @@ def known_two(**first: object) -> list[Claim]:
         ({"enabled": False}, True),
     ],
 )
-def test_what_may_be_another_is_in_doubt_where_something_depends_on_it(guard: dict, doubt: bool) -> None:
+def test_what_may_be_another_is_in_doubt_where_something_depends_on_it(
+    guard: dict[str, Any], doubt: bool
+) -> None:
     for port in (1, 2):
         found = identify([stick(port, plug=9)], known_two(**guard))
         assert ids(found) == {f"1-{port}": "a" if port == 1 else "b"}
@@ -154,7 +157,7 @@ def test_another_kind_of_device_raises_no_doubt() -> None:
     assert doubtful(identify([stick(1, plug=9)], known)) == set()
 
 
-PHONE = {"vendor_id": "18d1", "product_id": "4ee1", "serial": "P", "follow": "socket"}
+PHONE: dict[str, Any] = {"vendor_id": "18d1", "product_id": "4ee1", "serial": "P", "follow": "socket"}
 
 
 def follows(item: Plugged) -> bool:
@@ -177,7 +180,7 @@ def test_a_claim_that_follows_its_socket_takes_what_follows_there(serial: str) -
         ({}, {"socket": "s2"}),
     ],
 )
-def test_nothing_else_is_followed(claim: dict, now: dict) -> None:
+def test_nothing_else_is_followed(claim: dict[str, Any], now: dict[str, Any]) -> None:
     """No claim, no rule for what was there, no rule for what is there, another socket."""
     debugging = stick(1, "Q", 7, **({"vendor_id": "18d1", "product_id": "4ee7"} | now))
     known = [row("a", 1, **(PHONE | {"server_id": SERVER} | claim))]

@@ -23,6 +23,7 @@ import json
 import types
 import uuid
 from collections.abc import Collection, Iterator
+from typing import Any
 from unittest import mock
 
 from hypothesis import settings
@@ -113,7 +114,7 @@ class Host(RuleBasedStateMachine):
         self.driver = FakeDriver([Domain(server, server[-2:], True) for server in SERVERS], [])
         ids = itertools.count(1)
         looks = types.SimpleNamespace(scan=self._scan, read=self._read)
-        self.patches = [
+        self.patches: list[Any] = [
             # What is drawn depends on them.
             mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=next(ids))),
             mock.patch.object(inventory, "Inventory", lambda: looks),
@@ -357,7 +358,7 @@ class Host(RuleBasedStateMachine):
         device_id = data.draw(st.sampled_from(ids))
         if what == "give back" and device_id in self.granted:
             server, _ = self.granted.pop(device_id)
-            assert intent.give_up(self.db, device_id, server)
+            assert intent.release(self.db, device_id, server)
         elif what in ("disable", "enable"):
             queries.set_device(self.db, device_id, enabled=what == "enable")
         elif what == "forget" and not self.away and self._knowable(self.sockets, device_id):
@@ -371,7 +372,7 @@ class Host(RuleBasedStateMachine):
         at = {(item.bus, item.device): self.sockets[socket] for socket, item in self.pluggings.items()}
         for domain in self.driver.state.values():
             for hostdev in domain.live:
-                yield hostdev.device_id or "", domain.uuid, at.get(hostdev.address)
+                yield hostdev.device_id or "", domain.uuid, at.get((hostdev.bus or 0, hostdev.device or 0))
 
     @invariant()
     def nobody_holds_anything_but_what_was_granted(self) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -23,8 +24,7 @@ FULL, ZERO = "char/1:7", "char/1:5"
 @contextmanager
 def process(code: str) -> Iterator[subprocess.Popen[str]]:
     """A program that has run the code, and sleeps until it is told to go on."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", f"{code}"], **pipes) as started:
+    with subprocess.Popen([sys.executable, "-c", f"{code}"], stdin=PIPE, stdout=PIPE, text=True) as started:
         assert started.stdout is not None
         assert started.stdout.readline() == "ready\n"
         try:
@@ -101,8 +101,7 @@ number = os.fstat(terminal).st_rdev
 os.close(terminal)
 print("ready", f"char/{os.major(number)}:{os.minor(number)}", flush=True)
 sys.stdin.readline()"""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as started:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True) as started:
         assert started.stdout is not None
         node = started.stdout.readline().split()[1]
         assert OpenFiles().holders([node])[node] == [started.pid]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -221,7 +222,7 @@ _OF_RPC_1_1 = {"vendor_id": None, "product_id": None, "serial": None, "socket": 
     ],
 )
 def test_another_device_in_the_port_is_not_taken_for_it(
-    known: dict[str, str | None], serial: str, text: str
+    known: dict[str, Any], serial: str, text: str
 ) -> None:
     wanted = claim(1, SERVER, **known)
     intruder = device(
@@ -305,7 +306,7 @@ def test_what_became_of_a_claim(
 ) -> None:
     refused = code in (ReasonCode.NO_FREE_USB_PORT, ReasonCode.SERVER_BUSY)
     reason = None if code is None else Reason(code)
-    refusals = {"device-1": Reason(code)} if refused else {}
+    refusals = {"device-1": reason} if refused and reason else {}
     assert statuses(Snapshot(claims, devices, domains), refusals, {}) == [
         ClaimStatus.of(claims[0], state, reason)
     ]

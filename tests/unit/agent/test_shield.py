@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeping the host's drivers and automatics from what is offered. The lab shows that the kernel obeys."""
+"""The host's drivers and services are kept from what is offered. The lab shows that the kernel obeys."""
 
 from __future__ import annotations
 

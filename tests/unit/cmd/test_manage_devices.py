@@ -168,7 +168,8 @@ def _on_compute_host(
         "from compute_shim.cmd import manage; sys.exit(manage.main())"
     )
     return subprocess.run(
-        [sys.executable, "-c", script, "--config-file", str(file), *command],
+        # What older libraries say of each other on import is not what the program says.
+        [sys.executable, "-W", "ignore", "-c", script, "--config-file", str(file), *command],
         capture_output=True,
         text=True,
         env={"PYTHONIOENCODING": encoding},

@@ -13,7 +13,7 @@ from keystoneauth1 import noauth
 from oslo_config import cfg
 from oslo_utils import timeutils
 
-from compute_shim import nova
+from compute_shim import nova, nudger
 from compute_shim.conductor.evidence import Witnesses
 from compute_shim.conductor.server_sync import ServerSync
 from compute_shim.conf import nova as nova_conf
@@ -87,7 +87,7 @@ class Compute:
         return [server for server in self.servers.values() if wanted.items() <= server.items()]
 
 
-class Nudger:
+class Nudger(nudger.Nudger):
     """Remembers which devices agents were told of, and on whose request."""
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ class Leased:
         with self.db.writer() as session:
             session.execute(sa.update(models.Device).values(lease_until=until))
 
-    def causes(self) -> list[str]:
+    def causes(self) -> list[str | None]:
         return [event.cause_code for event in history.page(self.db, history.Filter(self.id))]
 
 

@@ -16,7 +16,7 @@ from compute_shim.objects import ClaimStatus, Device, Server
 from tests.unit.db.test_states import STICK
 
 GOOD = dataclasses.asdict(STICK)
-OUTCOME = {"device_id": "x", "generation": 1, "state": "attached", "reason": None}
+OUTCOME: dict[str, Any] = {"device_id": "x", "generation": 1, "state": "attached", "reason": None}
 
 texts = st.text(st.characters(), max_size=400)
 anything = st.recursive(
@@ -32,7 +32,7 @@ def damaged(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def storable(value: Any) -> bool:
-    """Would every database take it?"""
+    """Whether every database would accept it."""
     if isinstance(value, str):
         return "\0" not in value and value.encode() is not None
     return value is None or (isinstance(value, int) and abs(value) < 2**31)
@@ -125,14 +125,14 @@ def test_a_newer_agent_may_say_more() -> None:
 def test_a_digest_is_of_what_is_said_not_of_how() -> None:
     said = payloads.digest("QEMU", [{"port": "2-1", "bus": 2}], None)
     assert payloads.digest("QEMU", [{"bus": 2, "port": "2-1"}], None) == said
-    for other in (
+    others: list[tuple[Any, ...]] = [
         ("QEMU", [{"port": "2-1", "bus": "2"}], None),
         ("QEMU", [{"port": "2-1", "bus": 2}], []),
         ("QEMU", [{"port": "2-1", "bus": 2}]),
         ("QEMU", [{"port": "2-1", "bus": 2}, {"port": "2-1", "bus": 2}], None),
         ([{"port": "2-1", "bus": 2}], "QEMU", None),
-    ):
-        assert payloads.digest(*other) != said
+    ]
+    assert said not in [payloads.digest(*other) for other in others]
 
 
 def test_a_digest_fits_its_column_whatever_is_said() -> None:
@@ -140,7 +140,7 @@ def test_a_digest_fits_its_column_whatever_is_said() -> None:
         assert len(payloads.digest(said)) == 64
 
 
-SERVER = {"uuid": "00000000-0000-0000-0000-000000000001", "running": True}
+SERVER: dict[str, Any] = {"uuid": "00000000-0000-0000-0000-000000000001", "running": True}
 
 
 def test_servers_are_told_since_rpc_1_1() -> None:

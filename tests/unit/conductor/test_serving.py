@@ -48,7 +48,7 @@ class Line:
 
     def free(self, manager: Manager) -> None:
         """Its server gives the dongle back, and the agent says that it is out."""
-        assert intent.give_up(self.db, self.id, self.row().instance_uuid or "")
+        assert intent.release(self.db, self.id, self.row().instance_uuid or "")
         outcome = {
             "device_id": self.id,
             "generation": self.row().generation,

@@ -40,13 +40,13 @@ class Line:
     def free(self, number: int = 0) -> None:
         """The device is given back, and the agent says that it is out of the server."""
         row = self.row(number)
-        assert intent.give_up(self.db, row.id, row.instance_uuid or "")
+        assert intent.release(self.db, row.id, row.instance_uuid or "")
         row = self.row(number)
         queries.record_statuses(self.db, HOST, [ClaimStatus(row.id, row.generation, State.AVAILABLE)])
 
     def serve(self, number: int = 0) -> str | None:
         entry = queue.serve(self.db, self.ids[number], lambda project_id: self.caps)
-        return entry and entry.server_id
+        return entry.server_id if entry else None
 
     def row(self, number: int = 0) -> models.Device:
         row = queries.device(self.db, self.ids[number])

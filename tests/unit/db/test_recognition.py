@@ -117,7 +117,7 @@ def test_a_twin_that_is_not_offered_counts_as_well(db: Database) -> None:
 
 def test_with_its_host_that_is_forgotten(db: Database) -> None:
     sync(db, stick(1, "S", serial_shared=True))
-    never = Window(*[queries.host(db, HOST).last_seen.replace(year=2000)] * 2)  # type: ignore[union-attr]
+    never = Window(*[queries.host(db, HOST).last_seen.replace(year=2000)] * 2)
     assert removal.delete_host(db, HOST, never)
     with db.reader() as session:
         assert session.scalars(sa.select(models.SharedSerial)).all() == []

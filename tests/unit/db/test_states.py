@@ -107,7 +107,7 @@ class OneDevice(RuleBasedStateMachine):
     @rule(server=servers)
     def give_up(self, server: str) -> None:
         has = self.row.state in states.CLAIMED and self.row.instance_uuid == server
-        assert intent.give_up(self.db, self.id, server) == has
+        assert intent.release(self.db, self.id, server) == has
         self.generation += has
 
     @rule(
@@ -257,7 +257,7 @@ def used(**changes: Any) -> tuple[Database, models.Device]:
     [row] = queries.devices(db)
     assert intent.claim(db, row.id, SERVERS[0], "p")
     queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
-    assert intent.give_up(db, row.id, SERVERS[0])
+    assert intent.release(db, row.id, SERVERS[0])
     queries.record_statuses(db, HOST, [ClaimStatus(row.id, 2, State.AVAILABLE)])
     return db, queries.devices(db)[0]
 

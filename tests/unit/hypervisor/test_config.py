@@ -47,7 +47,7 @@ def test_a_hostdev_names_model_and_address_and_never_stops_a_domain() -> None:
 
 
 def test_a_device_without_a_vendor_is_named_by_its_address_alone() -> None:
-    """libvirt 9.0: "vendor cannot be 0." """
+    """The error of libvirt 9.0 is "vendor cannot be 0."."""
     nameless = device(1, vendor_id="0000", product_id="0006")
     assert '<source startupPolicy="optional"><address bus="2" device="3" /></source>' in hostdev_xml(
         "one", nameless

@@ -70,7 +70,7 @@ def test_no_two_point_at_one_address() -> None:
         hook.rewritten(domain(OURS, OURS.replace("-one", "-two"), OURS.replace("-one", "-x")))
     )
     assert len({hostdev.address for hostdev in found}) == 3
-    assert all(hostdev.bus == 255 and hostdev.device >= 255 for hostdev in found)
+    assert all(hostdev.bus == 255 and (hostdev.device or 0) >= 255 for hostdev in found)
 
 
 def _paths(element: ElementTree.Element, above: str = "") -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_driver_that_is_bound_for_a_moment_changes_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = bind(root, 140, "usb-storage")
-    monkeypatch.setattr(qemu_process.time, "sleep", lambda seconds: link.unlink())
+    monkeypatch.setattr(time, "sleep", lambda seconds: link.unlink())
     assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
 
 

@@ -626,7 +626,7 @@ def test_a_terminal_that_lacks_the_characters(
     shown = nova("usb-show", STICK1)
     assert (listed.status, shown.status) == (0, 0)
     terminal.flush()
-    assert "ID 0781:5567 Größe ?" in terminal.buffer.getvalue().decode("latin-1")  # type: ignore[attr-defined]
+    assert "ID 0781:5567 Größe ?" in terminal.buffer.getvalue().decode("latin-1")
 
 
 def test_help_tells_the_commands(nova: Any) -> None:

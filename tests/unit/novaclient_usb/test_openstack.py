@@ -776,5 +776,5 @@ def test_a_terminal_that_lacks_the_characters(
     shown = openstack("usb", "device", "show", STICK1)
     assert (listed.status, shown.status) == (0, 0)
     terminal.flush()
-    printed = terminal.buffer.getvalue().decode("latin-1")  # type: ignore[attr-defined]
+    printed = terminal.buffer.getvalue().decode("latin-1")
     assert printed.count("Größe ?") == 2

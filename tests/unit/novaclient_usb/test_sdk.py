@@ -11,7 +11,7 @@ import openstack
 import pytest
 from openstack import exceptions
 
-from novaclient_usb import sdk
+from novaclient_usb.sdk.proxy import Proxy
 
 PROJECT = "3f1c9b0a5d4e4f6f8a7b6c5d4e3f2a1b"
 DEMO = "5f8a9a0e-7b0c-4f0e-9a5e-0c9d6b9e6a11"
@@ -41,7 +41,7 @@ clouds:
 
 
 @pytest.fixture
-def usb(cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sdk.Proxy:
+def usb(cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proxy:
     """As a program has it whose ``clouds.yaml`` names our hook."""
     (tmp_path / "clouds.yaml").write_text(CLOUDS)
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
@@ -83,7 +83,7 @@ def make_attachment(make_device: Any) -> Any:
     return make
 
 
-def test_devices(usb: sdk.Proxy, cloud: Any, asked: Any, make_device: Any) -> None:
+def test_devices(usb: Proxy, cloud: Any, asked: Any, make_device: Any) -> None:
     """The service makes two pages of them."""
     following = [{"rel": "next", "href": f"http://usb/v1/devices?state=available&marker={STICK1}"}]
     cloud.usb(
@@ -103,7 +103,7 @@ def test_devices(usb: sdk.Proxy, cloud: Any, asked: Any, make_device: Any) -> No
     assert headers["OpenStack-API-Version"] == "usb-passthrough 1.0"
 
 
-def test_one_device(usb: sdk.Proxy, cloud: Any, make_device: Any) -> None:
+def test_one_device(usb: Proxy, cloud: Any, make_device: Any) -> None:
     cloud.usb("GET", f"{DEVICES}/{STICK1}", {"device": make_device()})
     cloud.usb_error("GET", f"{DEVICES}/LABSTICK", 404, "There is no such device.")
     cloud.usb_error("GET", f"{DEVICES}/nosuch", 404, "There is no such device.")
@@ -115,7 +115,7 @@ def test_one_device(usb: sdk.Proxy, cloud: Any, make_device: Any) -> None:
         usb.find_device("nosuch", ignore_missing=False)
 
 
-def test_what_operators_do_with_devices(usb: sdk.Proxy, cloud: Any, asked: Any, make_device: Any) -> None:
+def test_what_operators_do_with_devices(usb: Proxy, cloud: Any, asked: Any, make_device: Any) -> None:
     cloud.usb("PATCH", f"{DEVICES}/{STICK1}", {"device": make_device(description="in rack 4")})
     cloud.usb("POST", f"{DEVICES}/{STICK1}/release", {"device": make_device(state="available")})
     cloud.usb("PUT", f"{DEVICES}/{STICK1}/projects/{PROJECT}", None, status=204)
@@ -137,19 +137,19 @@ def test_what_operators_do_with_devices(usb: sdk.Proxy, cloud: Any, asked: Any, 
     ]
 
 
-def test_what_is_refused(usb: sdk.Proxy, cloud: Any) -> None:
+def test_what_is_refused(usb: Proxy, cloud: Any) -> None:
     cloud.usb_error("POST", f"{DEVICES}/{STICK1}/release", 409, "It is not claimed.", "device_not_claimed")
     with pytest.raises(exceptions.ConflictException, match=r"It is not claimed\."):
         usb.release_device(STICK1)
 
 
-def test_explain(usb: sdk.Proxy, cloud: Any) -> None:
+def test_explain(usb: Proxy, cloud: Any) -> None:
     explanation = {"attachable": True, "conditions": []}
     cloud.usb("GET", f"{DEVICES}/{STICK1}/explain?server_id={DEMO}", {"explanation": explanation})
     assert usb.explain_device(STICK1, DEMO) == explanation
 
 
-def test_events(usb: sdk.Proxy, cloud: Any, asked: Any) -> None:
+def test_events(usb: Proxy, cloud: Any, asked: Any) -> None:
     cloud.usb("GET", f"{DEVICES}/{STICK1}/events", {"events": [{"id": "e1", "cause_code": "unplugged"}]})
     cloud.usb("GET", "/v1/events", {"events": [{"id": "e2", "cause_code": "requested"}]})
     assert [event.cause_code for event in usb.device_events(STICK1)] == ["unplugged"]
@@ -160,7 +160,7 @@ def test_events(usb: sdk.Proxy, cloud: Any, asked: Any) -> None:
     ]
 
 
-def test_attach_and_wait(usb: sdk.Proxy, cloud: Any, asked: Any, make_attachment: Any) -> None:
+def test_attach_and_wait(usb: Proxy, cloud: Any, asked: Any, make_attachment: Any) -> None:
     cloud.usb("POST", ATTACHMENTS, {"attachment": make_attachment()}, status=202)
     cloud.usb(
         "GET",
@@ -180,14 +180,14 @@ def test_attach_and_wait(usb: sdk.Proxy, cloud: Any, asked: Any, make_attachment
     ]
 
 
-def test_attach_one_of_a_kind(usb: sdk.Proxy, cloud: Any, asked: Any, make_attachment: Any) -> None:
+def test_attach_one_of_a_kind(usb: Proxy, cloud: Any, asked: Any, make_attachment: Any) -> None:
     cloud.usb("POST", ATTACHMENTS, {"attachment": make_attachment() | {"kind": "stick"}}, status=202)
     assert usb.create_attachment(DEMO, kind="stick").device_id == STICK1
     assert asked() == [f'POST http://usb{ATTACHMENTS} {{"attachment": {{"kind": "stick"}}}}']
 
 
 @pytest.mark.parametrize("state", ["failed", "waiting"])
-def test_an_attachment_that_fails(usb: sdk.Proxy, cloud: Any, make_attachment: Any, state: str) -> None:
+def test_an_attachment_that_fails(usb: Proxy, cloud: Any, make_attachment: Any, state: str) -> None:
     cloud.usb("POST", ATTACHMENTS, {"attachment": make_attachment()}, status=202)
     cloud.usb("GET", f"{ATTACHMENTS}/{STICK1}", {"attachment": make_attachment(state=state)})
     attachment = usb.create_attachment(DEMO, STICK1)
@@ -195,14 +195,14 @@ def test_an_attachment_that_fails(usb: sdk.Proxy, cloud: Any, make_attachment: A
         usb.wait_for_attachment(attachment, interval=0.01)
 
 
-def test_the_time_is_up(usb: sdk.Proxy, cloud: Any, make_attachment: Any) -> None:
+def test_the_time_is_up(usb: Proxy, cloud: Any, make_attachment: Any) -> None:
     cloud.usb("GET", f"{ATTACHMENTS}/{STICK1}", {"attachment": make_attachment()})
     attachment = usb.get_attachment(DEMO, STICK1)
     with pytest.raises(exceptions.ResourceTimeout):
         usb.wait_for_attachment(attachment, interval=0.01, wait=0.05)
 
 
-def test_detach_and_wait(usb: sdk.Proxy, cloud: Any, asked: Any, make_attachment: Any) -> None:
+def test_detach_and_wait(usb: Proxy, cloud: Any, asked: Any, make_attachment: Any) -> None:
     cloud.usb("GET", ATTACHMENTS, {"attachments": [make_attachment(state="attached")]})
     cloud.usb("DELETE", f"{ATTACHMENTS}/{STICK1}", None, status=202)
     cloud.usb_error("GET", f"{ATTACHMENTS}/{STICK1}", 404, "The server has no such device.")
@@ -218,14 +218,14 @@ def test_detach_and_wait(usb: sdk.Proxy, cloud: Any, asked: Any, make_attachment
 
 @pytest.mark.parametrize(("lease", "sent"), [(60, "60"), (None, "null")])
 def test_a_lease_is_changed(
-    usb: sdk.Proxy, cloud: Any, asked: Any, make_attachment: Any, lease: int | None, sent: str
+    usb: Proxy, cloud: Any, asked: Any, make_attachment: Any, lease: int | None, sent: str
 ) -> None:
     cloud.usb("PATCH", f"{ATTACHMENTS}/{STICK1}", {"attachment": make_attachment(state="attached")})
     assert usb.update_attachment(DEMO, STICK1, lease).state == "attached"
     assert asked() == [f'PATCH http://usb{ATTACHMENTS}/{STICK1} {{"attachment": {{"lease": {sent}}}}}']
 
 
-def test_the_queue(usb: sdk.Proxy, cloud: Any, asked: Any) -> None:
+def test_the_queue(usb: Proxy, cloud: Any, asked: Any) -> None:
     entry = {"id": PLACE, "server_id": DEMO, "device_id": STICK1, "place": 2}
     cloud.usb("POST", f"/v1/servers/{DEMO}/queue", {"entry": entry}, status=202)
     cloud.usb("GET", "/v1/queue", {"queue": [entry]})
@@ -241,7 +241,7 @@ def test_the_queue(usb: sdk.Proxy, cloud: Any, asked: Any) -> None:
     ]
 
 
-def test_kinds_and_hosts(usb: sdk.Proxy, cloud: Any) -> None:
+def test_kinds_and_hosts(usb: Proxy, cloud: Any) -> None:
     cloud.usb("GET", "/v1/kinds", {"kinds": [{"name": "stick", "free": 2, "servers": []}]})
     host = {"host": "usbhost1", "state": "up", "devices": {"available": 1}, "problems": []}
     cloud.usb("GET", "/v1/hosts", {"hosts": [host]})

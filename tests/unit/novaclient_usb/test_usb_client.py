@@ -149,7 +149,7 @@ def test_waiting_looks_often_at_first_and_then_once_a_second(
     usb: Any, cloud: Any, make_device: Any, clock: Any
 ) -> None:
     cloud.usb("GET", f"/v1/devices/{STICK}", {"device": make_device(server_id=SERVER, state="attaching")})
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(exceptions.ClientException, match="still attaching after 20 seconds") as caught:
         usb.attachments.wait_attached(SERVER, STICK, time_limit=20, progress=seen.append)
     assert caught.value.device["state"] == "attaching"

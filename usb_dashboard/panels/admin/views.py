@@ -152,7 +152,7 @@ class _PanelDialog(instances.Dialog):
 
 
 class DeleteHostView(_PanelDialog):
-    """Delete a host that is down for good?"""
+    """The confirmation before a host that is down for good is deleted."""
 
     template_name = "usb/admin/delete_host.html"
     page_title = _("Delete Host")
@@ -179,7 +179,7 @@ class DeleteHostView(_PanelDialog):
 
 
 class ProjectsView(_PanelDialog):
-    """With which projects is a device shared?"""
+    """The dialog that sets the projects with which a device is shared."""
 
     form_class = forms.ProjectsForm
     template_name = "usb/admin/projects.html"

@@ -270,7 +270,7 @@ class DeviceDialog(ServerDialog):
 
 
 class DetachDeviceView(DeviceDialog):
-    """Detach it?"""
+    """The confirmation before a device is detached."""
 
     template_name = "usb/detach_device.html"
     page_title = _("Detach a USB Device")
@@ -279,7 +279,7 @@ class DetachDeviceView(DeviceDialog):
     submit_label = _("Detach")
 
     def question(self, device: Device) -> SafeString:
-        """Detach?"""
+        """The question to confirm."""
         return format_html(_("Detach {} from {}?"), verbatim(device.label), verbatim(self.instance()))
 
     def act(self, choice: str) -> SafeString:
@@ -290,7 +290,7 @@ class DetachDeviceView(DeviceDialog):
 
 
 class RetryView(DeviceDialog):
-    """Try once more to attach it?"""
+    """The confirmation before a failed attach is tried again."""
 
     template_name = "usb/retry.html"
     page_title = _("Retry")
@@ -299,7 +299,7 @@ class RetryView(DeviceDialog):
     submit_label = _("Retry")
 
     def question(self, device: Device) -> SafeString:
-        """Once more?"""
+        """The question to confirm."""
         return format_html(
             _("Try again to attach {} to {}?"), verbatim(device.label), verbatim(self.instance())
         )
@@ -310,7 +310,7 @@ class RetryView(DeviceDialog):
 
 
 class LeaseView(DeviceDialog):
-    """For how long does the server have it?"""
+    """The dialog that sets the lease of a device."""
 
     form_class = forms.LeaseForm
     template_name = "usb/lease.html"
@@ -320,7 +320,7 @@ class LeaseView(DeviceDialog):
     submit_label = _("Save")
 
     def question(self, device: Device) -> SafeString:
-        """How long?"""
+        """The question of the dialog."""
         return format_html(_("How long may {} keep {}?"), verbatim(self.instance()), verbatim(device.label))
 
     def act(self, choice: str) -> SafeString:
