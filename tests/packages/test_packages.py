@@ -173,6 +173,7 @@ class Program:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A Debian 12 with the packages installed."""
+    assert _DEBS, "Build the packages first: packaging/deb"
     machine = Machine(tmp_path_factory.mktemp("machine") / "root")
     try:
         machine.create()
@@ -188,9 +189,9 @@ def before(machine: Machine) -> set[str]:
 
 
 def test_they_install(machine: Machine, before: set[str]) -> None:
-    assert _NAMES == [
+    assert [
         f"usb-shim-{name}" for name in ("agent", "api", "client", "common", "conductor", "dashboard")
-    ]
+    ] == _NAMES
     machine.install()
     assert machine.run("dpkg-query", "--show", "--showformat=${db:Status-Status}\n", *_NAMES).split() == [
         "installed"
