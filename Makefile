@@ -19,7 +19,7 @@ SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
 LAB_PARTS = test-lab-long test-lab-short
 
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
-  $(LAB_PARTS) test-cloud chaos storm hammer lint cover docs
+  $(LAB_PARTS) test-cloud test-packages chaos storm hammer lint cover docs deb
 
 demo:
 	lab/bootstrap
@@ -72,6 +72,15 @@ $(LAB_PARTS): test-lab-%:
 test-cloud:
 	lab/bootstrap $(CHROMIUM)
 	$(PYTEST) tests/cloud $(LIVE)
+
+# The Debian packages, in dist/deb. As root.
+deb:
+	lab/bootstrap git mmdebstrap
+	packaging/deb
+
+# Builds them, and tries them in a Debian 12 of its own. As root; not part of `test`.
+test-packages: deb
+	$(PYTEST) --durations=0 tests/packages
 
 # CHAOS_SECONDS bounds it (600), CHAOS_SEED repeats it.
 chaos:
