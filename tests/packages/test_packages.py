@@ -208,10 +208,8 @@ def test_they_install(machine: Machine, before: set[str]) -> None:
 @pytest.mark.parametrize("unit", _UNITS)
 def test_a_unit_is_not_enabled_and_knows_its_program(machine: Machine, unit: str) -> None:
     assert machine.run("systemctl", "is-enabled", unit, status=1) == "disabled\n"
-    file = f"/lib/systemd/system/{unit}.service"
-    assert "usb-shim" not in machine.run(
-        "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", file
-    )
+    program = next(word for word in machine.command(unit) if word.startswith("/"))
+    machine.run("test", "-x", program)
 
 
 def test_what_is_not_configured_does_not_run(machine: Machine) -> None:
@@ -247,7 +245,7 @@ def test_the_api_answers(machine: Machine) -> None:
     ini = machine.root / "etc/usb-shim/uwsgi.ini"
     ini.write_text(ini.read_text().replace("127.0.0.1:9815", f"127.0.0.1:{port}"))
     with machine.running("usb-shim-api") as api:
-        assert api.answer(f"http://127.0.0.1:{port}/healthcheck/deep") == "OK"
+        assert api.answer(f"http://127.0.0.1:{port}/healthcheck/deep").strip() == "OK"
         assert f"http://127.0.0.1:{port}/v1/" in api.answer(f"http://127.0.0.1:{port}/")
 
 
