@@ -42,6 +42,11 @@ _ENVIRONMENT = {
 }
 # What is not of a package, and changes at each installation.
 _PASSING = (
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
     "var/cache",
     "var/lib/apt",
     "var/lib/dpkg",
@@ -95,9 +100,7 @@ class Machine:
         found = set()
         for directory, names, files in os.walk(self.root):
             here = Path(directory).relative_to(self.root)
-            names[:] = [
-                name for name in names if str(here / name) not in (*_PASSING, "proc", "sys", "run", "tmp")
-            ]
+            names[:] = [name for name in names if str(here / name) not in _PASSING]
             found |= {str(here / name) for name in (*names, *files)}
         return found - set(_PASSING)
 
@@ -205,9 +208,8 @@ def test_they_install(machine: Machine, before: set[str]) -> None:
 @pytest.mark.parametrize("unit", _UNITS)
 def test_a_unit_is_not_enabled_and_knows_its_program(machine: Machine, unit: str) -> None:
     assert machine.run("systemctl", "is-enabled", unit, status=1) == "disabled\n"
-    assert "usb-shim" not in machine.run(
-        "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit
-    )
+    program = next(word for word in machine.command(unit) if word.startswith("/"))
+    machine.run("test", "-x", program)
 
 
 def test_what_is_not_configured_does_not_run(machine: Machine) -> None:
@@ -243,7 +245,7 @@ def test_the_api_answers(machine: Machine) -> None:
     ini = machine.root / "etc/usb-shim/uwsgi.ini"
     ini.write_text(ini.read_text().replace("127.0.0.1:9815", f"127.0.0.1:{port}"))
     with machine.running("usb-shim-api") as api:
-        assert api.answer(f"http://127.0.0.1:{port}/healthcheck") == "OK"
+        assert api.answer(f"http://127.0.0.1:{port}/healthcheck/deep").strip() == "OK"
         assert f"http://127.0.0.1:{port}/v1/" in api.answer(f"http://127.0.0.1:{port}/")
 
 
@@ -280,7 +282,8 @@ def test_the_dashboard_in_a_horizon_that_is_new_enough(machine: Machine, tmp_pat
     modules = machine.root / "usr/lib/python3/dist-packages"
     ask = (
         "import django, usb_dashboard; django.setup()\n"
-        "from django.core import management, urls\n"
+        "from django import urls\n"
+        "from django.core import management\n"
         "management.call_command('check')\n"
         "print(usb_dashboard.__file__)\n"
         "print([urls.reverse(f'horizon:{dashboard}:usb:index') for dashboard in ('project', 'admin')])\n"
