@@ -111,3 +111,14 @@ def test_the_own_project_gives_back_what_a_deleted_server_left(cloud: Cloud) -> 
     assert cloud.list("demo-reader", DEMO) == 200
     assert cloud.detach("demo-reader", DEMO) == 403
     assert cloud.detach("demo", DEMO) == 202
+
+
+def test_of_what_a_deleted_server_left_each_claim_is_judged_by_itself(cloud: Cloud) -> None:
+    cloud.policy('"usb-passthrough:attachments:delete": "user_id:%(user_id)s"\n')
+    stick = cloud.sticks[OTHER]
+    assert cloud.detach("admin", OTHER) == 202
+    cloud.world.report(stick, "available")
+    assert cloud.world.attach("demo", DEMO, stick).status_int == 202
+    del cloud.world.nova.servers[DEMO]
+    assert cloud.world.detach("demo", DEMO, cloud.sticks[DEMO]).status_int == 404
+    assert cloud.world.detach("demo", DEMO, stick).status_int == 202

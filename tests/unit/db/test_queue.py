@@ -218,6 +218,7 @@ def test_those_who_wait_for_something_else_are_not_ahead() -> None:
 def test_servers_without_a_domain(line: Line) -> None:
     line.join("a1")
     line.join("shelved")
+    line.join("shelved", line.ids[0])
     assert queue.servers_without_domain(line.db) == ["shelved"]
 
 
