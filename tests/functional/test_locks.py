@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from compute_shim.db import absence, device_leases, intent, models, queries
+from compute_shim.db import absence, device_leases, handover, intent, models, queries
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
 from compute_shim.objects import ClaimStatus, ReasonCode, State
@@ -190,6 +190,18 @@ def test_what_is_given_back_meanwhile_is_not_replaced(contest: Contest) -> None:
     assert [row.state for row in queries.devices(contest.db, models.Device.host == "compute2")] == [
         State.AVAILABLE
     ]
+
+
+def test_what_its_project_takes_again_meanwhile_is_not_released(contest: Contest) -> None:
+    """A device that is held for others."""
+    contest.world.sync(STICK1={"handover": "hold"})
+    contest.claim()
+    contest.report(State.ATTACHED)
+    contest.give_up()
+    contest.report(State.AVAILABLE, generation=2)
+    met = contest.meet(contest.claim, RECORD_EVENT, lambda: handover.release(contest.db, contest.id))
+    assert (met.second, met.waited) == (None, True)
+    assert (contest.row.generation, contest.row.last_project_id) == (3, DEMO_PROJECT)
 
 
 def test_a_lease_that_is_extended_meanwhile_is_not_ended(contest: Contest) -> None:

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits on devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute_shim.db.usage import DEVICES, Caps
+
+
+@pytest.mark.parametrize(
+    ("caps", "limited"),
+    [
+        (Caps(), False),
+        (Caps({DEVICES: -1}), False),
+        (Caps({DEVICES: 0}), True),
+        (Caps({DEVICES: -1, f"{DEVICES}:dongle": 3}), True),
+        (Caps(server=0), True),
+        (Caps({DEVICES: 5}, server=2), True),
+    ],
+    ids=str,
+)
+def test_the_claims_of_a_project_come_one_after_the_other_where_there_is_a_limit(
+    caps: Caps, limited: bool
+) -> None:
+    """Of claims at once, each must count those before it (`compute_shim.db.intent.take`)."""
+    assert bool(caps) is limited
