@@ -15,7 +15,7 @@ from compute_shim.conductor import metrics
 from compute_shim.db import statistics
 from lab.ports import free_port
 from tests.functional.programs import Program, connection
-from tests.functional.world import SERVERS, World
+from tests.functional.world import DEMO_PROJECT, SERVERS, World
 
 Start = Callable[[str, str], Program]
 _FAKE_BUS = "[DEFAULT]\ntransport_url = fake:///\n"
@@ -49,7 +49,17 @@ def test_counts(every_world: World) -> None:
         ("compute2", "available"): 1,
     }
     assert taken.claims == {"attaching": 1}
+    assert taken.projects == {DEMO_PROJECT: 1}
     assert (taken.hosts_up, taken.hosts_down) == (1, 1)
+
+
+def test_counts_of_lines(world: World) -> None:
+    world.sync("compute1", STICK1={}, STICK2={"kind": "dongle"})
+    wants = {"DEMO": {"device_id": world.device_id("STICK1")}, "DEMO2": {"kind": "dongle"}}
+    for server, entry in wants.items():
+        path = f"/v1/servers/{SERVERS[server].id}/queue"
+        assert world.request("demo", "POST", path, {"entry": entry}).status_int == 202
+    assert statistics.take(world.db, host_down_time=60).queue == {"": 1, "dongle": 1}
 
 
 def test_counts_of_nothing(every_world: World) -> None:

@@ -68,6 +68,19 @@ def test_the_user_is_who_made_the_server(cloud: Cloud) -> None:
     assert cloud.detach("demo", DEMO) == 202
 
 
+def test_an_explanation_asks_the_policy_of_the_server(cloud: Cloud) -> None:
+    cloud.policy('"usb-passthrough:attachments:create": "user_id:%(user_id)s"\n')
+
+    def allowed() -> bool:
+        path = f"/v1/devices/{cloud.sticks[DEMO]}/explain?server_id={DEMO}"
+        conditions = cloud.world.request("demo", "GET", path).json["explanation"]["conditions"]
+        return next(it["met"] for it in conditions if it["condition"] == "allowed")
+
+    assert not allowed()
+    cloud.made_by(DEMO, "user-of-demo")
+    assert allowed()
+
+
 def test_the_user_may_have_been_the_one_to_attach(cloud: Cloud) -> None:
     """Of a server that is deleted, the claim alone tells."""
     cloud.policy('"usb-passthrough:attachments:delete": "user_id:%(user_id)s"\n')
