@@ -157,6 +157,18 @@ def test_a_claim_that_changed_meanwhile_is_not_released() -> None:
     assert the_row(db).generation == 2
 
 
+def test_a_claim_that_is_tried_anew_meanwhile_is_not_released() -> None:
+    db = empty_database()
+    row = claimed(db)
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)])
+    row = the_row(db)
+    absence.remember(db, row, timeutils.utcnow())
+    assert intent.retry(db, row.id, SERVERS[0])
+    assert not absence.release(db, row, window(), ACTOR)
+    assert the_row(db).state == State.ATTACHING
+    assert not absence.seen_since(the_row(db), timeutils.utcnow())
+
+
 def test_what_was_attached_meanwhile_is_not_released() -> None:
     db = empty_database()
     row = claimed(db)
