@@ -76,6 +76,18 @@ def test_the_last_page_has_no_link(cloud: World) -> None:
     assert "hosts_links" not in cloud.request("admin", "GET", "/v1/hosts?limit=3").json
 
 
+def test_what_an_older_release_recorded_is_shown(world: World) -> None:
+    """Before it had these columns."""
+    world.sync(STICK1={})
+    with world.db.writer() as session:
+        session.execute(sa.update(models.Host).values(problems=None))
+        session.execute(sa.update(models.Device).values(state_since=None))
+    host = world.request("admin", "GET", "/v1/hosts/compute1").json["host"]
+    assert host["problems"] == []
+    device = world.request("admin", "GET", f"/v1/devices/{world.device_id('STICK1')}").json["device"]
+    assert device["state_since"] == device["updated_at"]
+
+
 def test_the_counts_of_a_host_are_its_own(cloud: World) -> None:
     listed = cloud.request("admin", "GET", "/v1/hosts").json["hosts"]
     assert {host["host"]: host["devices"]["available"] for host in listed} == {
