@@ -76,6 +76,17 @@ def test_the_last_page_has_no_link(cloud: World) -> None:
     assert "hosts_links" not in cloud.request("admin", "GET", "/v1/hosts?limit=3").json
 
 
+@pytest.mark.parametrize("token", ["demo", "admin"])
+def test_one_of_a_kind_is_taken_on_the_host_of_the_server(world: World, token: str) -> None:
+    """Though another host showed one earlier."""
+    world.sync("compute2", STICK4={"kind": "dongle"})
+    world.sync("compute1", STICK1={"kind": "dongle"}, STICK2={})
+    server = SERVERS["DEMO"].id
+    answer = world.attach_kind(token, server, "dongle")
+    assert answer.json["attachment"]["device_id"] == world.device_id("STICK1")
+    assert world.attach_kind(token, server, "dongle").json["error"]["reason_code"] == "kind_not_free"
+
+
 def test_what_an_older_release_recorded_is_shown(world: World) -> None:
     """Before it had these columns."""
     world.sync(STICK1={})
