@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 from urllib import parse
 
@@ -97,6 +98,17 @@ def test_what_an_older_release_recorded_is_shown(world: World) -> None:
     assert host["problems"] == []
     device = world.request("admin", "GET", f"/v1/devices/{world.device_id('STICK1')}").json["device"]
     assert device["state_since"] == device["updated_at"]
+
+
+def test_a_device_that_is_changed_is_in_its_state_as_long_as_before(world: World) -> None:
+    world.sync(STICK1={})
+    row = models.Device
+    with world.db.writer() as session:
+        (since,) = session.scalars(sa.select(row.state_since)).all()
+        assert since is not None
+        session.execute(sa.update(row).values(updated_at=since + datetime.timedelta(hours=1)))
+    device = world.request("admin", "GET", f"/v1/devices/{world.device_id('STICK1')}").json["device"]
+    assert device["state_since"] == f"{since.isoformat(timespec='seconds')}Z" != device["updated_at"]
 
 
 def test_the_counts_of_a_host_are_its_own(cloud: World) -> None:
