@@ -58,9 +58,9 @@ class LineEnd:
         if not servers or self._obstacle() is not None:
             return
         for server_id in servers:
-            if self._back_off.is_due(server_id):
+            # A pass may take longer than the lease.
+            if self._back_off.is_due(server_id) and self._turn.acquire():
                 self._look(server_id)
-                self._turn.acquire()
 
     def _look(self, server_id: str) -> None:
         if not self._is_gone(server_id):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 from urllib import parse
 
@@ -74,6 +75,40 @@ def test_the_last_page_has_no_link(cloud: World) -> None:
     [link] = first["hosts_links"]
     assert parse.parse_qs(parse.urlsplit(link["href"]).query) == {"limit": ["2"], "marker": ["compute2"]}
     assert "hosts_links" not in cloud.request("admin", "GET", "/v1/hosts?limit=3").json
+
+
+@pytest.mark.parametrize("token", ["demo", "admin"])
+def test_one_of_a_kind_is_taken_on_the_host_of_the_server(world: World, token: str) -> None:
+    """Though another host showed one earlier."""
+    world.sync("compute2", STICK4={"kind": "dongle"})
+    world.sync("compute1", STICK1={"kind": "dongle"}, STICK2={})
+    server = SERVERS["DEMO"].id
+    answer = world.attach_kind(token, server, "dongle")
+    assert answer.json["attachment"]["device_id"] == world.device_id("STICK1")
+    assert world.attach_kind(token, server, "dongle").json["error"]["reason_code"] == "kind_not_free"
+
+
+def test_what_an_older_release_recorded_is_shown(world: World) -> None:
+    """Before it had these columns."""
+    world.sync(STICK1={})
+    with world.db.writer() as session:
+        session.execute(sa.update(models.Host).values(problems=None))
+        session.execute(sa.update(models.Device).values(state_since=None))
+    host = world.request("admin", "GET", "/v1/hosts/compute1").json["host"]
+    assert host["problems"] == []
+    device = world.request("admin", "GET", f"/v1/devices/{world.device_id('STICK1')}").json["device"]
+    assert device["state_since"] == device["updated_at"]
+
+
+def test_a_device_that_is_changed_is_in_its_state_as_long_as_before(world: World) -> None:
+    world.sync(STICK1={})
+    row = models.Device
+    with world.db.writer() as session:
+        (since,) = session.scalars(sa.select(row.state_since)).all()
+        assert since is not None
+        session.execute(sa.update(row).values(updated_at=since + datetime.timedelta(hours=1)))
+    device = world.request("admin", "GET", f"/v1/devices/{world.device_id('STICK1')}").json["device"]
+    assert device["state_since"] == f"{since.isoformat(timespec='seconds')}Z" != device["updated_at"]
 
 
 def test_the_counts_of_a_host_are_its_own(cloud: World) -> None:

@@ -42,6 +42,14 @@ def test_names_are_leased_one_by_one(every_world: World) -> None:
     assert Lease(every_world.db, "history", "two", 600).acquire()
 
 
+def test_one_that_is_given_back_leaves_the_others(every_world: World) -> None:
+    both = [Lease(every_world.db, name, "one", 600) for name in ("server-sync", "history")]
+    assert [it.acquire() for it in both] == [True, True]
+    both[0].release()
+    assert _lease(every_world, "two").acquire()
+    assert not Lease(every_world.db, "history", "two", 600).acquire()
+
+
 def test_who_gives_it_back_is_followed_at_once(every_world: World) -> None:
     one, two = _lease(every_world, "one"), _lease(every_world, "two")
     assert one.acquire()

@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 import webob
 
-from compute_shim import wire
+from compute_shim import liveness, wire
 from compute_shim.api.application import ROUTES, methods
 from compute_shim.api.schemas.devices import FOR_ADMINS, SORT_KEYS
-from compute_shim.db import models
+from compute_shim.db import device_list, history, host_list, models
 from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World
 
 # Of most values there are two, and one that sorts oddly.
@@ -121,6 +121,15 @@ def test_pages_of_attachments(full_world: World) -> None:
         assert len(whole) == 2
 
 
+def test_of_a_long_list_a_page_is_read(full_world: World) -> None:
+    db = full_world.db
+    assert len(host_list.page(db, host_list.Order(), limit=1)) == 1
+    assert len(history.page(db, history.Filter(), limit=2)) == 2
+    for project_id in (None, DEMO_PROJECT):
+        wanted = device_list.Filter(project_id, liveness.Window.now(full_world.conf))
+        assert len(device_list.page(db, wanted, device_list.Order(), limit=3)) == 3
+
+
 def test_state_filters_and_states_agree(full_world: World) -> None:
     for token in ("admin", "demo", "other"):
         whole = full_world.request(token, "GET", "/v1/devices").json["devices"]
@@ -153,6 +162,23 @@ def test_every_call_refuses_parameters_that_it_does_not_know(world: World, metho
     answer = world.request("admin", method, f"{_filled(world, path)}?colour=red")
     assert answer.status_int == 400
     assert "colour" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token"),
+    [
+        (method, path, token)
+        for method, path in CALLS
+        for token in ("demo-nobody", "unscoped", "demo-reader")
+        if path not in ("/", "/v1") and (token, method) != ("demo-reader", "GET")
+    ],
+)
+def test_a_caller_without_the_role_learns_nothing(world: World, method: str, path: str, token: str) -> None:
+    """Not even that the request is wrong."""
+    world.sync(STICK1={})
+    assert world.attach("demo", SERVERS["DEMO"].id, world.device_id("STICK1")).status_int == 202
+    answer = world.request(token, method, f"{_filled(world, path)}?colour=red", {"colour": "red"})
+    assert (answer.status_int, answer.json["error"]["reason_code"]) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("token", ["admin", "demo", "demo-nobody", "forged"])

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from compute_shim.db import intent, models, queries
+from compute_shim.db import absence, device_leases, handover, intent, models, queries
+from compute_shim.db.events import Actor
+from compute_shim.liveness import Window
 from compute_shim.objects import ClaimStatus, ReasonCode, State
 from tests.functional.databases import MariaDB, PostgreSQL
 from tests.functional.interleaving import Met, meet
@@ -26,6 +28,9 @@ OTHER_SERVER = SERVERS["DEMO2"].id
 
 READ_DEVICES = r"SELECT .*FROM host_usb_devices"
 WRITE_DEVICE = r"UPDATE host_usb_devices"
+RECORD_EVENT = r"INSERT INTO usb_device_events"
+
+NOBODY = Actor(None, "req-1")
 
 
 class Contest:
@@ -112,7 +117,7 @@ def test_a_device_is_not_claimed_while_it_is_unplugged(contest: Contest) -> None
 
 
 def test_a_device_is_claimed_before_it_is_unplugged(contest: Contest) -> None:
-    met = contest.meet(contest.claim, r"INSERT INTO usb_device_events", contest.world.sync)
+    met = contest.meet(contest.claim, RECORD_EVENT, contest.world.sync)
     assert met.waited
     assert (contest.row.state, contest.row.instance_uuid) == (State.ATTACHING, SERVER)
     assert not contest.row.present
@@ -127,9 +132,7 @@ def test_a_report_does_not_overwrite_a_detach(contest: Contest) -> None:
 
 def test_a_detach_makes_a_report_void(contest: Contest) -> None:
     contest.claim()
-    met = contest.meet(
-        contest.give_up, r"INSERT INTO usb_device_events", lambda: contest.report(State.ATTACHED)
-    )
+    met = contest.meet(contest.give_up, RECORD_EVENT, lambda: contest.report(State.ATTACHED))
     assert met.waited
     assert (contest.row.state, contest.row.generation) == (State.DETACHING, 2)
 
@@ -165,6 +168,64 @@ def test_a_report_is_not_overwritten_by_where_the_server_was(contest: Contest) -
     assert contest.row.state == State.ATTACHED
 
 
+def test_what_is_attached_meanwhile_is_not_released(contest: Contest) -> None:
+    contest.claim()
+    claim, up = contest.row, Window.now(contest.world.conf)
+    met = contest.meet(
+        lambda: contest.report(State.ATTACHED),
+        WRITE_DEVICE,
+        lambda: absence.release(contest.db, claim, up, NOBODY),
+    )
+    assert (met.second, met.waited) == (False, True)
+    assert contest.row.state == State.ATTACHED
+
+
+def test_what_is_given_back_meanwhile_is_not_replaced(contest: Contest) -> None:
+    contest.world.sync(STICK1={"kind": "dongle"})
+    contest.world.sync("compute2", STICK4={"kind": "dongle"})
+    assert intent.claim(contest.db, contest.id, SERVER, DEMO_PROJECT, kind="dongle")
+    claim = contest.row
+    met = contest.meet(contest.give_up, RECORD_EVENT, lambda: intent.replace(contest.db, claim, "compute2"))
+    assert (met.second, met.waited) == (None, True)
+    assert [row.state for row in queries.devices(contest.db, models.Device.host == "compute2")] == [
+        State.AVAILABLE
+    ]
+
+
+def test_what_its_project_takes_again_meanwhile_is_not_released(contest: Contest) -> None:
+    """A device that is held for others."""
+    contest.world.sync(STICK1={"handover": "hold"})
+    contest.claim()
+    contest.report(State.ATTACHED)
+    contest.give_up()
+    contest.report(State.AVAILABLE, generation=2)
+    met = contest.meet(contest.claim, RECORD_EVENT, lambda: handover.release(contest.db, contest.id))
+    assert (met.second, met.waited) == (None, True)
+    assert (contest.row.generation, contest.row.last_project_id) == (3, DEMO_PROJECT)
+
+
+def test_a_lease_that_is_extended_meanwhile_is_not_ended(contest: Contest) -> None:
+    assert intent.claim(contest.db, contest.id, SERVER, DEMO_PROJECT, lease=60)
+    [lease] = device_leases.running(contest.db)
+    met = contest.meet(
+        lambda: device_leases.change(contest.db, contest.id, SERVER, 3600, NOBODY),
+        RECORD_EVENT,
+        lambda: device_leases.end(contest.db, lease, NOBODY),
+    )
+    assert (met.second, met.waited) == (False, True)
+    assert contest.row.state == State.ATTACHING
+
+
+def test_what_is_given_back_meanwhile_has_no_lease_to_change(contest: Contest) -> None:
+    assert intent.claim(contest.db, contest.id, SERVER, DEMO_PROJECT, lease=60)
+    met = contest.meet(
+        contest.give_up,
+        RECORD_EVENT,
+        lambda: device_leases.change(contest.db, contest.id, SERVER, 3600, NOBODY),
+    )
+    assert (met.second, met.waited) == (False, True)
+
+
 def test_where_a_server_was_says_nothing_of_a_later_claim(world: World) -> None:
     """Not even where that looks the same."""
     contest = Contest(world)
@@ -189,7 +250,7 @@ def test_a_device_is_not_forgotten_while_it_is_plugged_in(contest: Contest) -> N
 
 
 def test_one_of_two_claims_is_the_first(contest: Contest) -> None:
-    met = contest.meet(contest.claim, r"INSERT INTO usb_device_events", lambda: contest.claim(OTHER_SERVER))
+    met = contest.meet(contest.claim, RECORD_EVENT, lambda: contest.claim(OTHER_SERVER))
     assert met == Met(True, False, waited=True)
     assert (contest.row.instance_uuid, contest.row.generation) == (SERVER, 1)
 

@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.conductor import metrics
 from compute_shim.db import statistics
+from compute_shim.objects import ReasonCode
 from lab.ports import free_port
 from tests.functional.programs import Program, connection
-from tests.functional.world import SERVERS, World
+from tests.functional.world import DEMO_PROJECT, SERVERS, World
 
 Start = Callable[[str, str], Program]
 _FAKE_BUS = "[DEFAULT]\ntransport_url = fake:///\n"
@@ -49,7 +50,17 @@ def test_counts(every_world: World) -> None:
         ("compute2", "available"): 1,
     }
     assert taken.claims == {"attaching": 1}
+    assert taken.projects == {DEMO_PROJECT: 1}
     assert (taken.hosts_up, taken.hosts_down) == (1, 1)
+
+
+def test_counts_of_lines(world: World) -> None:
+    world.sync("compute1", STICK1={}, STICK2={"kind": "dongle"})
+    wants = {"DEMO": {"device_id": world.device_id("STICK1")}, "DEMO2": {"kind": "dongle"}}
+    for server, entry in wants.items():
+        path = f"/v1/servers/{SERVERS[server].id}/queue"
+        assert world.request("demo", "POST", path, {"entry": entry}).status_int == 202
+    assert statistics.take(world.db, host_down_time=60).queue == {"": 1, "dongle": 1}
 
 
 def test_counts_of_nothing(every_world: World) -> None:
@@ -144,6 +155,24 @@ def test_syncs_are_counted_by_result(world: World) -> None:
         sync(0)
     assert counts() == [done, (failed or 0) + 1]
     assert whole.get_sample_value("usb_shim_sync_seconds_count") == sum(value or 0 for value in counts())
+
+
+def test_refusals_are_counted_by_code(world: World) -> None:
+    whole = metrics.registry(world.conf, world.db)
+    codes = (ReasonCode.DEVICE_GONE, ReasonCode.HYPERVISOR_ERROR, ReasonCode.SERVER_OFF)
+
+    def counts() -> list[float]:
+        found = [whole.get_sample_value("usb_shim_refusals_total", {"code": code}) for code in codes]
+        return [count or 0 for count in found]
+
+    world.sync(STICK1={})
+    stick = world.device_id("STICK1")
+    assert world.attach("demo", SERVERS["DEMO"].id, stick).status_int == 202
+    before = counts()
+    world.report(stick, "waiting", "no", ReasonCode.SERVER_OFF)
+    for code in (ReasonCode.DEVICE_GONE, "of_a_newer_agent"):
+        world.report(stick, "failed", "no", code)
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [1, 1, 0]
 
 
 def test_flaps_of_too_many_devices_are_counted_together() -> None:

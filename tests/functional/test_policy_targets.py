@@ -68,6 +68,19 @@ def test_the_user_is_who_made_the_server(cloud: Cloud) -> None:
     assert cloud.detach("demo", DEMO) == 202
 
 
+def test_an_explanation_asks_the_policy_of_the_server(cloud: Cloud) -> None:
+    cloud.policy('"usb-passthrough:attachments:create": "user_id:%(user_id)s"\n')
+
+    def allowed() -> bool:
+        path = f"/v1/devices/{cloud.sticks[DEMO]}/explain?server_id={DEMO}"
+        conditions = cloud.world.request("demo", "GET", path).json["explanation"]["conditions"]
+        return next(it["met"] for it in conditions if it["condition"] == "allowed")
+
+    assert not allowed()
+    cloud.made_by(DEMO, "user-of-demo")
+    assert allowed()
+
+
 def test_the_user_may_have_been_the_one_to_attach(cloud: Cloud) -> None:
     """Of a server that is deleted, the claim alone tells."""
     cloud.policy('"usb-passthrough:attachments:delete": "user_id:%(user_id)s"\n')
@@ -111,3 +124,14 @@ def test_the_own_project_gives_back_what_a_deleted_server_left(cloud: Cloud) -> 
     assert cloud.list("demo-reader", DEMO) == 200
     assert cloud.detach("demo-reader", DEMO) == 403
     assert cloud.detach("demo", DEMO) == 202
+
+
+def test_of_what_a_deleted_server_left_each_claim_is_judged_by_itself(cloud: Cloud) -> None:
+    cloud.policy('"usb-passthrough:attachments:delete": "user_id:%(user_id)s"\n')
+    stick = cloud.sticks[OTHER]
+    assert cloud.detach("admin", OTHER) == 202
+    cloud.world.report(stick, "available")
+    assert cloud.world.attach("demo", DEMO, stick).status_int == 202
+    del cloud.world.nova.servers[DEMO]
+    assert cloud.world.detach("demo", DEMO, cloud.sticks[DEMO]).status_int == 404
+    assert cloud.world.detach("demo", DEMO, stick).status_int == 202

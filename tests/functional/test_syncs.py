@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from oslo_utils import timeutils
 
 from compute_shim.conductor import payloads
+from compute_shim.conductor.manager import Manager
 from compute_shim.db import models, queries, syncs
 from compute_shim.objects import ReasonCode, State
 from tests.functional import statements
-from tests.functional.world import SERVERS, STICKS, World
+from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World
 
 HOST = "compute1"
 SERVER = SERVERS["DEMO"].id
@@ -80,6 +81,33 @@ def test_a_sync_that_says_nothing_new_shows_that_the_host_is_up(every_world: Wor
     assert after is not None
     assert after.last_seen > before.last_seen
     assert after.last_seen == after.digested_at
+
+
+def test_what_is_new_wakes_those_who_give_devices_to_servers_in_line(world: World) -> None:
+    woken: list[int] = []
+    world.conductor = Manager(world.db, lambda: woken.append(1))
+    for expected in (1, 1, 2):
+        world.sync(STICK1={"port": f"2-{expected}"})
+        assert len(woken) == expected
+    world.attach("demo", SERVER, world.device_id("STICK1"))
+    world.report(world.device_id("STICK1"), "attached")
+    assert len(woken) == 3
+
+
+def test_an_agent_that_knows_nothing_yet_changes_no_device(world: World) -> None:
+    _sync(world, _devices(count=1))
+    [before] = queries.devices(world.db)
+    claims = _sync(world, _devices(count=2), identified=False)
+    [after] = queries.devices(world.db)
+    assert [claim["device_id"] for claim in claims] == [before.id]
+    assert (after.present, after.updated_at) == (True, before.updated_at)
+
+
+def test_a_sync_that_says_nothing_new_is_answered_with_the_host_s_own_devices(world: World) -> None:
+    world.sync("compute2", STICK4={})
+    world.sync("compute2")
+    for _ in range(2):
+        assert [claim["device_id"] for claim in world.sync(STICK1={})] == [world.device_id("STICK1")]
 
 
 def test_it_answers_what_has_been_wanted_since(every_world: World) -> None:
@@ -203,6 +231,23 @@ def test_of_too_many_devices_the_oldest_are_forgotten(
         monkeypatch.setattr(syncs, "_ROWS_PER_HOST", most)
         every_world.sync(STICK2={"device": most})
         assert _known(every_world) == left
+
+
+def test_nothing_is_left_of_a_device_that_was_too_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.sync(STICK1={}, STICK2={})
+    forgotten = world.device_id("STICK1")
+    assert world.request("admin", "PUT", f"/v1/devices/{forgotten}/projects/{DEMO_PROJECT}").status_int == 204
+    wanted = {"entry": {"device_id": forgotten}}
+    assert world.attach("other", OTHER_SERVER, forgotten).status_int == 202
+    assert world.request("demo", "POST", f"/v1/servers/{SERVER}/queue", wanted).status_int == 202
+    assert world.detach("other", OTHER_SERVER, forgotten).status_int == 202
+    world.report(forgotten, "available")
+    monkeypatch.setattr(syncs, "_ROWS_PER_HOST", 1)
+    world.sync(STICK2={"device": 9})
+    assert _known(world) == {"STICK2"}
+    assert world.request("demo", "GET", "/v1/queue").json["queue"] == []
+    with world.db.reader() as session:
+        assert session.scalars(sa.select(models.DeviceProject)).all() == []
 
 
 def _known(world: World) -> set[str]:

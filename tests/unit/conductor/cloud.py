@@ -110,27 +110,32 @@ class Cloud:
         self.up = {HOST}
         self.obstacle: str | None = None
         self.nudger = Nudger()
+        self.witnesses = self._witnesses(self.db)
         self.conductor = self.new_conductor()
 
     def new_conductor(self, name: str = "one", db: Database | None = None) -> ServerSync:
         """A conductor that has just been started."""
-        conf = cfg.ConfigOpts()
-        nova_conf.register(conf)
-        conf([], default_config_files=[], default_config_dirs=[])
-        conf.set_override("endpoint_override", URL, group="nova")
         db = db or self.db
         return ServerSync(
             db,
-            Witnesses(db, nova.Nova(conf), noauth.NoAuth()),
+            self._witnesses(db),
             self.nudger,
             Lease(db, "server-sync", name, 600),
-            self._window,
+            self.window,
             lambda: self.obstacle,
             INTERVAL,
             lambda: self.monotonic,
         )
 
-    def _window(self) -> Window:
+    def _witnesses(self, db: Database) -> Witnesses:
+        conf = cfg.ConfigOpts()
+        nova_conf.register(conf)
+        conf([], default_config_files=[], default_config_dirs=[])
+        conf.set_override("endpoint_override", URL, group="nova")
+        return Witnesses(db, nova.Nova(conf), noauth.NoAuth())
+
+    def window(self) -> Window:
+        """Hosts of which an agent was heard in this time are up."""
         now = timeutils.utcnow()
         return Window(now - _UP, now + _UP)
 

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute_shim import nova
-from compute_shim.conductor.decision import Claim, Evidence, Locate, Nothing, NovaSays, Release, decide
+from compute_shim.conductor.decision import (
+    Claim,
+    Evidence,
+    Locate,
+    Nothing,
+    NovaSays,
+    Release,
+    Replace,
+    decide,
+)
 from compute_shim.objects import SERVER_ABSENT, ReasonCode
 
 HOST = "compute1"
@@ -32,8 +41,9 @@ GONE = Evidence(NovaSays.NO_RECORD, knows_host=True, host_up=True, tells_domains
 WAITS = Claim(HOST, ReasonCode.DOMAIN_ABSENT)
 
 
-def test_a_server_is_gone_when_nova_and_the_agent_say_so() -> None:
-    assert decide(WAITS, GONE) == Release()
+@pytest.mark.parametrize("code", SERVER_ABSENT)
+def test_a_server_is_gone_when_nova_and_the_agent_say_so(code: ReasonCode) -> None:
+    assert decide(Claim(HOST, code), GONE) == Release()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +128,31 @@ def test_nova_knows_better_where_a_server_is(told: ReasonCode, host: str, code: 
     server = nova.Server("server", "demo", nova.host_id("demo", host) if host else "", locked=False)
     expected = Nothing() if code is None else Locate(code)
     assert decide(Claim(HOST, told), dataclasses.replace(GONE, nova=server)) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "host", "code"),
+    [
+        (ReasonCode.DOMAIN_ABSENT, "compute2", ReasonCode.SERVER_ON_OTHER_HOST),
+        (ReasonCode.DOMAIN_ABSENT, "", ReasonCode.SERVER_SHELVED),
+        (ReasonCode.SERVER_SHELVED, "", None),
+        (ReasonCode.SERVER_ON_OTHER_HOST, HOST, ReasonCode.SERVER_OFF),
+    ],
+)
+def test_one_of_a_kind_is_replaced_only_once_the_server_is_known_to_be_elsewhere(
+    told: ReasonCode, host: str, code: ReasonCode | None
+) -> None:
+    server = nova.Server("server", "demo", nova.host_id("demo", host) if host else "", locked=False)
+    expected = Nothing() if code is None else Locate(code)
+    assert decide(Claim(HOST, told, "dongle"), dataclasses.replace(GONE, nova=server)) == expected
+
+
+@pytest.mark.parametrize("kind", [None, "dongle"])
+def test_what_is_known_already_is_not_told_again(kind: str | None) -> None:
+    server = nova.Server("server", "demo", nova.host_id("demo", "compute2"), locked=False)
+    claim = Claim(HOST, ReasonCode.SERVER_ON_OTHER_HOST, kind)
+    expected = Nothing() if kind is None else Replace(server)
+    assert decide(claim, dataclasses.replace(GONE, nova=server)) == expected
 
 
 @pytest.mark.parametrize("code", [None, ReasonCode.UNPLUGGED])

@@ -19,6 +19,7 @@ from tests.unit.db.test_states import HOST, STICK, empty_database
 
 SERVER = "server-1"
 HOUR = 3600
+ACTOR = Actor("user", "req", "demo")
 
 
 class Leased:
@@ -61,6 +62,8 @@ def test_a_lease_that_is_over(leased: Leased) -> None:
     leased.left(-1)
     leased.one()
     assert (leased.row.state, leased.row.instance_uuid) == (State.DETACHING, SERVER)
+    # What the agent still says of the claim is of before.
+    assert leased.row.generation == 2
     assert leased.causes()[0] == ReasonCode.LEASE_ENDED
     assert [device_id for device_id, _ in leased.nudger.nudged] == [leased.id]
     leased.one()
@@ -85,7 +88,7 @@ def test_its_end_is_told_of_once(leased: Leased) -> None:
 def test_and_again_when_it_was_extended(leased: Leased) -> None:
     leased.left(100)
     leased.one()
-    assert device_leases.change(leased.db, leased.id, SERVER, 200, Actor("user", "req", "demo"))
+    assert device_leases.change(leased.db, leased.id, SERVER, 200, ACTOR)
     leased.one()
     assert leased.causes()[:3] == [
         ReasonCode.LEASE_ENDING,
@@ -94,8 +97,46 @@ def test_and_again_when_it_was_extended(leased: Leased) -> None:
     ]
 
 
+def test_one_that_was_extended_meanwhile_goes_on(leased: Leased) -> None:
+    leased.left(-1)
+    [old] = device_leases.running(leased.db)
+    assert device_leases.change(leased.db, leased.id, SERVER, HOUR, ACTOR)
+    assert not device_leases.end(leased.db, old, ACTOR)
+    device_leases.warn(leased.db, old)
+    assert (leased.row.state, leased.row.lease_warned) == (State.ATTACHING, None)
+    assert leased.causes()[0] == ReasonCode.LEASE_CHANGED
+
+
+def test_a_device_that_is_forgotten_has_no_lease(leased: Leased) -> None:
+    [old] = device_leases.running(leased.db)
+    with leased.db.writer() as session:
+        session.execute(sa.delete(models.Device))
+    assert not device_leases.end(leased.db, old, ACTOR)
+    device_leases.warn(leased.db, old)
+    assert not device_leases.change(leased.db, leased.id, SERVER, HOUR, ACTOR)
+
+
+def test_only_the_lease_of_the_server_s_own_claim_is_changed(leased: Leased) -> None:
+    before = leased.row.lease_until
+    assert not device_leases.change(leased.db, leased.id, "server-2", 1, ACTOR)
+    assert intent.give_up(leased.db, leased.id, SERVER)
+    assert not device_leases.change(leased.db, leased.id, SERVER, 1, ACTOR)
+    assert leased.row.lease_until == before
+
+
+def test_the_history_tells_until_when_it_is(leased: Leased) -> None:
+    """And nothing of a change that changes nothing."""
+    for seconds in (None, None, HOUR):
+        assert device_leases.change(leased.db, leased.id, SERVER, seconds, ACTOR)
+    until = leased.row.lease_until
+    assert until is not None
+    events = history.page(leased.db, history.Filter(leased.id))
+    changes = [it.state_reason for it in events if it.cause_code == ReasonCode.LEASE_CHANGED]
+    assert changes == [f"until {until.isoformat(timespec='seconds')}Z", "without an end"]
+
+
 def test_a_lease_without_an_end(leased: Leased) -> None:
-    assert device_leases.change(leased.db, leased.id, SERVER, None, Actor("user", "req", "demo"))
+    assert device_leases.change(leased.db, leased.id, SERVER, None, ACTOR)
     assert device_leases.running(leased.db) == []
 
 

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+import sqlalchemy as sa
 
 from compute_shim.conductor.line_end import LineEnd
-from compute_shim.db import queries, queue
+from compute_shim.db import models, queries, queue
 from compute_shim.db.events import Actor
 from compute_shim.db.leases import Lease
 from compute_shim.objects import Server
@@ -27,6 +30,7 @@ class Lines:
         self.asked: list[str] = []
         self.obstacle: str | None = None
         self.gone = {"gone"}
+        self.meanwhile: Callable[[], None] = lambda: None
         self.one, self.other = self.conductor("one"), self.conductor("other")
 
     def conductor(self, name: str) -> LineEnd:
@@ -35,7 +39,18 @@ class Lines:
 
     def is_gone(self, server_id: str) -> bool:
         self.asked.append(server_id)
+        self.meanwhile()
         return server_id in self.gone
+
+    def domain(self, *servers: str) -> None:
+        """The agent tells which servers are on its host."""
+        there = {server: Server(True) for server in servers}
+        queries.sync_host(self.db, HOST, "QEMU", "1.3", [STICK], servers=there)
+
+    def expire(self) -> None:
+        """The turn of whoever has it ends."""
+        with self.db.writer() as session:
+            session.execute(sa.delete(models.Lease))
 
     def servers(self) -> set[str]:
         return {it.entry.server_id for it in queue.waiting(self.db)}
@@ -64,6 +79,53 @@ def test_who_was_gone_for_a_moment_stays(lines: Lines) -> None:
     lines.gone.add("gone")
     lines.one()
     assert "gone" in lines.servers()
+
+
+def test_who_had_a_domain_in_between_begins_anew(lines: Lines) -> None:
+    lines.one()
+    lines.domain("here", "gone")
+    lines.now += INTERVAL
+    lines.one()
+    lines.domain("here")
+    lines.now += INTERVAL
+    lines.one()
+    assert "gone" in lines.servers()
+
+
+def test_a_conductor_that_lost_its_turn_begins_anew(lines: Lines) -> None:
+    lines.one()
+    lines.expire()
+    lines.other()
+    lines.one()
+    lines.expire()
+    lines.now += INTERVAL
+    lines.one()
+    assert "gone" in lines.servers()
+
+
+def test_who_loses_its_turn_in_a_pass_asks_no_more(lines: Lines) -> None:
+    def lose() -> None:
+        lines.meanwhile = lambda: None
+        lines.expire()
+        lines.other()
+        lines.asked.clear()
+
+    lines.meanwhile = lose
+    lines.one()
+    assert lines.asked == []
+
+
+def test_the_turn_is_renewed_in_a_long_pass(lines: Lines) -> None:
+    renewed: list[bool] = []
+
+    def expire() -> None:
+        with lines.db.writer() as session:
+            renewed.append(session.scalar(sa.select(models.Lease.holder)) == "one")
+            session.execute(sa.delete(models.Lease))
+
+    lines.meanwhile = expire
+    lines.one()
+    assert renewed == [True, True]
 
 
 def test_nothing_is_given_up_while_there_is_an_obstacle(lines: Lines) -> None:

@@ -108,6 +108,13 @@ def test_hosts_that_nova_does_not_know(compute: Nova, db: Database) -> None:
     assert warning.startswith("Nova has no nova-compute on compute2, compute3: a renamed host, or another")
 
 
+def test_of_a_host_that_is_down_nova_need_not_know(compute: Nova, db: Database) -> None:
+    compute.hosts = {"compute1"}
+    agent(db, "compute1", "a")
+    agent(db, "compute2", "b", up=False)
+    assert check(db) == Found()
+
+
 def test_a_host_whose_agent_was_renamed(compute: Nova, db: Database) -> None:
     compute.hosts = {"old"}
     agent(db, "old", "abc", up=False)

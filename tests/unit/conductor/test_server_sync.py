@@ -82,11 +82,14 @@ def test_a_domain_that_an_agent_sees_keeps_the_claim(cloud: Cloud) -> None:
     assert cloud.released == {there}
 
 
-@pytest.mark.parametrize(("code", "released"), [(OFF, 0), (ReasonCode.DOMAIN_ABSENT, 1)])
+@pytest.mark.parametrize(
+    ("version", "code", "released"),
+    [("1.0", OFF, 0), ("1.0", ReasonCode.DOMAIN_ABSENT, 1), ("1.1", OFF, 1)],
+)
 def test_an_agent_that_reports_no_domains_must_miss_this_one(
-    cloud: Cloud, code: ReasonCode, released: int
+    cloud: Cloud, version: str, code: ReasonCode, released: int
 ) -> None:
-    cloud.compute.deleted = set(cloud.claims(1, code=code, version="1.0"))
+    cloud.compute.deleted = set(cloud.claims(1, code=code, version=version))
     cloud.look(4)
     assert len(cloud.released) == released
 
@@ -96,6 +99,16 @@ def test_of_a_host_that_is_down_only_a_deletion_counts(cloud: Cloud) -> None:
     cloud.compute.deleted = {deleted}
     cloud.wait(INTERVAL + 1)
     cloud.up.clear()
+    cloud.look(4)
+    assert cloud.released == {deleted}
+
+
+def test_a_host_that_is_forgotten_is_down(cloud: Cloud) -> None:
+    """Its row was deleted by hand, the claim was not."""
+    _, deleted = cloud.claims(2)
+    cloud.compute.deleted = {deleted}
+    with cloud.db.writer() as session:
+        session.execute(sa.delete(models.Host))
     cloud.look(4)
     assert cloud.released == {deleted}
 
@@ -213,7 +226,8 @@ def test_where_a_server_is_now_another_device_of_the_kind_takes_over(cloud: Clou
     server = moved(cloud)
     cloud.look()
     here, there = sorted(cloud.rows(), key=lambda row: row.host)
-    assert (here.state, here.instance_uuid) == (State.DETACHING, server)
+    # What the agent still says of the claim is of before.
+    assert (here.state, here.instance_uuid, here.generation) == (State.DETACHING, server, 2)
     assert (there.state, there.instance_uuid) == (State.ATTACHING, server)
     assert (there.project_id, there.claimed_kind) == ("demo", "dongle")
     assert [device_id for device_id, _ in cloud.nudger.nudged] == [there.id, here.id]
@@ -287,6 +301,19 @@ def test_news_are_looked_at_in_the_next_pass(cloud: Cloud) -> None:
 
 
 # The brake.
+
+
+def test_a_server_that_is_gone_at_last_is_looked_for_again_at_once(cloud: Cloud) -> None:
+    """However long Nova had not answered."""
+    cloud.compute.deleted = set(cloud.claims(1))
+    cloud.compute.fail("/", status_code=500)
+    cloud.look(6)
+    cloud.compute.failures.clear()
+    while not [row for row in cloud.rows() if row.absent_seen]:
+        cloud.look()
+    assert cloud.released == set()
+    cloud.look()
+    assert cloud.released == cloud.compute.deleted
 
 
 def test_as_many_as_the_brake_allows(cloud: Cloud) -> None:
@@ -372,6 +399,25 @@ def test_who_loses_the_lease_writes_nothing_more(
     monkeypatch.setattr(Lease, "acquire", lambda self: real(self) and bool(answers and answers.pop()))
     nothing_changes(cloud, cloud.look)
     assert "Another conductor" in caplog.text
+
+
+def test_after_each_question_to_nova_the_lease_is_renewed(cloud: Cloud) -> None:
+    cloud.claims(3)
+    asked: list[int] = []
+    up = cloud.window()
+    cloud.witnesses.evidence(cloud.rows(), up, lambda: asked.append(len(cloud.compute.asked)))
+    # One of the host, three of each server: Nova neither shows it nor knows it as deleted.
+    assert asked == [1, 4, 7, 10]
+
+
+# What Nova says of a server in line.
+
+
+def test_a_server_in_line_is_gone_when_nova_says_so(cloud: Cloud) -> None:
+    cloud.compute.boot("there")
+    cloud.compute.deleted, cloud.compute.soft_deleted = {"deleted"}, {"soft-deleted"}
+    said = {name: cloud.witnesses.is_gone(name) for name in ("there", "deleted", "soft-deleted", "never")}
+    assert said == {"there": False, "deleted": True, "soft-deleted": False, "never": True}
 
 
 # What keeps it from releasing anything.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 
 import pytest
@@ -61,6 +62,31 @@ def test_only_what_is_in_doubt_and_has_stood_still_is_looked_into(passed: float)
         assert [found.id for found in absence.in_doubt(db, window(), MINUTE)] == [row.id]
 
 
+def test_of_a_dead_host_only_claims_are_in_doubt() -> None:
+    """Neither what nobody has, nor what is being given back."""
+    db = empty_database()
+    row = claimed(db)
+    with clock() as time:
+        intent.give_up(db, row.id, SERVERS[0])
+        time.jump(3e8)
+        assert absence.in_doubt(db, window(), MINUTE) == []
+        given_back = the_row(db)
+        assert not absence.release(db, given_back, window(), ACTOR)
+        queries.record_statuses(db, HOST, [ClaimStatus(row.id, 2, State.AVAILABLE)])
+        time.jump(3e8)
+        assert absence.in_doubt(db, window(), MINUTE) == []
+
+
+def test_only_claims_are_counted() -> None:
+    db = empty_database()
+    row = claimed(db)
+    other = dataclasses.replace(STICK, identity="0781:5567:B", serial="B", port="2-2")
+    queries.sync_host(db, HOST, "QEMU", "1.1", [STICK, other])
+    assert absence.count_claims(db) == 1
+    intent.give_up(db, row.id, SERVERS[0])
+    assert absence.count_claims(db) == 0
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_agents_that_are_up_are_witnesses(running: bool) -> None:
     db = empty_database()
@@ -93,6 +119,16 @@ def test_to_look_into_a_claim_is_no_change_of_it() -> None:
     assert (after.absent_seen, after.absent_since, after.absent_generation) == (None, None, None)
 
 
+def test_what_is_found_out_of_one_claim_says_nothing_of_another() -> None:
+    db = empty_database()
+    row = claimed(db)
+    queries.sync_host(db, "compute2", "QEMU", "1.1", [STICK])
+    [other] = queries.devices(db, models.Device.host == "compute2")
+    assert intent.claim(db, other.id, SERVERS[1], "other")
+    absence.remember(db, row, timeutils.utcnow())
+    assert {found.id: found.absent_generation for found in queries.devices(db)} == {row.id: 1, other.id: None}
+
+
 def test_what_is_found_out_of_an_older_claim_is_not_kept() -> None:
     db = empty_database()
     row = claimed(db)
@@ -120,6 +156,18 @@ def test_a_claim_that_changed_meanwhile_is_not_released() -> None:
     intent.release(db, row.id, SERVERS[0])
     assert not absence.release(db, row, window(), ACTOR)
     assert the_row(db).generation == 2
+
+
+def test_a_claim_that_is_tried_anew_meanwhile_is_not_released() -> None:
+    db = empty_database()
+    row = claimed(db)
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.FAILED, "", ReasonCode.DEVICE_GONE)])
+    row = the_row(db)
+    absence.remember(db, row, timeutils.utcnow())
+    assert intent.retry(db, row.id, SERVERS[0])
+    assert not absence.release(db, row, window(), ACTOR)
+    assert the_row(db).state == State.ATTACHING
+    assert not absence.seen_since(the_row(db), timeutils.utcnow())
 
 
 def test_what_was_attached_meanwhile_is_not_released() -> None:

@@ -173,6 +173,8 @@ def test_idle_devices_with_a_line() -> None:
     assert queue.idle(line.db, "elsewhere") == []
     assert line.serve() == "a1"
     assert queue.idle(line.db) == []
+    line.join("b1")
+    assert queue.idle(line.db) == line.ids[1:]
 
 
 def test_leaving(line: Line) -> None:
@@ -218,11 +220,14 @@ def test_those_who_wait_for_something_else_are_not_ahead() -> None:
 def test_servers_without_a_domain(line: Line) -> None:
     line.join("a1")
     line.join("shelved")
+    line.join("shelved", line.ids[0])
     assert queue.servers_without_domain(line.db) == ["shelved"]
 
 
-def test_who_is_awaited(line: Line) -> None:
-    line.join("a1")
+def test_who_is_awaited() -> None:
+    line = Line(2)
+    line.join("a1", line.ids[0])
+    assert not queue.is_awaited(line.db, line.ids[1], besides="b1")
     assert queue.is_awaited(line.db, line.ids[0], besides="b1")
     assert not queue.is_awaited(line.db, line.ids[0], besides="a1")
 

@@ -263,7 +263,8 @@ def used(**changes: Any) -> tuple[Database, models.Device]:
 
 
 def replugged(db: Database, **changes: Any) -> models.Device:
-    stick = dataclasses.replace(STICK, handover="wipe", shared=True, plug_id="boot/2.4/9", **changes)
+    changes = {"plug_id": "boot/2.4/9", **changes}
+    stick = dataclasses.replace(STICK, handover="wipe", shared=True, **changes)
     queries.sync_host(db, HOST, "QEMU", "1.3", [])
     queries.sync_host(db, HOST, "QEMU", "1.3", [stick])
     return next(row for row in queries.devices(db) if row.present)
@@ -274,6 +275,15 @@ def test_a_stick_is_wiped_also_when_it_comes_back() -> None:
     assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
     row = replugged(db, serial="A")
     assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
+
+
+def test_a_wipe_goes_on_until_the_stick_is_plugged_in_anew() -> None:
+    """Also while the agent is in doubt which stick it is."""
+    db, row = used(serial="A")
+    wiping = ClaimStatus(row.id, row.generation, State.UNAVAILABLE, None, ReasonCode.WIPING, wiped=40)
+    queries.record_statuses(db, HOST, [wiping])
+    assert [replugged(db, serial="A", plug_id=plug_id).wiped for plug_id in ("boot/2.3/1", None)] == [40, 40]
+    assert replugged(db, serial="A", plug_id="boot/2.3/2").wiped is None
 
 
 def test_a_stick_that_may_be_another_is_not_wiped() -> None:
