@@ -119,7 +119,7 @@ def test_a_device_that_is_forgotten_has_no_lease(leased: Leased) -> None:
 def test_only_the_lease_of_the_server_s_own_claim_is_changed(leased: Leased) -> None:
     before = leased.row.lease_until
     assert not device_leases.change(leased.db, leased.id, "server-2", 1, ACTOR)
-    assert intent.give_up(leased.db, leased.id, SERVER)
+    assert intent.release(leased.db, leased.id, SERVER)
     assert not device_leases.change(leased.db, leased.id, SERVER, 1, ACTOR)
     assert leased.row.lease_until == before
 

@@ -67,7 +67,7 @@ def test_of_a_dead_host_only_claims_are_in_doubt() -> None:
     db = empty_database()
     row = claimed(db)
     with clock() as time:
-        intent.give_up(db, row.id, SERVERS[0])
+        intent.release(db, row.id, SERVERS[0])
         time.jump(3e8)
         assert absence.in_doubt(db, window(), MINUTE) == []
         given_back = the_row(db)
@@ -83,7 +83,7 @@ def test_only_claims_are_counted() -> None:
     other = dataclasses.replace(STICK, identity="0781:5567:B", serial="B", port="2-2")
     queries.sync_host(db, HOST, "QEMU", "1.1", [STICK, other])
     assert absence.count_claims(db) == 1
-    intent.give_up(db, row.id, SERVERS[0])
+    intent.release(db, row.id, SERVERS[0])
     assert absence.count_claims(db) == 0
 
 

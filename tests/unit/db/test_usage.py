@@ -37,4 +37,4 @@ def test_each_claim_of_a_project_writes_its_row() -> None:
             usage.lock(session, project_id)
     with db.reader() as session:
         rows = session.execute(sa.select(models.Project.project_id, models.Project.claims)).all()
-    assert dict(map(tuple, rows)) == {"a": 2, "b": 1}
+    assert dict(row._tuple() for row in rows) == {"a": 2, "b": 1}
