@@ -52,6 +52,12 @@ def of_project(request: HttpRequest) -> list[Any]:
     return list(servers)
 
 
+def of_host(request: HttpRequest, host: str) -> list[Any]:
+    """The servers of all projects on a host; raises one of `usb_dashboard.errors.ERRORS`."""
+    servers, _more = nova.server_list(request, {"all_tenants": True, "host": host})
+    return list(servers)
+
+
 def with_names(
     request: HttpRequest,
     items: Sequence[Named],

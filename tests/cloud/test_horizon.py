@@ -402,6 +402,19 @@ def test_the_operator_shares_and_looks_at_events(cloud: Cloud, admin: Browser) -
         cloud.usb("admin").devices.update(pages.device(cloud, STICK)["id"], shared=None)
 
 
+def test_the_operator_attaches_a_device(cloud: Cloud, admin: Browser) -> None:
+    """Of the instances of all projects, those on the host of the device are offered."""
+    admin.open(pages.ADMIN_DEVICES)
+    pages.choose_action(admin, STICK, "Attach")
+    pages.see_dialog(admin)
+    pages.choose(admin, "demo2")
+    assert "demo" in pages.see_row(admin, "demo2", within=pages.DIALOG).text.split()
+    admin.shot("admin-attach-dialog")
+    pages.submit(admin, "Attach")
+    assert "demo2" in pages.see_row(admin, STICK, "Attached").text
+    pages.give_back(cloud, STICK)
+
+
 def test_the_operator_forgets_a_device_that_is_gone(cloud: Cloud, admin: Browser) -> None:
     with gadget(cloud.host, "Gone", "for good", "GONE1"):
         admin.open(pages.ADMIN_DEVICES)

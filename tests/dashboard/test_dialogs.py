@@ -554,3 +554,47 @@ class ChooseServerTest(DialogTest):
     def test_nova_refuses(self) -> None:
         self.server_list.side_effect = self.exceptions.nova
         assert len(self.errors(self.open(self.ADDRESS))) == 1
+
+
+class ChooseServerOfAnyProjectTest(DialogTest):
+    """From the operator's panel: a server of whichever project, for a device."""
+
+    ADDRESS = reverse("horizon:admin:usb:attach_device", args=("id-of-stick",))
+    roles_of_user = ("admin", "member", "reader")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.here = horizon_api.nova.Server(self.servers.first(), self.request)
+        self.plug(device("stick", host="compute1"))
+        servers = mock.patch.object(horizon_api.nova, "server_list", return_value=([self.here], False))
+        self.server_list = servers.start()
+        self.addCleanup(servers.stop)
+        projects = mock.patch.object(
+            horizon_api.keystone, "tenant_list", return_value=(self.tenants.list(), False)
+        )
+        self.tenant_list = projects.start()
+        self.addCleanup(projects.stop)
+
+    def test_servers_on_the_host_of_the_device_and_their_projects(self) -> None:
+        text = self.open(self.ADDRESS)
+        assert self.here.name in text
+        names = {project.id: project.name for project in self.tenants.list()}
+        assert f"<td><span ng-non-bindable>{names[self.here.tenant_id]}</span></td>" in text
+        [call] = self.server_list.call_args_list
+        assert call.args[1] == {"all_tenants": True, "host": "compute1"}
+
+    def test_the_names_of_projects_cannot_be_had(self) -> None:
+        self.tenant_list.side_effect = self.exceptions.keystone
+        assert f"<td><span ng-non-bindable>{self.here.tenant_id}</span></td>" in self.open(self.ADDRESS)
+
+    def test_there_is_none(self) -> None:
+        self.server_list.return_value = ([], False)
+        assert "No instance is on the host of the USB device." in self.open(self.ADDRESS)
+
+    def test_attach(self) -> None:
+        path = f"servers/{self.here.id}/attachments"
+        body = {"attachment": attachment("stick", self.here.id)}
+        self.service.post(f"{SERVICE}/v1/{path}", status_code=202, json=body)
+        answer = self.send(self.ADDRESS, choice=self.here.id)
+        assert self.back(answer) == reverse("horizon:admin:usb:index")
+        assert self.service.last_request.json() == {"attachment": {"device_id": "id-of-stick"}}

@@ -19,6 +19,7 @@ from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.history import History
 from usb_dashboard.panels.admin import listing
+from usb_dashboard.panels.project import tables as project_tables
 
 _UPDATE = (("usb-passthrough", "usb-passthrough:devices:update"),)
 _SHARE = (("usb-passthrough", "usb-passthrough:devices:share"),)
@@ -50,6 +51,16 @@ class Edit(tables.LinkAction):
     url = "horizon:admin:usb:edit"
     classes = ("ajax-modal",)
     policy_rules = _UPDATE
+
+
+class Attach(project_tables.Attach):
+    """Opens the dialog in which a server of any project is chosen."""
+
+    url = "horizon:admin:usb:attach_device"
+
+    def allowed(self, request: HttpRequest, device: Device) -> bool:
+        """It is free."""
+        return device.available
 
 
 class _Change(tables.BatchAction):
@@ -314,6 +325,7 @@ class DevicesTable(usb_tables.PagedDevicesTable):
         template = usb_tables.PAGED
         row_actions = (
             Edit,
+            Attach,
             Enable,
             Disable,
             usb_tables.Detach,

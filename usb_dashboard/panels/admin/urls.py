@@ -23,6 +23,7 @@ urlpatterns = [
     path("<str:server_id>/lease/<str:device_id>", instances.LeaseView.as_view(), name="lease"),
     path("<str:server_id>/devices", instances.ServerDevicesView.as_view(), name="server_devices"),
     path("<str:server_id>/overview", instances.OverviewView.as_view(), name="overview"),
+    path("<str:device_id>/attach_device", views.AttachDeviceView.as_view(), name="attach_device"),
     path("<str:device_id>/edit", views.EditView.as_view(), name="edit"),
     path("<str:device_id>/projects", views.ProjectsView.as_view(), name="projects"),
     path("hosts/<path:host>/delete", views.DeleteHostView.as_view(), name="delete_host"),

@@ -25,6 +25,7 @@ from usb_dashboard import tables as usb_tables
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.admin import forms, listing, port_tree, tables
 from usb_dashboard.panels.instances import views as instances
+from usb_dashboard.panels.project import views as project
 
 _INDEX = reverse_lazy("horizon:admin:usb:index")
 
@@ -139,6 +140,24 @@ def _harmless(value: Any) -> str:
     """
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+class AttachDeviceView(project.AttachDeviceView):
+    """A server of any project is chosen, for a device."""
+
+    template_name = "usb/admin/attach_device.html"
+
+    def get_success_url(self) -> str:
+        """The panel."""
+        return str(_INDEX)
+
+    def on_host_of(self, device: Device) -> list[Any]:
+        """The servers there, with ``project_name``."""
+        found = servers.of_host(self.request, device.host)
+        names = listing.project_names(self.request) if found else {}
+        for server in found:
+            server.project_name = names.get(server.tenant_id, server.tenant_id)
+        return found
 
 
 class _PanelDialog(instances.Dialog):

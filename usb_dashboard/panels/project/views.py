@@ -83,12 +83,16 @@ class AttachDeviceView(instances.ChooseDialog):
         return self.kwargs["device_id"]
 
     def choices(self) -> list[tuple[Any, bool]]:
-        """The project's servers on the host of the device."""
+        """The servers on the host of the device."""
         device = api.device_get(self.request, self._device_id)
-        found = servers.on_host_of(servers.of_project(self.request), device)
+        found = self.on_host_of(device)
         for server in found:
             server.shown_status = servers.status(server)
         return [(server, self.may_choose(server, device)) for server in found]
+
+    def on_host_of(self, device: Device) -> list[Any]:
+        """The project's servers there; raises one of `usb_dashboard.errors.ERRORS`."""
+        return servers.on_host_of(servers.of_project(self.request), device)
 
     def may_choose(self, server: Any, device: Device) -> bool:
         """Whether the device can be attached to one of these servers."""
