@@ -203,7 +203,7 @@ class ForColumn(tables.Column):
     """For how long a device has been in its state; the exact time on hover."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("state_since", verbose_name=_("For"), **kwargs)
+        super().__init__("state_since", verbose_name=_("For"), classes=("usb-text",), **kwargs)
 
     def get_data(self, device: Device) -> Any:
         """HTML."""
