@@ -268,17 +268,18 @@ class ActionsTest(AdminTest):
         return self.actions(self.client.get(INDEX), "id-of-stick")
 
     def test_what_is_offered(self) -> None:
-        absent = {"bus": None, "device": None, "state": "unavailable"}
+        unavailable = {"state": "unavailable", "available": False}
+        absent = {"bus": None, "device": None, **unavailable}
         taken = {"state": "attached", "server_id": "the-server", "available": False}
         always = {"edit", "history", "projects"}
         shared = always | {"unshare"}
-        assert self.offered() == shared | {"disable"}
-        assert self.offered(shared=False) == always | {"disable", "share"}
-        assert self.offered(enabled=False, state="unavailable") == shared | {"enable"}
+        assert self.offered() == shared | {"attach", "disable"}
+        assert self.offered(shared=False) == always | {"attach", "disable", "share"}
+        assert self.offered(enabled=False, **unavailable) == shared | {"enable"}
         assert self.offered(**absent) == shared | {"disable", "forget"}
         for values in (taken, absent | taken | {"state": "waiting"}):
             assert self.offered(**values) == shared | {"disable", "detach", "lease"}
-        assert self.offered(reason_code="held", state="unavailable") == shared | {"disable", "release"}
+        assert self.offered(reason_code="held", **unavailable) == shared | {"disable", "release"}
         self.plug(device("stick", **taken), hosts=(host("compute1", "down"),))
         assert "release" in self.actions(self.client.get(INDEX), "id-of-stick")
 
@@ -291,15 +292,18 @@ class ActionsTest(AdminTest):
 
             return override_settings(POLICY_CHECK_FUNCTION=check)
 
-        absent = {"bus": None, "device": None, "state": "unavailable"}
+        unavailable = {"state": "unavailable", "available": False}
+        absent = {"bus": None, "device": None, **unavailable}
         with without("devices:update"):
             assert self.offered(**absent) == {"forget", "history", "projects", "unshare"}
         with without("devices:delete"):
             assert self.offered(**absent) == {"edit", "disable", "history", "projects", "unshare"}
         with without("devices:share"):
-            assert self.offered() == {"edit", "disable", "history"}
+            assert self.offered() == {"edit", "attach", "disable", "history"}
         with without("devices:release"):
-            assert "release" not in self.offered(reason_code="held", state="unavailable")
+            assert "release" not in self.offered(reason_code="held", **unavailable)
+        with without("attachments:create"):
+            assert "attach" not in self.offered()
         with without("attachments:delete"):
             assert "detach" not in self.offered(state="attached", server_id="s")
 
