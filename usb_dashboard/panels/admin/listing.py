@@ -38,7 +38,7 @@ def complete(request: HttpRequest, devices: list[Device], hosts: Iterable[Host])
 
 
 def with_project_names(request: HttpRequest, items: Iterable[Any]) -> None:
-    """Devices, or places in the queue, with ``project_name``; the id where Keystone tells no name.
+    """Devices, places in the queue, or servers, with ``project_name``; the id where Keystone tells no name.
 
     Asks Keystone once, if there is any project.
     """

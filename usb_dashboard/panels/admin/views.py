@@ -147,16 +147,12 @@ class AttachDeviceView(project.AttachDeviceView):
 
     template_name = "usb/admin/attach_device.html"
 
-    def get_success_url(self) -> str:
-        """The panel."""
-        return str(_INDEX)
-
     def on_host_of(self, device: Device) -> list[Any]:
         """The servers there, with ``project_name``."""
         found = servers.of_host(self.request, device.host)
-        names = listing.project_names(self.request) if found else {}
         for server in found:
-            server.project_name = names.get(server.tenant_id, server.tenant_id)
+            server.project_id = server.tenant_id
+        listing.with_project_names(self.request, found)
         return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +15,7 @@ from usb_dashboard import api, device_page, errors, servers, watch
 from usb_dashboard.devices import Device, verbatim
 from usb_dashboard.panels.instances import views as instances
 from usb_dashboard.panels.project import tables
+from usb_dashboard.tables import dialog_url
 
 _SEE_ALL = (("usb-passthrough", "usb-passthrough:devices:see_all"),)
 
@@ -66,8 +66,8 @@ class AttachDeviceView(instances.ChooseDialog):
     submit_label = _("Attach")
 
     def get_success_url(self) -> str:
-        """The panel."""
-        return reverse("horizon:project:usb:index")
+        """The panel, of the dashboard that the user is in."""
+        return dialog_url(self.request, "index")
 
     def get_cancel_url(self) -> str:
         """The panel."""
