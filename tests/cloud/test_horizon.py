@@ -109,7 +109,7 @@ def test_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
     cloud.usb("demo").attachments.wait_attached(cloud.server_id("demo", "demo2"), stick["id"])
 
 
-def test_lease_and_queue_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
+def test_lease_queue_and_detach_with_the_keyboard_alone(cloud: Cloud, demo: Browser) -> None:
     give(cloud, "demo", STICK)
     demo.open(pages.DEVICES)
     pages.press_action(demo, STICK, "lease")
@@ -130,6 +130,12 @@ def test_lease_and_queue_with_the_keyboard_alone(cloud: Cloud, demo: Browser) ->
     demo.press(Keys.ENTER)
     demo.see(pages.MESSAGES, "Removed from Queue: demo2")
     assert cloud.usb("demo").queue.list() == []
+
+    demo.open(pages.DEVICES)
+    pages.press_action(demo, STICK, "detach")
+    pages.see_dialog(demo)
+    demo.press(Keys.ENTER)
+    pages.see_row(demo, STICK, "Available")
 
 
 def press_until(browser: Browser, key: str, true: str) -> None:
