@@ -10,6 +10,7 @@ Texts of RPC 1.0, which had no reason codes, are translated by `compute_shim.leg
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -30,11 +31,15 @@ def number(version: str) -> Version:
 
 def encode(value: Any, version: Version) -> dict[str, Any]:
     """A dataclass object as a dict for a receiver that speaks this version of the RPC."""
-    return {
-        field.name: getattr(value, field.name)
-        for field in sent_fields(value)
-        if number(field.metadata.get("since", "")) <= version
-    }
+    return {name: getattr(value, name) for name in _names(value.__class__, version)}
+
+
+@functools.cache
+def _names(kind: type, version: Version) -> tuple[str, ...]:
+    """The fields of a dataclass that a receiver of this version knows."""
+    return tuple(
+        field.name for field in sent_fields(kind) if number(field.metadata.get("since", "")) <= version
+    )
 
 
 def decode(kind: type[_Kind], value: Mapping[str, Any]) -> _Kind:

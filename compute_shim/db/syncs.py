@@ -27,6 +27,17 @@ _ROWS_PER_HOST = 512
 # Nor must two that show another serial number, the same on both, at every plug.
 _SHARED_SERIALS_PER_HOST = 4096
 
+# Both statements are made once, with parameters: to make them, and to match their columns with those of a
+# statement that was compiled earlier, takes a quarter of the time of a repeated sync.
+_REPEATED = (
+    sa.update(models.Host)
+    .where(
+        models.Host.host == sa.bindparam("of_host"),
+        models.Host.digest == sa.bindparam("of_digest"),
+        models.Host.last_seen == models.Host.digested_at,
+    )
+    .values(last_seen=sa.bindparam("now"), digested_at=sa.bindparam("now"))
+)
 # What `compute_shim.db.states.claim_of` reads of a device.
 _CLAIMS = sa.select(
     models.Device.id,
@@ -53,7 +64,7 @@ _CLAIMS = sa.select(
     models.Device.last_plug_id,
     models.Device.wiped,
     models.Device.wipe_error,
-)
+).where(models.Device.host == sa.bindparam("of_host"))
 
 
 @retried
@@ -68,20 +79,12 @@ def unchanged(db: Database, host: str, digest: str, plugged: int) -> list[object
     :returns: what is wanted of every known device of the host; None if it told something else last, or a
         conductor of RPC 1.0 has changed the rows since
     """
-    now = timeutils.utcnow()
-    statement = (
-        sa.update(models.Host)
-        .where(
-            models.Host.host == host,
-            models.Host.digest == digest,
-            models.Host.last_seen == models.Host.digested_at,
-        )
-        .values(last_seen=now, digested_at=now)
-    )
+    repeated = {"of_host": host, "of_digest": digest, "now": timeutils.utcnow()}
     with db.writer() as session:
-        if session.connection().execute(statement).rowcount != 1:
+        connection = session.connection()
+        if connection.execute(_REPEATED, repeated).rowcount != 1:
             return None
-        rows: Sequence[Any] = session.connection().execute(_CLAIMS.where(models.Device.host == host)).all()
+        rows: Sequence[Any] = connection.execute(_CLAIMS, {"of_host": host}).all()
     if sum(row.present for row in rows) != plugged:
         return None
     return [states.claim_of(row) for row in rows]
