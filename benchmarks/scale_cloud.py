@@ -16,7 +16,7 @@ import webob
 from oslo_utils import timeutils
 
 from compute_shim import nova, rpc
-from compute_shim.db import models
+from compute_shim.db import models, sharing
 from compute_shim.objects import Device, State
 from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World
 
@@ -126,8 +126,8 @@ class SharedCloud(Cloud):
     def _device_rows(self, host: str, seen: datetime.datetime) -> list[dict[str, Any]]:
         rows = []
         for row in super()._device_rows(host, seen):
-            free = {"state": State.AVAILABLE, "instance_uuid": None, "project_id": None, "shared": False}
-            rows.append(row | free)
+            free = {"state": State.AVAILABLE, "instance_uuid": None, "project_id": None}
+            rows.append(row | free | {"shared": False, "sharing_by": sharing.OPERATOR})
             self._share(row["id"])
         if self._shared % PROJECTS == 0:
             self.demo_hosts.append(host)

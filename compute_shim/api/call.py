@@ -63,6 +63,8 @@ class Call:
 
     service: Service
     request: webob.Request
+    # What the policy says of the caller's own, by the name of the rule: handlers ask more than once.
+    _allowed: dict[str, bool] = dataclasses.field(default_factory=dict)
 
     @property
     def project_id(self) -> str:
@@ -94,8 +96,12 @@ class Call:
         """
         if self.project_id is None:
             return False
-        own = {"project_id": self.project_id, "user_id": self._context.user_id}
-        return self.service.policy.authorize(rule.name, dict(target or own), self._context)
+        if target is not None:
+            return self.service.policy.authorize(rule.name, dict(target), self._context)
+        if rule.name not in self._allowed:
+            own = {"project_id": self.project_id, "user_id": self._context.user_id}
+            self._allowed[rule.name] = self.service.policy.authorize(rule.name, own, self._context)
+        return self._allowed[rule.name]
 
     def authorize(self, rule: policy.DocumentedRuleDefault, target: Mapping[str, Any] | None = None) -> None:
         """Go on only if the policy allows this; the target is that of `may`.

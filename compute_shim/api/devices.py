@@ -83,5 +83,5 @@ def views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
     viewer = Viewer.of(call)
     up = liveness.Window.now(call.service.conf)
     live = queries.hosts_up(call.service.db, up, {row.host for row in rows}) if rows else set()
-    projects = sharing.projects(call.service.db, {row.id for row in rows}) if viewer.sees_all else {}
+    projects = sharing.projects(call.service.db, rows) if viewer.sees_all else {}
     return [viewer.view(row, row.host in live, projects.get(row.id, ())) for row in rows]

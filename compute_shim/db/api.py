@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ class Database:
         self._manager.configure(**options)
         self._manager.append_on_engine_create(_sqlite_transactions)
         self._manager.append_on_engine_create(_read_committed)
+        self._reading = threading.local()
         self._listeners: list[Callable[[Sequence[Any]], None]] = []
 
     def on_commit(self, listener: Callable[[Sequence[Any]], None]) -> None:
@@ -76,10 +78,18 @@ class Database:
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[orm.Session]:
-        """A transaction that only reads."""
+        """A transaction that only reads. In a thread, one inside another is part of it."""
         deadline.remaining()
+        outer = getattr(self._reading, "session", None)
+        if outer is not None:
+            yield outer
+            return
         with self._manager.reader.using(_Context()) as session:
-            yield session
+            self._reading.session = session
+            try:
+                yield session
+            finally:
+                self._reading.session = None
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[orm.Session]:

@@ -63,10 +63,13 @@ def by_name(project_id: str) -> sa.ColumnElement[bool]:
     return _D.id.in_(sa.select(_P.device_id).where(_P.project_id == project_id))
 
 
-def projects(db: Database, device_ids: Collection[str]) -> dict[str, list[str]]:
+def projects(db: Database, rows: Collection[models.Device]) -> dict[str, list[str]]:
     """Device id -> ids of the projects with which it is shared by name, in their order."""
+    by_name = [row.id for row in rows if row.sharing_by == OPERATOR or _of_rule(row).projects]
+    if not by_name:
+        return {}
     with db.reader() as session:
-        return _projects(session, device_ids)
+        return _projects(session, by_name)
 
 
 def told(session: orm.Session, pairs: Iterable[tuple[models.Device, objects.Device]]) -> None:

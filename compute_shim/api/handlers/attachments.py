@@ -38,9 +38,11 @@ def index(call: Call, server_id: str) -> webob.Response:
     query = call.query(schemas.LIST)
     devices.authorize_query(call, query)
     claims = _claims(call, policies.LIST, server_id)
-    rows, marker = devices.page(call, query, claims)
-    ports = usage.ports(call.service.db, server_id.lower())
-    body = paging.answer(call, "attachments", query, _views(call, rows), marker)
+    with call.service.db.reader():
+        rows, marker = devices.page(call, query, claims)
+        ports = usage.ports(call.service.db, server_id.lower())
+        views = _views(call, rows)
+    body = paging.answer(call, "attachments", query, views, marker)
     body["usb_ports"] = None if ports is None else {"total": ports[0], "used": ports[1]}
     return webob.Response(json=body)
 
@@ -49,8 +51,10 @@ def show(call: Call, server_id: str, device_id: str) -> webob.Response:
     """Show an attachment of a server."""
     call.authorize(policies.LIST)
     call.query(base.NOTHING)
-    row = _claim_on(call, server_id, device_id, _claims(call, policies.LIST, server_id))
-    return webob.Response(json={"attachment": _views(call, [row])[0]})
+    claims = _claims(call, policies.LIST, server_id)
+    with call.service.db.reader():
+        view = _views(call, [_claim_on(call, server_id, device_id, claims)])[0]
+    return webob.Response(json={"attachment": view})
 
 
 def create(call: Call, server_id: str) -> webob.Response:

@@ -25,8 +25,11 @@ def index(call: Call) -> webob.Response:
     call.authorize(policies.LIST)
     query = call.query(schemas.LIST)
     devices.authorize_query(call, query)
-    rows, marker = devices.page(call, query, _filter(call, query))
-    return webob.Response(json=paging.answer(call, "devices", query, devices.views(call, rows), marker))
+    wanted = _filter(call, query)
+    with call.service.db.reader():
+        rows, marker = devices.page(call, query, wanted)
+        views = devices.views(call, rows)
+    return webob.Response(json=paging.answer(call, "devices", query, views, marker))
 
 
 def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
@@ -51,7 +54,8 @@ def show(call: Call, device_id: str) -> webob.Response:
     """Show a device. Clients poll this while they wait."""
     call.authorize(policies.SHOW)
     call.query(base.NOTHING)
-    return _answer(call, devices.find(call, device_id))
+    with call.service.db.reader():
+        return _answer(call, devices.find(call, device_id))
 
 
 def explain(call: Call, device_id: str) -> webob.Response:
