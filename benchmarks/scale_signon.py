@@ -19,7 +19,6 @@ from compute_shim import conf as configuration
 from compute_shim import rpc
 from lab.cloud.process import wait_until
 
-_CONDUCTORS = ("conductor1", "conductor2")
 # Connections are shared: one for each of 300 hosts would measure this process and RabbitMQ.
 _HOSTS_PER_BUS = 30
 _START_SECONDS = 60
@@ -35,18 +34,19 @@ class _Storm:
         return f"{len(self.failed)} calls failed, {self.deadlocks} deadlocks, {self.seconds:.1f} s"
 
 
-def report(servers: Servers, directory: Path, hosts: int) -> str:
+def report(servers: Servers, directory: Path, hosts: int, conductors: int) -> str:
     """What becomes of the first syncs, and of the second ones.
 
     :param directory: for configuration files.
     """
+    names = [f"conductor{number + 1}" for number in range(conductors)]
     database = servers.create_database()
     cloud = Cloud(database, directory, hosts)
     servers.start_rabbitmq()
-    files = [servers.start_conductor(name, database) for name in _CONDUCTORS]
+    files = [servers.start_conductor(name, database) for name in names]
     buses = [_bus(files[0]) for _ in range(0, hosts, _HOSTS_PER_BUS)]
     try:
-        for name in _CONDUCTORS:
+        for name in names:
             _wait_serving(buses[0], name, servers.log(name))
         clients = [
             rpc.ConductorClient(buses[number // _HOSTS_PER_BUS], host)
@@ -59,7 +59,7 @@ def report(servers: Servers, directory: Path, hosts: int) -> str:
             bus.cleanup()
         servers.stop_processes()
     lines = [
-        f"{hosts} hosts with {DEVICES_PER_HOST} devices at once, {len(_CONDUCTORS)} conductors",
+        f"{hosts} hosts with {DEVICES_PER_HOST} devices at once, {conductors} conductors",
         f"  first syncs:  {first}",
         f"  second syncs: {second}; first / second {first.seconds / second.seconds:.2f}",
     ]
