@@ -48,6 +48,7 @@ class Reconciler:
         self._claims: dict[str, Claim] | None = None
         self._devices: list[Device] | None = None
         self._domains: dict[str, Domain] | None = None
+        self._shield_due = False
         self._told_devices: list[Device] | None = None
         self._told_problems: list[str] = []
         self._told_identified = False
@@ -78,26 +79,24 @@ class Reconciler:
             or any(isinstance(event, DeviceBound | DevicesChanged) for event in events)
         ):
             self._devices = self._discovery.scan((self._claims or {}).values())
-            lent = self._wiper.ports()
-            self._shield([device for device in self._devices if device.port not in lent])
+            self._shield_due = True
         elif any(isinstance(event, ClaimsArrived) for event in events):
             self._identify()
         if everything or any(isinstance(event, DevicesChanged) for event in events):
             self._tell_devices()
 
     def reconcile(self) -> None:
-        """Make the observed host match its claims, and report the status of each claim.
+        """Make the observed host match its claims, report the status of each claim, and shield free devices.
+
+        The shield comes last: to take the host's driver off a disk that was just plugged in takes several
+        times as long as an attach, which does the same.
 
         :raises compute_shim.hypervisor.base.HypervisorUnavailable: the connection to the daemon was lost
         """
-        # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
-        if self._claims is None or self._devices is None or self._domains is None:
-            return
-        before = Snapshot(self._claims.values(), self._devices, self._domains.values())
-        after = self._execute(before, self._domains)
-        self._reset(after)
-        self._wiper.want(planner.wipes(after))
-        self._tell_statuses(after)
+        try:
+            self._fulfil_claims()
+        finally:
+            self._shield_devices()
 
     def waits_for_server(self) -> bool:
         """Whether an action waits for a migration or save, whose end causes no event."""
@@ -107,6 +106,23 @@ class Reconciler:
         """Discard the domains, and do not report any, until the hypervisor is available again."""
         self._domains = None
         self._reporter.servers(None)
+
+    def _fulfil_claims(self) -> None:
+        # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
+        if self._claims is None or self._devices is None or self._domains is None:
+            return
+        before = Snapshot(self._claims.values(), self._devices, self._domains.values())
+        after = self._execute(before, self._domains)
+        self._reset(after)
+        self._wiper.want(planner.wipes(after))
+        self._tell_statuses(after)
+
+    def _shield_devices(self) -> None:
+        """Update the shield, if the devices were scanned since."""
+        if self._shield_due:
+            lent = self._wiper.ports()
+            self._shield([device for device in self._devices or [] if device.port not in lent])
+            self._shield_due = False
 
     def _merge(self, arrived: ClaimsArrived) -> None:
         """Merge newer claims; discard devices that a complete list does not contain."""

@@ -143,6 +143,7 @@ class World:
         self.resets: list[tuple[Device, bool]] = []
         self.reset_error: OSError | None = None
         self.shielded: list[Collection[Device]] = []
+        self.held_when_shielded: list[tuple[Hostdev, ...]] = []
         self.wiper = FakeWiper()
         self.agent = Agent(
             self.driver,
@@ -150,7 +151,7 @@ class World:
             self.reporter,
             NEVER,
             self.reset,
-            self.shielded.append,
+            self.shield,
             self.wiper,  # type: ignore[arg-type]
         )
         self.endpoint = Endpoint(self.agent)
@@ -166,6 +167,10 @@ class World:
         for thread in self.threads:
             thread.start()
         return self
+
+    def shield(self, devices: Collection[Device]) -> None:
+        self.held_when_shielded.append(self.held() if SERVER in self.driver.state else ())
+        self.shielded.append(devices)
 
     def stop(self) -> None:
         self.agent.stop()
@@ -379,6 +384,17 @@ def test_the_shield_leaves_the_driver_to_the_wiper(world: Callable[..., World]) 
     until(lambda: it.wiper.wanted == set())
     it.agent.device_bound()
     until(lambda: it.shielded[-1:] == [[device(1), device(2)]])
+
+
+def test_a_claimed_device_is_attached_before_the_shield_sees_it(world: Callable[..., World]) -> None:
+    """To take the host's driver off a disk takes several times as long as the attach, which does that too."""
+    it = world([claim(1, SERVER)], [], [running()]).start()
+    until(lambda: it.shielded == 2 * [[]])
+    it.driver.addresses.add((device(1).bus, device(1).device))
+    it.discovery.devices = [device(1)]
+    it.agent.device_bound()
+    until(lambda: it.shielded[-1:] == [[device(1)]])
+    assert it.held_when_shielded == [(), (), (ours(1),)]
 
 
 def test_a_device_is_attached_before_udev_knows_its_name(world: Callable[..., World]) -> None:
