@@ -177,7 +177,7 @@ class Redirection:
 
     def _on_log(self, private: int, level: int, message: bytes) -> None:
         # A peer can cause any number of them: only the last one is kept, to explain an error.
-        self._complaint = ascii(message.decode("ascii", "replace")[:200])
+        self._complaint = ascii(message.decode("ascii", "replace").strip()[:200])
 
     def _on_read(self, private: int, data: int, count: int) -> int:
         part = self._input[:count]
