@@ -21,6 +21,7 @@ PACKAGES = (
     "dropbear-bin",
     "iproute2",
     "kmod",
+    "libusbredirhost1",
     "libvirt-clients",
     "libvirt-daemon-driver-lxc",
     "libvirt-daemon-system",

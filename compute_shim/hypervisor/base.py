@@ -87,6 +87,7 @@ class Domain:
     :param live: hostdevs of the running domain.
     :param config: hostdevs of its persistent definition.
     :param usb_ports: as in `compute_shim.objects.Server`.
+    :param channels: ids of the devices of other hosts that the running domain is connected to.
     """
 
     uuid: str
@@ -95,6 +96,7 @@ class Domain:
     live: tuple[Hostdev, ...] = ()
     config: tuple[Hostdev, ...] = ()
     usb_ports: int | None = None
+    channels: tuple[str, ...] = ()
 
     def has(self, device_id: str, device: Device) -> bool:
         """Whether the running domain has this plugged device, for the claim on this id."""
@@ -152,13 +154,26 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def detach(self, uuid: str, device_id: str, *, live: bool, config: bool) -> Domain | None:
-        """Remove our hostdev from the running domain, the persistent definition, or both.
+        """Remove our hostdev or channel from the running domain, the persistent definition, or both.
 
         Returns when it is removed. It is not an error if it is absent.
 
         :returns: the changed domain, None if it is no longer on this host
         :raises HypervisorError: refused
         """
+
+    def attach_channel(self, uuid: str, device_id: str, socket: str) -> None:
+        """Connect a running domain to the relay of a device that is plugged into another host.
+
+        Does not change the persistent definition; `detach` removes it. Returns when the hypervisor is
+        connected to the relay. The relay's state says whether the domain has the device.
+
+        :param socket: path of the unix socket where ``usb-shim-relay server`` listens.
+        :raises HypervisorError: refused, nobody listens there, or the hypervisor has no channels
+        """
+        raise HypervisorError(
+            ReasonCode.HYPERVISOR_ERROR, "this hypervisor attaches only devices of its own host"
+        )
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -269,6 +269,10 @@ def test_the_agents_libraries_and_hook(machine: Machine) -> None:
     assert (machine.root / "run/libvirt/usb-shim-hook").exists() == (machine.root / "run/libvirt").exists()
 
 
+def test_the_relay_is_there(machine: Machine) -> None:
+    assert "usage: usb-shim-relay" in machine.run("/usr/lib/usb-shim/bin/usb-shim-relay", "--help")
+
+
 @pytest.mark.parametrize(
     "command",
     ["openstack usb device list --help", "openstack server add usb device --help", "nova help usb-list"],

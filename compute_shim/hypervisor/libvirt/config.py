@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XML of USB hostdevs: https://libvirt.org/formatdomain.html, "USB / PCI / SCSI devices"."""
+"""The XML of USB devices: https://libvirt.org/formatdomain.html.
+
+Hostdevs ("USB / PCI / SCSI devices") are devices of this host, redirdevs ("Redirected devices") of another.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +72,20 @@ def address_xml(bus: int, device: int) -> str:
     return ElementTree.tostring(hostdev, encoding="unicode")
 
 
+def redirdev_xml(device_id: str, socket: str) -> str:
+    """The redirdev for a device of another host.
+
+    Without ``reconnect`` a domain that was saved or migrated with it does not start where nobody listens.
+
+    :param socket: path of the unix socket of its relay.
+    """
+    redirdev = ElementTree.Element("redirdev", bus="usb", type="unix")
+    source = ElementTree.SubElement(redirdev, "source", mode="connect", path=socket)
+    ElementTree.SubElement(source, "reconnect", enabled="yes", timeout="1")
+    ElementTree.SubElement(redirdev, "alias", name=f"{ALIAS_PREFIX}{device_id}")
+    return ElementTree.tostring(redirdev, encoding="unicode")
+
+
 def is_active(domain_xml: str) -> bool:
     """Whether a domain's XML is of a running domain: only then it has an id.
 
@@ -84,6 +101,13 @@ def usb_hostdevs(domain_xml: str) -> tuple[Hostdev, ...]:
     return tuple(_hostdev(element) for element in domain.iterfind("devices/hostdev[@type='usb']"))
 
 
+def channels(domain_xml: str) -> tuple[str, ...]:
+    """The ids of the devices of our redirdevs in a domain's XML."""
+    domain = ElementTree.fromstring(domain_xml)  # noqa: S314
+    found = (_device_id(element) for element in domain.iterfind("devices/redirdev"))
+    return tuple(device_id for device_id in found if device_id is not None)
+
+
 def usb_controllers(domain_xml: str) -> tuple[str, ...]:
     """The models of a domain's USB controllers, as named by libvirt."""
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
@@ -91,7 +115,7 @@ def usb_controllers(domain_xml: str) -> tuple[str, ...]:
 
 
 def usb_ports(domain_xml: str) -> int | None:
-    """The number of our hostdevs that a running domain can have, including current ones; None without USB."""
+    """The number of our devices that a running domain can have, including current ones; None without USB."""
     domain = ElementTree.fromstring(domain_xml)  # noqa: S314
     controllers = domain.findall("devices/controller[@type='usb']")
     # A companion shares the ports of its master.
@@ -100,7 +124,7 @@ def usb_ports(domain_xml: str) -> int | None:
         return None
     hubs = domain.findall("devices/hub[@type='usb']")
     plugged = [it for it in domain.findall("devices/*") if it.find("address[@type='usb']") is not None]
-    others = [it for it in plugged if it.tag != "hostdev" or _hostdev(it).device_id is None]
+    others = [it for it in plugged if it.tag not in ("hostdev", "redirdev") or _device_id(it) is None]
     return max(0, sum(ports) + _HUB_PORTS * len(hubs) - len(others))
 
 
@@ -141,6 +165,11 @@ def _hostdev(element: ElementTree.Element) -> Hostdev:
         device=_number(address, "device"),
         missing=source is not None and source.get("missing") == "yes",
     )
+
+
+def _device_id(element: ElementTree.Element) -> str | None:
+    """Id of our device in a hostdev or redirdev, None for one that is not ours."""
+    return _hostdev(element).device_id
 
 
 def _number(element: ElementTree.Element | None, attribute: str) -> int | None:

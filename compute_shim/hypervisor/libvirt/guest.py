@@ -46,6 +46,7 @@ def describe(domain: Any, live: Callable[[str], tuple[Hostdev, ...]]) -> Domain:
         live(now) if running else (),
         defined,
         config.usb_ports(now) if running else None,
+        config.channels(now) if running else (),
     )
 
 
@@ -84,6 +85,10 @@ class Guest:
     def attach(self, device_id: str, device: Device) -> None:
         """Attach the device to the running domain; does not change the definition."""
         self._domain.attachDeviceFlags(config.hostdev_xml(device_id, device), AFFECT_LIVE)
+
+    def attach_channel(self, device_id: str, socket: str) -> None:
+        """Connect the running domain to a relay; does not change the definition."""
+        self._domain.attachDeviceFlags(config.redirdev_xml(device_id, socket), AFFECT_LIVE)
 
     def request_removal(self, device_id: str) -> None:
         """Request the removal from the running domain; an event reports its completion."""

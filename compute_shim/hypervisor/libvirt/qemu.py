@@ -59,7 +59,9 @@ class Qemu(LibvirtDriver):
 
     def _attach(self, domain: libvirt.virDomain, device_id: str, device: Device) -> None:
         _refuse_if_busy(domain)
-        _attach_or_explain(Guest(domain), device_id, device)
+        guest = Guest(domain)
+        with _refusal_explained(guest, device.speed):
+            guest.attach(device_id, device)
         self._proven.add((domain.UUIDString(), f"{base.ALIAS_PREFIX}{device_id}"))
 
     def _has(self, domain: libvirt.virDomain, device_id: str, device: Device) -> bool:
@@ -76,6 +78,15 @@ class Qemu(LibvirtDriver):
         if config:
             with _absence_is_success():
                 guest.undefine_hostdev(device_id)
+
+    def attach_channel(self, uuid: str, device_id: str, socket: str) -> None:
+        with self._connected() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            _refuse_if_busy(domain)
+            guest = Guest(domain)
+            # QEMU names the speed of the device only when it is connected.
+            with _refusal_explained(guest, ""):
+                guest.attach_channel(device_id, socket)
 
     def _remove(self, guest: Guest, uuid: str, device_id: str) -> None:
         port = guest.arrival_port(device_id)
@@ -140,12 +151,16 @@ class Qemu(LibvirtDriver):
         self._on_change(domain.UUIDString())
 
 
-def _attach_or_explain(guest: Guest, device_id: str, device: Device) -> None:
-    """Attach; explains a refusal by the guest's USB controllers."""
+@contextlib.contextmanager
+def _refusal_explained(guest: Guest, speed: str) -> Iterator[None]:
+    """Explain a refused attach by the guest's USB controllers.
+
+    :param speed: of the device in Mb/s, empty if it is unknown.
+    """
     try:
-        guest.attach(device_id, device)
+        yield
     except libvirt.libvirtError as error:
-        reason = error_translation.explained(str(error), guest.usb_controllers(), device.speed)
+        reason = error_translation.explained(str(error), guest.usb_controllers(), speed)
         LOG.warning("libvirt refused: %s", error)
         raise base.HypervisorError(reason.code, reason.details) from error
 

@@ -9,8 +9,10 @@ from compute_shim.hypervisor.base import Hostdev
 from compute_shim.hypervisor.libvirt.config import (
     UsbPort,
     arrival_port,
+    channels,
     hostdev_xml,
     is_active,
+    redirdev_xml,
     usb_hostdevs,
     usb_ports,
 )
@@ -70,6 +72,21 @@ def test_only_usb_hostdevs_are_seen_and_only_marked_ones_are_ours() -> None:
     assert strange.device_id is None
 
 
+def test_a_channel_leads_to_a_socket_and_never_stops_a_domain() -> None:
+    assert redirdev_xml("one", "/run/usb-shim/one.sock") == (
+        '<redirdev bus="usb" type="unix"><source mode="connect" path="/run/usb-shim/one.sock">'
+        '<reconnect enabled="yes" timeout="1" /></source><alias name="ua-usb-one" /></redirdev>'
+    )
+
+
+def test_only_marked_channels_are_ours() -> None:
+    strange = redirdev_xml("two", "/x").replace("ua-usb-two", "redir0")
+    unnamed = "<redirdev bus='usb' type='spicevmc'/>"
+    ours = redirdev_xml("one", "/x") + redirdev_xml("three", "/y")
+    assert channels(f"<domain><devices>{strange}{unnamed}{ours}</devices></domain>") == ("one", "three")
+    assert channels(DOMAIN) == ()
+
+
 def test_a_running_domain_has_an_id() -> None:
     assert is_active("<domain type='qemu' id='7'>\n  <name>n</name></domain>")
     assert not is_active("<domain type='qemu'>\n  <iothreadids><iothread id='1'/></iothreadids></domain>")
@@ -104,6 +121,7 @@ COMPANION = "<controller type='usb' index='0' model='ich9-uhci1'><master startpo
 XHCI = "<controller type='usb' index='0' model='qemu-xhci' ports='15'/>"
 TABLET = "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1'/></input>"
 OURS = "<hostdev type='usb'><alias name='ua-usb-1'/><source/><address type='usb' bus='0' port='2'/></hostdev>"
+CHANNEL = OURS.replace("hostdev", "redirdev")
 THEIRS = (
     "<hostdev type='usb'><alias name='hostdev1'/><source/><address type='usb' bus='0' port='3'/></hostdev>"
 )
@@ -121,6 +139,7 @@ THEIRS = (
         (XHCI + TABLET + OURS + THEIRS, 13),
         (XHCI + "<disk><target bus='usb'/><address type='usb' bus='0' port='4'/></disk>", 14),
         (XHCI + "<redirdev bus='usb'><address type='usb' bus='0' port='4'/></redirdev>", 14),
+        (XHCI + CHANNEL, 15),
         (XHCI + "<hub type='usb'><address type='usb' bus='0' port='1'/></hub>", 22),
         ("<controller type='usb' index='0' model='piix3-uhci'/>" + TABLET, 1),
         (EHCI + COMPANION, 6),

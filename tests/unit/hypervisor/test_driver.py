@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import libvirt
 import pytest
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX, Domain, Hostdev, HypervisorError, HypervisorUnavailable
 from compute_shim.hypervisor.libvirt import qemu_process
+from compute_shim.hypervisor.libvirt.config import redirdev_xml
 from compute_shim.hypervisor.libvirt.driver import LibvirtDriver
+from compute_shim.hypervisor.libvirt.guest import AFFECT_LIVE
 from compute_shim.hypervisor.libvirt.lxc import Lxc
 from compute_shim.hypervisor.libvirt.qemu import Qemu
 from compute_shim.objects import Device, Reason, ReasonCode
@@ -98,6 +102,73 @@ def test_qemu_has_what_its_process_holds(
     """None: the process cannot be told any more, so the domain ended meanwhile; that is no refusal."""
     monkeypatch.setattr(qemu_process, "held_devices", lambda name: held)
     assert Qemu.__new__(Qemu)._has(mock.Mock(), "device-1", device(1)) is has_it
+
+
+class Refusing:
+    """A domain that libvirt attaches nothing to."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.refusal = refusal
+        self.attached: list[tuple[str, int]] = []
+
+    def UUIDString(self) -> str:  # noqa: N802  libvirt's name
+        return SERVERS[1]
+
+    def XMLDesc(self, flags: int) -> str:  # noqa: N802
+        return "<domain><devices><controller type='usb' model='qemu-xhci'/></devices></domain>"
+
+    def jobInfo(self) -> list[int]:  # noqa: N802
+        return [libvirt.VIR_DOMAIN_JOB_NONE]
+
+    def attachDeviceFlags(self, xml: str, flags: int) -> None:  # noqa: N802
+        if self.refusal:
+            error = libvirt.libvirtError("refused")
+            error.args = (self.refusal,)
+            raise error
+        self.attached.append((xml, flags))
+
+
+@pytest.fixture
+def attach_channel(monkeypatch: pytest.MonkeyPatch) -> Callable[[Refusing], None]:
+    """Attaches a channel to a domain of QEMU."""
+
+    def attach(domain: Refusing) -> None:
+        connection = mock.Mock(**{"lookupByUUIDString.return_value": domain})
+        monkeypatch.setattr(Qemu, "_open", lambda self: connection)
+        driver = Qemu.__new__(Qemu)
+        LibvirtDriver.__init__(driver, "qemu:///system")
+        driver.attach_channel(SERVERS[1], "device-1", "/run/usb-shim/device-1.sock")
+
+    return attach
+
+
+def test_a_channel_is_attached_to_the_running_domain_only(
+    attach_channel: Callable[[Refusing], None],
+) -> None:
+    domain = Refusing()
+    attach_channel(domain)
+    assert domain.attached == [(redirdev_xml("device-1", "/run/usb-shim/device-1.sock"), AFFECT_LIVE)]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        ("internal error: No free USB ports", ReasonCode.NO_FREE_USB_PORT),
+        ("Failed to connect to '/run/usb-shim/device-1.sock': No such file", ReasonCode.HYPERVISOR_ERROR),
+    ],
+)
+def test_a_refused_channel_has_a_reason(
+    attach_channel: Callable[[Refusing], None], refusal: str, code: ReasonCode
+) -> None:
+    with pytest.raises(HypervisorError) as refused:
+        attach_channel(Refusing(refusal))
+    assert refused.value.reason.code == code
+    assert "/run" not in refused.value.reason.text
+
+
+def test_a_container_has_no_channels() -> None:
+    with pytest.raises(HypervisorError, match="this hypervisor attaches only devices of its own host"):
+        Lxc.__new__(Lxc).attach_channel(SERVERS[1], "device-1", "/run/usb-shim/device-1.sock")
 
 
 def test_a_container_that_ended_meanwhile_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

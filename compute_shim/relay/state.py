@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a relay, in a file for the agent."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+from pathlib import Path
+
+LOG = logging.getLogger(__name__)
+
+
+class State(enum.StrEnum):
+    """What a relay is doing. A device is attached when both of its relays are `CONNECTED`."""
+
+    LISTENING = "listening"  #: nobody is connected
+    CONNECTING = "connecting"  #: QEMU is connected, the relay of the device's host is not (server side only)
+    CONNECTED = "connected"  #: connected to the other relay
+    ENDED = "ended"  #: the process ends
+
+
+class StateFile:
+    """One ``name value`` per line: state, reason, mode, pid, claim, generation, peer.
+
+    It is replaced as a whole, so a reader never sees half of it. It stays when the relay ends. A relay that
+    was killed leaves the state that it had, with a pid that is gone.
+
+    :param facts: the lines that do not change.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, str]) -> None:
+        self._path = path
+        self._facts = facts
+
+    def write(self, state: State, reason: str = "") -> None:
+        """Replace the file. If that is impossible, this is logged, and the device goes on.
+
+        :param reason: a sentence in one line; it may be empty.
+        """
+        lines = {"state": state.value, "reason": reason, "pid": str(os.getpid()), **self._facts}
+        whole = self._path.with_name(f".{self._path.name}.new")
+        try:
+            whole.write_text("".join(f"{name} {value}".rstrip() + "\n" for name, value in lines.items()))
+            whole.replace(self._path)
+        except OSError as error:
+            LOG.error("Cannot write %s: %s", self._path, error.strerror)
