@@ -100,6 +100,12 @@ def test_what_an_older_release_recorded_is_shown(world: World) -> None:
     assert device["state_since"] == device["updated_at"]
 
 
+def test_problems_of_a_host_are_shown(world: World) -> None:
+    world.conductor.sync({}, "compute1", "QEMU", "1.3", [], ["no udev", "no libvirt"])
+    host = world.request("admin", "GET", "/v1/hosts/compute1").json["host"]
+    assert host["problems"] == ["no udev", "no libvirt"]
+
+
 def test_a_device_that_is_changed_is_in_its_state_as_long_as_before(world: World) -> None:
     world.sync(STICK1={})
     row = models.Device

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from compute_shim.conductor import metrics
 from compute_shim.conductor.server_sync import BRAKE_COUNT
 from compute_shim.db import history, intent, models, queries
 from compute_shim.db.leases import Lease
@@ -300,6 +301,19 @@ def test_news_are_looked_at_in_the_next_pass(cloud: Cloud) -> None:
     assert cloud.rows()[0].reason_code == ReasonCode.SERVER_ON_OTHER_HOST
 
 
+def test_a_claim_that_was_fulfilled_in_between_is_looked_at_at_once(cloud: Cloud) -> None:
+    """However long the pause was that it had come to."""
+    [server] = cloud.claims(1, code=OFF)
+    cloud.compute.boot(server)
+    cloud.look(9)
+    cloud.say(State.ATTACHED, None)
+    cloud.look()
+    cloud.say(State.WAITING, OFF)
+    cloud.compute.boot(server, "compute2")
+    cloud.look(2)
+    assert cloud.rows()[0].reason_code == ReasonCode.SERVER_ON_OTHER_HOST
+
+
 # The brake.
 
 
@@ -344,7 +358,8 @@ def test_a_tenth_of_all_claims_is_not_too_many(cloud: Cloud, attached: int, rele
     assert len(cloud.released) == released
 
 
-def test_a_later_pass_below_the_brake_goes_on(cloud: Cloud) -> None:
+def held_for_two_passes(cloud: Cloud) -> set[str]:
+    """So many are gone that the brake holds, until some turn out to be there; the others."""
     servers = cloud.claims(BRAKE_COUNT + 5)
     cloud.compute.deleted = set(servers)
     cloud.look(3)
@@ -352,7 +367,30 @@ def test_a_later_pass_below_the_brake_goes_on(cloud: Cloud) -> None:
         cloud.compute.deleted.remove(server)
         cloud.compute.boot(server)
     cloud.look()
-    assert cloud.released == set(servers[5:])
+    return set(servers[5:])
+
+
+def test_a_later_pass_below_the_brake_goes_on(cloud: Cloud) -> None:
+    gone = held_for_two_passes(cloud)
+    assert cloud.released == gone
+
+
+def test_a_brake_that_holds_anew_is_told_anew(cloud: Cloud) -> None:
+    held_for_two_passes(cloud)
+    cloud.up.add("compute2")
+    cloud.compute.deleted |= set(cloud.claims(BRAKE_COUNT + 1, host="compute2"))
+    cloud.look(3)
+    assert len(history.page(cloud.db, history.Filter(device_id=""))) == 2
+
+
+def test_releases_and_brakes_are_counted(cloud: Cloud) -> None:
+    def counts() -> list[float]:
+        counters = (metrics.releases, metrics.brakes)
+        return [family.samples[0].value for counter in counters for family in counter.collect()]
+
+    before = counts()
+    held_for_two_passes(cloud)
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [BRAKE_COUNT, 2]
 
 
 # Several conductors.
