@@ -97,6 +97,7 @@ def test_names_that_a_host_may_have(name: str) -> None:
         ("identity", "a\nb"),
         ("vendor_id", "0781\n"),
         ("vendor_id", "781"),
+        ("vendor_id", 781),
         ("product_id", "ABCD"),
         ("device_class", "8"),
         ("speed", "fast"),
