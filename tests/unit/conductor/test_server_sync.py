@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import sqlalchemy as sa
 
 from compute_shim.conductor import metrics
 from compute_shim.conductor.server_sync import BRAKE_COUNT
-from compute_shim.db import history, intent, models, queries
+from compute_shim.db import absence, history, intent, models, queries
 from compute_shim.db.leases import Lease
 from compute_shim.objects import ClaimStatus, Device, ReasonCode, State
 from tests.unit.conductor.cloud import INTERVAL, Cloud, nothing_changes
@@ -251,6 +253,7 @@ def test_only_one_that_the_project_could_have_itself(cloud: Cloud, free: dict[st
     cloud.look()
     assert {row.instance_uuid for row in cloud.rows() if row.host == "compute2"} == {None}
     assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
+    assert cloud.nudger.nudged == []
 
 
 def test_a_device_that_was_claimed_itself_is_not_replaced(cloud: Cloud) -> None:
@@ -338,7 +341,9 @@ def test_as_many_as_the_brake_allows(cloud: Cloud) -> None:
 
 def test_one_more_is_held_and_said_once_in_each_pass(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
     cloud.compute.deleted = set(cloud.claims(BRAKE_COUNT + 1))
-    cloud.look(3)
+    cloud.look(2)
+    assert len(history.page(cloud.db, history.Filter(device_id=""))) == 1
+    cloud.look()
     assert cloud.released == set()
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(said) == 2
@@ -346,6 +351,13 @@ def test_one_more_is_held_and_said_once_in_each_pass(cloud: Cloud, caplog: pytes
     assert "usb-shim-manage claims release-absent" in said[0]
     [event] = history.page(cloud.db, history.Filter(device_id=""))
     assert (event.cause_code, event.state_reason) == (ReasonCode.RELEASES_HELD, said[0])
+
+
+def test_what_the_brake_holds_an_operator_may_release(cloud: Cloud) -> None:
+    cloud.compute.deleted = set(cloud.claims(BRAKE_COUNT + 1))
+    cloud.look(3)
+    proven = absence.proven(cloud.db, cloud.window(), datetime.timedelta(seconds=INTERVAL))
+    assert {claim.instance_uuid for claim in proven} == cloud.compute.deleted
 
 
 @pytest.mark.parametrize(("attached", "released"), [(99, 11), (98, 0)])
@@ -437,6 +449,46 @@ def test_who_loses_the_lease_writes_nothing_more(
     monkeypatch.setattr(Lease, "acquire", lambda self: real(self) and bool(answers and answers.pop()))
     nothing_changes(cloud, cloud.look)
     assert "Another conductor" in caplog.text
+    monkeypatch.undo()
+    cloud.look()
+    assert cloud.released == set()
+
+
+def test_a_conductor_that_lost_its_lease_begins_anew(cloud: Cloud) -> None:
+    [gone] = cloud.claims(1)
+    cloud.compute.deleted = {gone}
+    cloud.look()
+    cloud.expire_lease()
+    cloud.new_conductor("two")()
+    cloud.conductor()
+    cloud.expire_lease()
+    cloud.look()
+    assert cloud.released == set()
+    cloud.look()
+    assert cloud.released == {gone}
+
+
+def test_the_lease_is_renewed_before_each_change(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def log(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args: done.append(name) or real(*args))
+
+    changes = {"remember": absence, "release": absence, "wait_for_server": intent, "replace": intent}
+    for name, owner in {"acquire": Lease, **changes}.items():
+        log(owner, name)
+    gone, back, shelved = cloud.claims(3)
+    cloud.compute.boot(shelved, "")
+    cloud.compute.deleted = {gone, back}
+    cloud.look()
+    cloud.compute.deleted.remove(back)
+    cloud.compute.boot(back)
+    cloud.look()
+    moved(cloud)
+    cloud.look()
+    assert set(done) == {"acquire", *changes}
+    assert {before for before, what in itertools.pairwise(done) if what in changes} == {"acquire"}
 
 
 def test_after_each_question_to_nova_the_lease_is_renewed(cloud: Cloud) -> None:
