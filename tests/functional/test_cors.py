@@ -58,6 +58,11 @@ def test_scripts_may_do_what_clients_do(world: World, method: str) -> None:
     assert answer.headers["Access-Control-Allow-Methods"] == method
 
 
+def test_scripts_may_do_nothing_else(world: World) -> None:
+    world.sync(STICK1={})
+    assert "Access-Control-Allow-Methods" not in _preflight(world, _SITE, method="TRACE").headers
+
+
 def test_other_sites_stay_out(world: World) -> None:
     world.sync(STICK1={})
     assert "Access-Control-Allow-Origin" not in _preflight(world, "https://evil.example").headers

@@ -78,6 +78,34 @@ def test_the_user_is_who_made_the_server(cloud: Cloud) -> None:
     assert cloud.detach("demo", DEMO) == 202
 
 
+@pytest.mark.parametrize(("rule", "path"), [("attachments:create", "attachments"), ("queue:join", "queue")])
+def test_what_is_asked_for_a_server_is_asked_by_who_made_it(cloud: Cloud, rule: str, path: str) -> None:
+    cloud.policy(f'"usb-passthrough:{rule}": "user_id:%(user_id)s"\n')
+    world = cloud.world
+    world.sync("compute1", STICK1={}, STICK2={}, STICK3={}, STICK4={})
+    noun = {"attachments": "attachment", "queue": "entry"}[path]
+    wanted = {noun: {"device_id": world.device_id("STICK4")}}
+
+    def ask() -> int:
+        return world.request("demo", "POST", f"/v1/servers/{DEMO}/{path}", wanted).status_int
+
+    assert ask() == 403
+    cloud.made_by(DEMO, "user-of-demo")
+    assert ask() == 202
+
+
+@pytest.mark.parametrize(("rule", "path"), [("attachments:list", "attachments"), ("queue:list", "queue")])
+def test_what_a_server_has_is_for_who_made_it_to_see(cloud: Cloud, rule: str, path: str) -> None:
+    cloud.policy(f'"usb-passthrough:{rule}": "user_id:%(user_id)s"\n')
+
+    def look() -> int:
+        return cloud.world.request("demo", "GET", f"/v1/servers/{DEMO}/{path}").status_int
+
+    assert look() == 403
+    cloud.made_by(DEMO, "user-of-demo")
+    assert look() == 200
+
+
 def test_an_explanation_asks_the_policy_of_the_server(cloud: Cloud) -> None:
     cloud.policy('"usb-passthrough:attachments:create": "user_id:%(user_id)s"\n')
 
@@ -89,6 +117,24 @@ def test_an_explanation_asks_the_policy_of_the_server(cloud: Cloud) -> None:
     assert not allowed()
     cloud.made_by(DEMO, "user-of-demo")
     assert allowed()
+
+
+def test_who_may_use_any_server_need_not_be_allowed_to_attach(cloud: Cloud) -> None:
+    cloud.policy(ANY_SERVER.format("role:reader"))
+    cloud.world.nova.open = True
+    path = f"/v1/devices/{cloud.sticks[OTHER]}/explain?server_id={OTHER}"
+    conditions = cloud.world.request("demo-reader", "GET", path).json["explanation"]["conditions"]
+    assert [it["met"] for it in conditions if it["condition"] == "allowed"] == [False]
+
+
+def test_what_a_deleted_server_left_is_its_project_s_whatever_the_policy(cloud: Cloud) -> None:
+    cloud.policy(
+        "".join(f'"usb-passthrough:attachments:{act}": "role:member"\n' for act in ("list", "delete"))
+    )
+    del cloud.world.nova.servers[DEMO]
+    assert cloud.list("other", DEMO) == 404
+    assert cloud.detach("other", DEMO) == 404
+    assert cloud.detach("demo", DEMO) == 202
 
 
 def test_the_user_may_have_been_the_one_to_attach(cloud: Cloud) -> None:

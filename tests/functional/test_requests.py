@@ -78,6 +78,16 @@ def test_methods_that_nobody_knows(world: World) -> None:
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
+def test_a_fault_of_ours_is_no_fault_of_the_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(auth: object, server_id: str) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(world.nova, "server", fail)
+    answer = world.request("demo", "GET", _ATTACHMENTS)
+    assert (answer.status_int, answer.json["error"]["reason_code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+
+
 def test_a_policy_file_is_obeyed(world: World, tmp_path: Path) -> None:
     """The operator opens to members what is for administrators."""
     assert world.request("demo", "GET", "/v1/hosts").status_int == 403
