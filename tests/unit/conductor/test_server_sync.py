@@ -478,12 +478,13 @@ def test_the_lease_is_renewed_before_each_change(cloud: Cloud, monkeypatch: pyte
     changes = {"remember": absence, "release": absence, "wait_for_server": intent, "replace": intent}
     for name, owner in {"acquire": Lease, **changes}.items():
         log(owner, name)
-    gone, back, shelved = cloud.claims(3)
+    gone, *back, shelved = cloud.claims(4)
     cloud.compute.boot(shelved, "")
-    cloud.compute.deleted = {gone, back}
+    cloud.compute.deleted = {gone, *back}
     cloud.look()
-    cloud.compute.deleted.remove(back)
-    cloud.compute.boot(back)
+    for server in back:
+        cloud.compute.deleted.remove(server)
+        cloud.compute.boot(server)
     cloud.look()
     moved(cloud)
     cloud.look()
