@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compute_shim import legacy_reasons, wire
 from compute_shim.conductor import payloads
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import ClaimStatus, Device, Server
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, Server
 from tests.unit.db.test_states import STICK
 
 GOOD = dataclasses.asdict(STICK)
@@ -336,3 +336,9 @@ def test_servers_are_told_since_rpc_1_1() -> None:
 def test_servers_are_not_known_where_anything_is_wrong(wrong: Any) -> None:
     """One that is left out would seem to be gone."""
     assert payloads.servers(wrong, "1.1") is None
+
+
+def test_an_agent_of_rpc_1_0_is_told_reasons_in_its_own_words() -> None:
+    claim = Claim("x", "0781:5567:A", "2-1", 1, reason="no stick", reason_code=ReasonCode.UNPLUGGED)
+    assert payloads.claim(claim, "1.0")["reason"] == "unplugged"
+    assert payloads.claim(claim, "1.1")["reason"] == "no stick"
