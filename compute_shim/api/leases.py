@@ -14,7 +14,7 @@ def seconds(call: Call, kind: str | None, wanted: int | None) -> int | None:
     :raises compute_shim.exception.Invalid: the lease is longer than allowed
     """
     longest = call.service.conf.lease.longest
-    most = longest.get(kind or "", longest.get("*"))
+    most = longest.get(kind, longest.get("*"))
     if most is not None and wanted is not None and wanted > most:
         what = "a USB device" if kind is None else f"a USB device of kind {kind}"
         raise exception.Invalid(f"Invalid input: lease: {what} can be leased for at most {most} seconds.")

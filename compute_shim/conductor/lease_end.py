@@ -63,8 +63,9 @@ class LeaseEnd:
 
     def _end_of(self, lease: Running, now: float) -> tuple[Running, float]:
         known = self._ends.get(lease.device_id)
-        same = known is not None and (known[0].generation, known[0].until) == (lease.generation, lease.until)
-        return known if known is not None and same else (lease, now + lease.seconds_left)
+        if known is not None and (known[0].generation, known[0].until) == (lease.generation, lease.until):
+            return known
+        return lease, now + lease.seconds_left
 
     def _end(self, lease: Running) -> None:
         request_id = oslo_context.generate_request_id()

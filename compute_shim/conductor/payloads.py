@@ -61,7 +61,6 @@ def _schema(fields: dict[str, Any], later: dict[str, Any]) -> jsonschema.Draft20
             "type": "object",
             "properties": fields | later,
             "required": list(fields),
-            "additionalProperties": True,
         }
     )
 

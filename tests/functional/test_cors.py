@@ -23,10 +23,12 @@ def world(world: World) -> World:
     return world
 
 
-def _preflight(world: World, origin: str, header: str = "X-Auth-Token") -> webob.Response:
+def _preflight(
+    world: World, origin: str, header: str = "X-Auth-Token", method: str = "PATCH"
+) -> webob.Response:
     headers = {
         "Origin": origin,
-        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": header,
     }
     path = f"/v1/devices/{world.device_id('STICK1')}"
@@ -35,12 +37,30 @@ def _preflight(world: World, origin: str, header: str = "X-Auth-Token") -> webob
 
 def test_a_preflight_request_needs_no_token(world: World, tmp_path: Path) -> None:
     world.sync(STICK1={})
-    for header in ("X-Auth-Token", "OpenStack-API-Version", "If-Match", "Content-Type"):
+    for header in (
+        "X-Auth-Token",
+        "X-OpenStack-Request-ID",
+        "OpenStack-API-Version",
+        "If-Match",
+        "Content-Type",
+    ):
         answer = _preflight(world, _SITE, header)
         assert answer.status_int == 204
         assert answer.headers["Access-Control-Allow-Origin"] == _SITE
         assert answer.headers["Access-Control-Allow-Methods"] == "PATCH"
         assert answer.headers["Access-Control-Allow-Headers"] == header
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+def test_scripts_may_do_what_clients_do(world: World, method: str) -> None:
+    world.sync(STICK1={})
+    answer = _preflight(world, _SITE, method=method)
+    assert answer.headers["Access-Control-Allow-Methods"] == method
+
+
+def test_scripts_may_do_nothing_else(world: World) -> None:
+    world.sync(STICK1={})
+    assert "Access-Control-Allow-Methods" not in _preflight(world, _SITE, method="TRACE").headers
 
 
 def test_other_sites_stay_out(world: World) -> None:
@@ -53,4 +73,5 @@ def test_answers_and_errors_may_be_read(world: World, token: str) -> None:
     request = webob.Request.blank("/v1/devices", headers={"Origin": _SITE, "X-Auth-Token": token})
     answer = request.get_response(world.api)
     assert answer.headers["Access-Control-Allow-Origin"] == _SITE
-    assert "X-OpenStack-Request-ID" in answer.headers["Access-Control-Expose-Headers"]
+    exposed = set(answer.headers["Access-Control-Expose-Headers"].split(","))
+    assert exposed == {"X-OpenStack-Request-ID", "OpenStack-API-Version", "ETag", "Retry-After"}

@@ -243,6 +243,12 @@ def test_versions_that_are_asked_for(
     answer = webob.Request.blank(path, headers=headers).get_response(world.api)
     assert answer.status_int == status
     assert answer.headers.get("OpenStack-API-Version") == answered
+    if status == 406:
+        error = answer.json["error"]
+        assert error["reason_code"] == "version_not_supported"
+        assert (error["min_version"], error["max_version"]) == ("1.0", "1.0")
+    if status == 400:
+        assert set(answer.json["error"]) == {"code", "title", "reason_code", "message"}
 
 
 def test_the_header_of_one_service_says_nothing_to_another(world: World) -> None:

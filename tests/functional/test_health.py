@@ -45,7 +45,7 @@ def api(tmp_path: Path) -> Callable[[str], object]:
 
 def test_all_is_well(every_world: World) -> None:
     answer = _get(every_world.api, _DEEP)
-    assert (answer.status_int, answer.text) == (200, "OK\n")
+    assert (answer.status_int, answer.text, answer.content_type) == (200, "OK\n", "text/plain")
 
 
 def test_head(world: World) -> None:
@@ -56,7 +56,7 @@ def test_head(world: World) -> None:
 def test_a_database_without_a_schema(api: Callable[[str], object], database_url: str) -> None:
     shallow, deep = _get(api(database_url), "/healthcheck"), _get(api(database_url), _DEEP)
     assert shallow.status_int == 200
-    assert deep.status_int == 503
+    assert (deep.status_int, deep.content_type) == (503, "text/plain")
     assert deep.text == "The database has no schema. Run usb-shim-manage db sync.\n"
 
 

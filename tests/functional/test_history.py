@@ -220,6 +220,19 @@ def test_ids_do_not_tell_how_much_happens_elsewhere(world: World) -> None:
     assert {len(event["id"]) for event in events} == {36}
 
 
+@pytest.mark.parametrize(
+    ("cause", "shown"), [("asked", ("requested", "requested")), ("by magic", (None, "by magic"))]
+)
+def test_causes_of_an_older_release_had_no_code(
+    cause: str, shown: tuple[str | None, str], world: World
+) -> None:
+    world.sync(STICK1={})
+    with world.db.writer() as session:
+        session.execute(sa.update(models.Event).values(cause=cause, cause_code=None))
+    [event] = world.request("admin", "GET", "/v1/events").json["events"]
+    assert (event["cause_code"], event["cause"]) == shown
+
+
 def test_events_of_before_the_upgrade_have_numbers(world: World) -> None:
     """They have no other id, and are found by that."""
     world.sync(STICK1={})

@@ -100,6 +100,21 @@ def test_what_an_older_release_recorded_is_shown(world: World) -> None:
     assert device["state_since"] == device["updated_at"]
 
 
+def test_a_use_by_the_host_that_has_no_code_is_explained(world: World) -> None:
+    world.sync(STICK1={})
+    with world.db.writer() as session:
+        session.execute(sa.update(models.Device).values(blocked_reason="used by the host"))
+    path = f"/v1/devices/{world.device_id('STICK1')}/explain"
+    conditions = world.request("admin", "GET", path).json["explanation"]["conditions"]
+    assert [it["reason_code"] for it in conditions if it["condition"] == "unused_by_host"] == ["host_use"]
+
+
+def test_problems_of_a_host_are_shown(world: World) -> None:
+    world.conductor.sync({}, "compute1", "QEMU", "1.3", [], ["no udev", "no libvirt"])
+    host = world.request("admin", "GET", "/v1/hosts/compute1").json["host"]
+    assert host["problems"] == ["no udev", "no libvirt"]
+
+
 def test_a_device_that_is_changed_is_in_its_state_as_long_as_before(world: World) -> None:
     world.sync(STICK1={})
     row = models.Device

@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from oslo_db import exception as db_exception
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.conductor import metrics
 from compute_shim.db import statistics
+from compute_shim.db.api import Database
 from compute_shim.objects import ReasonCode
 from lab.ports import free_port
-from tests.functional.programs import Program, connection
+from tests.functional.programs import PATIENCE, Program, connection
 from tests.functional.world import DEMO_PROJECT, SERVERS, World
 
 Start = Callable[[str, str], Program]
@@ -63,6 +67,53 @@ def test_counts_of_lines(world: World) -> None:
     assert statistics.take(world.db, host_down_time=60).queue == {"": 1, "dongle": 1}
 
 
+def test_what_a_conductor_serves(world: World) -> None:
+    _fill(world)
+    wanted = {"entry": {"device_id": world.device_id("STICK2")}}
+    path = f"/v1/servers/{SERVERS['DEMO2'].id}/queue"
+    assert world.request("demo", "POST", path, wanted).status_int == 202
+    whole = metrics.registry(world.conf, world.db)
+    for name, labels in (
+        ("database_up", {}),
+        ("devices", {"host": "compute1", "state": "attaching"}),
+        ("devices", {"host": "compute2", "state": "available"}),
+        ("claims", {"state": "attaching"}),
+        ("queue_entries", {"kind": ""}),
+        ("project_devices", {"project": DEMO_PROJECT}),
+        ("hosts", {"state": "up"}),
+        ("hosts", {"state": "down"}),
+    ):
+        assert whole.get_sample_value(f"usb_shim_{name}", labels) == 1, name
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError(), db_exception.DBConnectionError(), sqlalchemy_exception.TimeoutError()], ids=repr
+)
+def test_a_database_that_does_not_answer_is_asked_again(
+    error: Exception, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    answers: Iterator[Exception | statistics.Statistics] = iter([error, _NONE])
+
+    def take(db: Database, host_down_time: int) -> statistics.Statistics:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(statistics, "take", take)
+    collector = metrics.DatabaseCollector(world.db, 60)
+
+    def served() -> dict[str, list[float]]:
+        return {family.name: [it.value for it in family.samples] for family in collector.collect()}
+
+    assert served() == served() == {"usb_shim_database_up": [0]}
+    now += metrics._FRESH
+    assert served()["usb_shim_database_up"] == [1]
+    assert served()["usb_shim_hosts"] == [0, 0]
+
+
 def test_counts_of_nothing(every_world: World) -> None:
     assert statistics.take(every_world.db, host_down_time=60) == statistics.Statistics({}, {}, 0, 0)
 
@@ -93,6 +144,8 @@ def test_a_scrape_while_the_database_is_away(start: Start) -> None:
     assert not [key for key in found if key[0] in ("usb_shim_devices", "usb_shim_claims", "usb_shim_hosts")]
     assert running.terminate() == 0
     assert "s3cret" not in running.log + running.errors
+    # Five seconds between two tries.
+    assert running.log.count("Next try") <= 1 + PATIENCE / 5
 
 
 def test_a_scrape_of_an_agent(start: Start) -> None:

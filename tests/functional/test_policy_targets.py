@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies of attachments that name the project or the user of the server, or of a claim that it left."""
+"""Policies that name the project or the user: of the server, of a claim that it left, of a place in line."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compute_shim.api import deploy
-from tests.functional.world import SERVERS, World
+from tests.functional.world import DEMO_PROJECT, OTHER_PROJECT, SERVERS, World
 
 DEMO, OTHER, LOCKED = (SERVERS[name].id for name in ("DEMO", "OTHER", "LOCKED"))
 ANY_SERVER = '"usb-passthrough:attachments:any_server": "{}"\n'
@@ -41,6 +42,15 @@ class Cloud:
     def detach(self, token: str, server: str) -> int:
         return self.world.detach(token, server, self.sticks[server]).status_int
 
+    def join(self, token: str, server: str) -> str:
+        """The path of the place in line."""
+        path = f"/v1/servers/{server}/queue"
+        answer = self.world.request(token, "POST", path, {"entry": {"device_id": self.sticks[LOCKED]}})
+        return f"{path}/{answer.json['entry']['id']}"
+
+    def leave(self, token: str, place: str) -> int:
+        return self.world.request(token, "DELETE", place).status_int
+
     def made_by(self, server: str, user_id: str) -> None:
         servers = self.world.nova.servers
         servers[server] = dataclasses.replace(servers[server], user_id=user_id)
@@ -68,6 +78,34 @@ def test_the_user_is_who_made_the_server(cloud: Cloud) -> None:
     assert cloud.detach("demo", DEMO) == 202
 
 
+@pytest.mark.parametrize(("rule", "path"), [("attachments:create", "attachments"), ("queue:join", "queue")])
+def test_what_is_asked_for_a_server_is_asked_by_who_made_it(cloud: Cloud, rule: str, path: str) -> None:
+    cloud.policy(f'"usb-passthrough:{rule}": "user_id:%(user_id)s"\n')
+    world = cloud.world
+    world.sync("compute1", STICK1={}, STICK2={}, STICK3={}, STICK4={})
+    noun = {"attachments": "attachment", "queue": "entry"}[path]
+    wanted = {noun: {"device_id": world.device_id("STICK4")}}
+
+    def ask() -> int:
+        return world.request("demo", "POST", f"/v1/servers/{DEMO}/{path}", wanted).status_int
+
+    assert ask() == 403
+    cloud.made_by(DEMO, "user-of-demo")
+    assert ask() == 202
+
+
+@pytest.mark.parametrize(("rule", "path"), [("attachments:list", "attachments"), ("queue:list", "queue")])
+def test_what_a_server_has_is_for_who_made_it_to_see(cloud: Cloud, rule: str, path: str) -> None:
+    cloud.policy(f'"usb-passthrough:{rule}": "user_id:%(user_id)s"\n')
+
+    def look() -> int:
+        return cloud.world.request("demo", "GET", f"/v1/servers/{DEMO}/{path}").status_int
+
+    assert look() == 403
+    cloud.made_by(DEMO, "user-of-demo")
+    assert look() == 200
+
+
 def test_an_explanation_asks_the_policy_of_the_server(cloud: Cloud) -> None:
     cloud.policy('"usb-passthrough:attachments:create": "user_id:%(user_id)s"\n')
 
@@ -79,6 +117,24 @@ def test_an_explanation_asks_the_policy_of_the_server(cloud: Cloud) -> None:
     assert not allowed()
     cloud.made_by(DEMO, "user-of-demo")
     assert allowed()
+
+
+def test_who_may_use_any_server_need_not_be_allowed_to_attach(cloud: Cloud) -> None:
+    cloud.policy(ANY_SERVER.format("role:reader"))
+    cloud.world.nova.open = True
+    path = f"/v1/devices/{cloud.sticks[OTHER]}/explain?server_id={OTHER}"
+    conditions = cloud.world.request("demo-reader", "GET", path).json["explanation"]["conditions"]
+    assert [it["met"] for it in conditions if it["condition"] == "allowed"] == [False]
+
+
+def test_what_a_deleted_server_left_is_its_project_s_whatever_the_policy(cloud: Cloud) -> None:
+    cloud.policy(
+        "".join(f'"usb-passthrough:attachments:{act}": "role:member"\n' for act in ("list", "delete"))
+    )
+    del cloud.world.nova.servers[DEMO]
+    assert cloud.list("other", DEMO) == 404
+    assert cloud.detach("other", DEMO) == 404
+    assert cloud.detach("demo", DEMO) == 202
 
 
 def test_the_user_may_have_been_the_one_to_attach(cloud: Cloud) -> None:
@@ -135,3 +191,43 @@ def test_of_what_a_deleted_server_left_each_claim_is_judged_by_itself(cloud: Clo
     del cloud.world.nova.servers[DEMO]
     assert cloud.world.detach("demo", DEMO, cloud.sticks[DEMO]).status_int == 404
     assert cloud.world.detach("demo", DEMO, stick).status_int == 202
+
+
+def test_a_place_in_line_is_given_up_by_the_user_who_took_it(cloud: Cloud) -> None:
+    cloud.policy('"usb-passthrough:queue:leave": "user_id:%(user_id)s"\n')
+    place = cloud.join("admin", DEMO)
+    assert cloud.leave("demo", place) == 403
+    assert cloud.leave("admin", place) == 204
+    assert cloud.leave("demo", cloud.join("demo", DEMO)) == 204
+
+
+def test_the_project_of_any_place_in_line_is_that_of_its_server(cloud: Cloud) -> None:
+    cloud.policy(ANY_SERVER.format("role:member and project_id:%(project_id)s"))
+    place = cloud.join("other", OTHER)
+    assert cloud.leave("demo", place) == 404
+    assert cloud.leave("other", place) == 204
+
+
+def test_a_device_of_one_project_is_not_given_to_a_server_of_another(cloud: Cloud) -> None:
+    """Not by those who may use servers of all projects, but see the devices of their own only."""
+    cloud.policy(ANY_SERVER.format("role:member"))
+    world = cloud.world
+    world.nova.open = True
+    plugged: dict[str, Any] = {"STICK1": {}, "STICK2": {}, "STICK3": {}}
+    world.sync(**plugged, STICK4={"shared": False, "projects": [DEMO_PROJECT]})
+    stick = world.device_id("STICK4")
+
+    def refused() -> str:
+        code: str = world.attach("demo", OTHER, stick).json["error"]["reason_code"]
+        return code
+
+    def shared() -> bool:
+        path = f"/v1/devices/{stick}/explain?server_id={OTHER}"
+        conditions = world.request("demo", "GET", path).json["explanation"]["conditions"]
+        return next(it["met"] for it in conditions if it["condition"] == "shared")
+
+    assert (refused(), shared()) == ("device_not_shared", False)
+    world.sync(**plugged)
+    assert refused() == "device_unavailable"
+    assert world.request("admin", "PUT", f"/v1/devices/{stick}/projects/{OTHER_PROJECT}").status_int == 204
+    assert shared()

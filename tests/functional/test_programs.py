@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 from oslo_utils import timeutils
 
-from compute_shim.db import models, queries
+from compute_shim.db import history, models, queries, queue
+from compute_shim.db.events import Actor
 from compute_shim.db.leases import Lease
 from compute_shim.objects import State
 from tests.functional import json_server
@@ -105,6 +106,43 @@ def test_the_conductor_gives_back_what_a_deleted_server_had(
     assert running.terminate() == 0
     # It leaves its place to another one.
     assert Lease(world.db, "server-sync", "another", 60).acquire()
+
+
+def test_the_conductor_looks_after_leases_lines_and_the_history(
+    conductor: Callable[[str], Program], world: World, tmp_path: Path, nova: str
+) -> None:
+    """A lease is over, a server is in line for what is free, another one was deleted, and an event is old."""
+    world.sync(STICK1={}, STICK2={})
+    leased, free = world.device_id("STICK1"), world.device_id("STICK2")
+    world.attach("demo", SERVERS["DEMO"].id, leased)
+    for server, device_id in (("DEMO2", free), ("OTHER", leased)):
+        queue.join(world.db, SERVERS[server].id, server, Actor("u", "r", server), device_id)
+    with world.db.writer() as session:
+        past = datetime.datetime(2001, 1, 1)
+        session.execute(sa.update(models.Device).where(models.Device.id == leased).values(lease_until=past))
+        session.execute(sa.update(models.Event).values(created_at=past))
+        gone = models.Instance.instance_uuid == SERVERS["OTHER"].id
+        session.execute(sa.delete(models.Instance).where(gone))
+    notifications = "[oslo_messaging_notifications]\ndriver = log\n"
+    running = conductor(_looks_at_once(tmp_path, nova) + notifications)
+
+    def done() -> bool:
+        rows = {row.id: row for row in queries.devices(world.db)}
+        events = history.page(world.db, history.Filter())
+        return (
+            rows[leased].state == State.DETACHING
+            and rows[free].instance_uuid == SERVERS["DEMO2"].id
+            and not queue.waiting(world.db)
+            and all(event.created_at > past for event in events)
+        )
+
+    running.wait_until(done)
+    running.logs("usb_device.attach.start")
+    # However often it looks: a call of Nova may take longer than the time between two passes.
+    with world.db.reader() as session:
+        ends = session.scalars(sa.select(models.Lease.expires_at)).all()
+    assert min(ends) > timeutils.utcnow() + datetime.timedelta(seconds=30)
+    assert running.terminate() == 0
 
 
 def test_an_operator_releases_what_the_conductor_holds_back(

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import webob
 
+from compute_shim.db import intent, models, queue
 from tests.functional.world import SERVERS, World
 
 _ATTACHMENTS = f"/v1/servers/{SERVERS['DEMO'].id}/attachments"
@@ -75,9 +78,76 @@ def test_methods_that_nobody_knows(world: World) -> None:
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
+def test_a_fault_of_ours_is_no_fault_of_the_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(auth: object, server_id: str) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(world.nova, "server", fail)
+    answer = world.request("demo", "GET", _ATTACHMENTS)
+    assert (answer.status_int, answer.json["error"]["reason_code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+
+
 def test_a_policy_file_is_obeyed(world: World, tmp_path: Path) -> None:
     """The operator opens to members what is for administrators."""
     assert world.request("demo", "GET", "/v1/hosts").status_int == 403
     (tmp_path / "policy.yaml").write_text('"usb-passthrough:hosts:list": "role:member"\n')
     assert world.request("demo", "GET", "/v1/hosts").status_int == 200
     assert world.request("demo-reader", "GET", "/v1/hosts").status_int == 403
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed", "refused"),
+    [
+        ("devices:update", {"enabled": False}, {"shared": True}),
+        ("devices:share", {"shared": True}, {"enabled": False}),
+    ],
+)
+def test_who_may_update_a_device_need_not_be_allowed_to_share_it(
+    rule: str, allowed: dict[str, bool], refused: dict[str, bool], world: World, tmp_path: Path
+) -> None:
+    world.sync(STICK1={})
+    (tmp_path / "policy.yaml").write_text(f'"usb-passthrough:{rule}": "role:member"\n')
+
+    def change(**changes: bool) -> int:
+        path = f"/v1/devices/{world.device_id('STICK1')}"
+        return world.request("demo", "PATCH", path, {"device": changes}).status_int
+
+    assert change(**refused) == 403
+    assert change(**allowed, **refused) == 403
+    assert change(**allowed) == 200
+    assert change() == 400
+
+
+def _given_back(world: World, device_id: str) -> None:
+    intent.release(world.db, device_id, SERVERS["DEMO"].id)
+    world.report(device_id, "available")
+
+
+def _forgotten(world: World, device_id: str) -> None:
+    with world.db.writer() as session:
+        session.execute(sa.delete(models.Device).where(models.Device.id == device_id))
+
+
+@pytest.mark.parametrize("happens", [_given_back, _forgotten])
+def test_what_is_lost_before_the_answer_is_not_attached(
+    happens: Callable[[World, str], None], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the agent is told."""
+    world.sync(STICK1={})
+    monkeypatch.setattr(world.nudger, "nudge", lambda device_id, context: happens(world, device_id))
+    answer = world.attach("demo", SERVERS["DEMO"].id, world.device_id("STICK1"))
+    assert (answer.status_int, answer.json["error"]["reason_code"]) == (409, "device_released")
+
+
+def test_a_project_has_only_so_many_queue_entries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "LONGEST", 1)
+    world.sync(STICK1={}, STICK2={})
+    path = f"/v1/servers/{SERVERS['DEMO'].id}/queue"
+    answers = [
+        world.request("demo", "POST", path, {"entry": {"device_id": world.device_id(stick)}})
+        for stick in ("STICK1", "STICK2")
+    ]
+    assert [answer.status_int for answer in answers] == [202, 409]
+    assert answers[1].json["error"]["reason_code"] == "queue_full"
+    assert "has 1 queue entries. Delete one first." in answers[1].json["error"]["message"]

@@ -42,6 +42,7 @@ TOKENS = {
     "other": (OTHER_PROJECT, ["member", "reader"]),
     "admin": (ADMIN_PROJECT, ["admin", "member", "reader"]),
     "unscoped": (None, []),
+    "unscoped-admin": (None, ["admin", "member", "reader"]),
 }
 
 

@@ -45,8 +45,9 @@ def test_an_exception_tells_a_client_nothing(caplog: pytest.LogCaptureFixture) -
         (webob.exc.HTTPServiceUnavailable("Keystone <b>is</b> away."), ReasonCode.IDENTITY_UNAVAILABLE),
         (webob.exc.HTTPUnauthorized("Keystone <b>is</b> away."), ReasonCode.UNAUTHENTICATED),
         (webob.exc.HTTPGone("Keystone <b>is</b> away."), ReasonCode.HTTP_ERROR),
+        (webob.exc.HTTPBadRequest("Keystone <b>is</b> away."), ReasonCode.INVALID_INPUT),
     ],
-    ids=["503", "401", "410"],
+    ids=["503", "401", "410", "400"],
 )
 def test_what_libraries_answer_gets_our_form(
     error: webob.exc.WSGIHTTPException, reason_code: ReasonCode, accept: str
@@ -74,8 +75,10 @@ def test_a_body_that_is_too_large_is_told_the_limit() -> None:
     assert answer.json["error"]["message"] == "The body of the request is larger than 114688 bytes."
 
 
-def test_a_strange_body_is_replaced() -> None:
-    answer = ask(webob.Response(status=502, text="<html>", content_type="text/html"))
+@pytest.mark.parametrize("body", ["<html>", "[5]", '{"detail": 5}', '{"message": 5}', '{"error": "no"}'])
+def test_a_strange_body_is_replaced(body: str) -> None:
+    answer = ask(webob.Response(status=502, text=body, content_type="text/html"))
+    assert answer.json["error"]["message"] == HTTPStatus(502).description
     assert answer.json["error"]["code"] == 502
     assert answer.json["error"]["title"] == "Bad Gateway"
 

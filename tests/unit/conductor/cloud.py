@@ -184,6 +184,11 @@ class Cloud:
             self.keep_alive()
             (conductor or self.conductor)()
 
+    def expire_lease(self) -> None:
+        """The lease of whoever leads ends."""
+        with self.db.writer() as session:
+            session.execute(sa.delete(models.Lease))
+
     def keep_alive(self) -> None:
         """The agents that are up have just synced."""
         with self.db.writer() as session:

@@ -65,9 +65,25 @@ def test_a_lease_that_is_over(leased: Leased) -> None:
     # What the agent still says of the claim is of before.
     assert leased.row.generation == 2
     assert leased.causes()[0] == ReasonCode.LEASE_ENDED
-    assert [device_id for device_id, _ in leased.nudger.nudged] == [leased.id]
+    [event, *_] = history.page(leased.db, history.Filter(leased.id))
+    assert leased.nudger.nudged == [(leased.id, {"request_id": event.request_id})]
     leased.one()
     assert len(leased.nudger.nudged) == 1
+
+
+def test_a_lease_ends_at_its_last_moment(leased: Leased, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is warned of 300 seconds before that."""
+    [lease] = device_leases.running(leased.db)
+    an_hour = dataclasses.replace(lease, seconds_left=HOUR)
+    monkeypatch.setattr(device_leases, "running", lambda db: [an_hour])
+    leased.one()
+    states, warned = [], []
+    for leased.monotonic in (HOUR - 300.5, HOUR - 300.0, HOUR - 0.5, HOUR):
+        leased.one()
+        states.append(leased.row.state)
+        warned.append(leased.row.lease_warned is not None)
+    assert warned == [False, True, True, True]
+    assert states == [State.ATTACHING] * 3 + [State.DETACHING]
 
 
 def test_a_lease_that_is_not(leased: Leased) -> None:

@@ -149,3 +149,14 @@ def test_of_a_server_that_stays_shelved_nova_is_asked_less_and_less(lines: Lines
         lines.one()
         lines.now += INTERVAL
     assert lines.asked.count("shelved") < 8
+
+
+def test_who_had_a_domain_in_between_is_asked_for_at_once(lines: Lines) -> None:
+    for _ in range(8):
+        lines.one()
+        lines.now += INTERVAL
+    for servers in (["here", "shelved"], ["here"]):
+        lines.domain(*servers)
+        lines.asked.clear()
+        lines.one()
+    assert lines.asked == ["shelved"]

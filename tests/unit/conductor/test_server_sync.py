@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from compute_shim.conductor import metrics
 from compute_shim.conductor.server_sync import BRAKE_COUNT
-from compute_shim.db import history, intent, models, queries
+from compute_shim.db import absence, history, intent, models, queries
 from compute_shim.db.leases import Lease
 from compute_shim.objects import ClaimStatus, Device, ReasonCode, State
 from tests.unit.conductor.cloud import INTERVAL, Cloud, nothing_changes
@@ -250,6 +253,7 @@ def test_only_one_that_the_project_could_have_itself(cloud: Cloud, free: dict[st
     cloud.look()
     assert {row.instance_uuid for row in cloud.rows() if row.host == "compute2"} == {None}
     assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
+    assert cloud.nudger.nudged == []
 
 
 def test_a_device_that_was_claimed_itself_is_not_replaced(cloud: Cloud) -> None:
@@ -300,6 +304,19 @@ def test_news_are_looked_at_in_the_next_pass(cloud: Cloud) -> None:
     assert cloud.rows()[0].reason_code == ReasonCode.SERVER_ON_OTHER_HOST
 
 
+def test_a_claim_that_was_fulfilled_in_between_is_looked_at_at_once(cloud: Cloud) -> None:
+    """However long the pause was that it had come to."""
+    [server] = cloud.claims(1, code=OFF)
+    cloud.compute.boot(server)
+    cloud.look(9)
+    cloud.say(State.ATTACHED, None)
+    cloud.look()
+    cloud.say(State.WAITING, OFF)
+    cloud.compute.boot(server, "compute2")
+    cloud.look(2)
+    assert cloud.rows()[0].reason_code == ReasonCode.SERVER_ON_OTHER_HOST
+
+
 # The brake.
 
 
@@ -324,7 +341,9 @@ def test_as_many_as_the_brake_allows(cloud: Cloud) -> None:
 
 def test_one_more_is_held_and_said_once_in_each_pass(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
     cloud.compute.deleted = set(cloud.claims(BRAKE_COUNT + 1))
-    cloud.look(3)
+    cloud.look(2)
+    assert len(history.page(cloud.db, history.Filter(device_id=""))) == 1
+    cloud.look()
     assert cloud.released == set()
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(said) == 2
@@ -332,6 +351,13 @@ def test_one_more_is_held_and_said_once_in_each_pass(cloud: Cloud, caplog: pytes
     assert "usb-shim-manage claims release-absent" in said[0]
     [event] = history.page(cloud.db, history.Filter(device_id=""))
     assert (event.cause_code, event.state_reason) == (ReasonCode.RELEASES_HELD, said[0])
+
+
+def test_what_the_brake_holds_an_operator_may_release(cloud: Cloud) -> None:
+    cloud.compute.deleted = set(cloud.claims(BRAKE_COUNT + 1))
+    cloud.look(3)
+    proven = absence.proven(cloud.db, cloud.window(), datetime.timedelta(seconds=INTERVAL))
+    assert {claim.instance_uuid for claim in proven} == cloud.compute.deleted
 
 
 @pytest.mark.parametrize(("attached", "released"), [(99, 11), (98, 0)])
@@ -344,7 +370,8 @@ def test_a_tenth_of_all_claims_is_not_too_many(cloud: Cloud, attached: int, rele
     assert len(cloud.released) == released
 
 
-def test_a_later_pass_below_the_brake_goes_on(cloud: Cloud) -> None:
+def held_for_two_passes(cloud: Cloud) -> set[str]:
+    """So many are gone that the brake holds, until some turn out to be there; the others."""
     servers = cloud.claims(BRAKE_COUNT + 5)
     cloud.compute.deleted = set(servers)
     cloud.look(3)
@@ -352,7 +379,30 @@ def test_a_later_pass_below_the_brake_goes_on(cloud: Cloud) -> None:
         cloud.compute.deleted.remove(server)
         cloud.compute.boot(server)
     cloud.look()
-    assert cloud.released == set(servers[5:])
+    return set(servers[5:])
+
+
+def test_a_later_pass_below_the_brake_goes_on(cloud: Cloud) -> None:
+    gone = held_for_two_passes(cloud)
+    assert cloud.released == gone
+
+
+def test_a_brake_that_holds_anew_is_told_anew(cloud: Cloud) -> None:
+    held_for_two_passes(cloud)
+    cloud.up.add("compute2")
+    cloud.compute.deleted |= set(cloud.claims(BRAKE_COUNT + 1, host="compute2"))
+    cloud.look(3)
+    assert len(history.page(cloud.db, history.Filter(device_id=""))) == 2
+
+
+def test_releases_and_brakes_are_counted(cloud: Cloud) -> None:
+    def counts() -> list[float]:
+        counters = (metrics.releases, metrics.brakes)
+        return [family.samples[0].value for counter in counters for family in counter.collect()]
+
+    before = counts()
+    held_for_two_passes(cloud)
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [BRAKE_COUNT, 2]
 
 
 # Several conductors.
@@ -399,6 +449,47 @@ def test_who_loses_the_lease_writes_nothing_more(
     monkeypatch.setattr(Lease, "acquire", lambda self: real(self) and bool(answers and answers.pop()))
     nothing_changes(cloud, cloud.look)
     assert "Another conductor" in caplog.text
+    monkeypatch.undo()
+    cloud.look()
+    assert cloud.released == set()
+
+
+def test_a_conductor_that_lost_its_lease_begins_anew(cloud: Cloud) -> None:
+    [gone] = cloud.claims(1)
+    cloud.compute.deleted = {gone}
+    cloud.look()
+    cloud.expire_lease()
+    cloud.new_conductor("two")()
+    cloud.conductor()
+    cloud.expire_lease()
+    cloud.look()
+    assert cloud.released == set()
+    cloud.look()
+    assert cloud.released == {gone}
+
+
+def test_the_lease_is_renewed_before_each_change(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def log(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args: done.append(name) or real(*args))
+
+    changes = {"remember": absence, "release": absence, "wait_for_server": intent, "replace": intent}
+    for name, owner in {"acquire": Lease, **changes}.items():
+        log(owner, name)
+    gone, *back, shelved = cloud.claims(4)
+    cloud.compute.boot(shelved, "")
+    cloud.compute.deleted = {gone, *back}
+    cloud.look()
+    for server in back:
+        cloud.compute.deleted.remove(server)
+        cloud.compute.boot(server)
+    cloud.look()
+    moved(cloud)
+    cloud.look()
+    assert set(done) == {"acquire", *changes}
+    assert {before for before, what in itertools.pairwise(done) if what in changes} == {"acquire"}
 
 
 def test_after_each_question_to_nova_the_lease_is_renewed(cloud: Cloud) -> None:
