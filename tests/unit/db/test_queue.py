@@ -9,6 +9,7 @@ import pytest
 
 from compute_shim.db import history, intent, models, queries, queue, sharing, usage
 from compute_shim.db.api import Database
+from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
 from compute_shim.objects import ClaimStatus, ReasonCode, Server, State
 from tests.unit.db.test_states import HOST, STICK, empty_database
@@ -163,6 +164,45 @@ def test_what_is_taken_is_not_served(line: Line) -> None:
     line.join("b1")
     assert line.serve() is None
     assert [server for server, _ in places(line)] == ["b1"]
+
+
+def test_who_leaves_meanwhile_is_passed_over(line: Line) -> None:
+    entry = line.join("a1")
+    line.join("b1")
+
+    def caps(project_id: str) -> usage.Caps:
+        queue.leave(line.db, "a1", entry)
+        return line.caps
+
+    found = queue.serve(line.db, line.ids[0], caps)
+    assert found is not None
+    assert (found.server_id, line.row().instance_uuid) == ("b1", "b1")
+
+
+def test_what_is_taken_meanwhile_is_served_to_nobody(line: Line) -> None:
+    """And everybody keeps the place."""
+    line.join("a1")
+    line.join("b1")
+
+    def caps(project_id: str) -> usage.Caps:
+        queries.set_device(line.db, line.ids[0], enabled=False)
+        return line.caps
+
+    assert queue.serve(line.db, line.ids[0], caps) is None
+    assert line.row().instance_uuid is None
+    assert places(line) == [("a1", 1), ("b1", 2)]
+
+
+def test_what_a_place_was_asked_for_with_comes_with_the_device(line: Line) -> None:
+    """Who asks again may ask for another lease."""
+    for seconds in (None, 60, 3600):
+        queue.join(line.db, "a1", "a", Actor("u", "r", "a"), kind=KIND, lease=seconds)
+    before = queries.devices(line.db, models.Device.lease_until > InSeconds(3500))
+    assert (line.serve(), before) == ("a1", [])
+    [row] = queries.devices(line.db, models.Device.lease_until > InSeconds(3500))
+    assert (row.claimed_kind, row.user_id, row.project_id) == (KIND, "u", "a")
+    event = history.page(line.db, history.Filter(row.id))[0]
+    assert (event.user_id, event.request_id, event.actor_project_id) == ("u", "r", "a")
 
 
 def test_idle_devices_with_a_line() -> None:

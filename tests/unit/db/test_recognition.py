@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.db import intent, models, queries, removal
+from compute_shim.db import intent, models, queries, removal, syncs
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import Claim, Device, ReasonCode, State
@@ -115,6 +115,38 @@ def test_a_twin_that_is_not_offered_counts_as_well(db: Database) -> None:
     assert next(iter(sync(db, stick(1, "S", serial_shared=True)).values())).serial_shared
 
 
+def shared_serials(db: Database) -> list[str]:
+    with db.reader() as session:
+        return sorted(session.scalars(sa.select(models.SharedSerial.serial)))
+
+
+def test_devices_without_a_serial_number_share_none(db: Database) -> None:
+    sync(db, stick(1), stick(2, plug=2), stick(3, "S", 3))
+    assert shared_serials(db) == []
+
+
+def test_a_serial_number_of_two_models_is_not_shared(db: Database) -> None:
+    sync(db, stick(1, "S"), stick(2, "S", 2, product_id="0002"), stick(3, "S", 3, vendor_id="0781"))
+    assert shared_serials(db) == []
+
+
+def test_serial_numbers_of_twins_do_not_fill_the_database(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncs, "_SHARED_SERIALS_PER_HOST", 3)
+    for first in ("A", "C", "E"):
+        second = chr(ord(first) + 1)
+        sync(
+            db,
+            *(stick(number, first, number) for number in (1, 2)),
+            *(stick(number, second, number) for number in (3, 4)),
+        )
+        assert len(shared_serials(db)) <= 3
+    assert shared_serials(db) == ["A", "B", "C"]
+    # They count nevertheless while both are plugged in.
+    assert identities(db)[-4:] == ["46f4:0001@s1:E", "46f4:0001@s2:E", "46f4:0001@s3:F", "46f4:0001@s4:F"]
+
+
 def test_with_its_host_that_is_forgotten(db: Database) -> None:
     sync(db, stick(1, "S", serial_shared=True))
     never = Window(*[queries.host(db, HOST).last_seen.replace(year=2000)] * 2)
@@ -127,6 +159,13 @@ def test_what_the_agent_calls_new_again_is_the_same_plugging(db: Database) -> No
     """The answer was lost."""
     first = sync(db, stick(1))
     assert sync(db, stick(1)) == first
+
+
+def test_what_has_changed_of_the_same_plugging_is_recorded(db: Database) -> None:
+    """The answer was lost, and the host uses the device now."""
+    device_id = only(sync(db, stick(1)))
+    used = stick(1, blocked_code=ReasonCode.HOST_MOUNT, blocked_reason="used by the host: mounted at /srv")
+    assert sync(db, used)[device_id].state == State.UNAVAILABLE
 
 
 def test_what_the_agent_calls_new_where_a_row_is_known_is_left_open(db: Database) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from compute_shim.conf import database
 from compute_shim.db import handover, intent, models, queries, states
 from compute_shim.db.api import Database
 from compute_shim.objects import ClaimStatus, Device, Reason, ReasonCode, State
+from novaclient_usb.reason_codes import describe
+from tests.unit.clock import clock
 
 HOST = "compute1"
 SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
@@ -297,6 +300,62 @@ def test_a_stick_that_may_be_another_is_not_wiped() -> None:
     assert queries.devices(db)[0].state == State.AVAILABLE
 
 
+def test_a_stick_that_has_a_twin_is_not_wiped_when_it_comes_back() -> None:
+    """Its serial number does not say that it is the same."""
+    db, row = used(serial="A", socket="s", identity="46f4:0001@s:A", serial_shared=True)
+    assert states.claim_of(row).wiped == 0
+    row = replugged(db, serial="A", socket="s", serial_shared=True, device_id=row.id)
+    assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPE_FAILED, None)
+
+
+def _wiping(percent: int) -> Reason:
+    return Reason(ReasonCode.WIPING, f"{describe(ReasonCode.WIPING)}: {percent} %")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason", "wiped"),
+    [
+        ({"reason_code": "wiping", "wiped": 40}, _wiping(40), 40),
+        ({"reason_code": "wiping", "wiped": 1000}, _wiping(100), 100),
+        ({"reason_code": "wiping", "wiped": None}, _wiping(0), 0),
+        (
+            {"reason_code": "wipe_failed", "reason": "not wiped: I/O error", "wiped": 7},
+            Reason(ReasonCode.WIPE_FAILED, "not wiped: I/O error"),
+            7,
+        ),
+        ({"reason_code": "wiped"}, None, None),
+    ],
+    ids=["on its way", "more than all", "an agent that does not tell how far", "failed", "done"],
+)
+def test_what_an_agent_tells_of_a_wipe(
+    told: dict[str, Any], reason: Reason | None, wiped: int | None
+) -> None:
+    db, row = used(serial="A")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, row.generation, State.UNAVAILABLE, **told)])
+    [row] = queries.devices(db)
+    assert (states.reason(row), states.claim_of(row).wiped) == (reason, wiped)
+    assert row.state == (State.AVAILABLE if reason is None else State.UNAVAILABLE)
+
+
+def test_a_wipe_that_goes_on_has_not_failed() -> None:
+    db, row = used(serial="A")
+    for code, reason in (("wipe_failed", None), ("wiping", None)):
+        outcome = ClaimStatus(row.id, row.generation, State.UNAVAILABLE, reason, code, wiped=50)
+        queries.record_statuses(db, HOST, [outcome])
+        assert queries.devices(db)[0].reason_code == code
+
+
+@pytest.mark.parametrize(
+    ("age", "code"), [(1, ReasonCode.WIPED), (0, ReasonCode.RESET), (0, None)], ids=["late", "reset", "free"]
+)
+def test_what_ends_no_wipe(age: int, code: ReasonCode | None) -> None:
+    db, row = used(serial="A")
+    outcome = ClaimStatus(row.id, row.generation - age, State.AVAILABLE, None, code)
+    queries.record_statuses(db, HOST, [outcome])
+    [row] = queries.devices(db)
+    assert (row.reason_code, row.last_project_id) == (ReasonCode.WIPING, "p")
+
+
 def test_another_device_in_the_socket_of_a_claim_is_not_wiped() -> None:
     db, row = used(serial="A", socket="s", follow="socket")
     stick = dataclasses.replace(STICK, handover="wipe", shared=True, plug_id="boot/2.4/9")
@@ -305,3 +364,119 @@ def test_another_device_in_the_socket_of_a_claim_is_not_wiped() -> None:
     [after] = [it for it in queries.devices(db) if it.present]
     assert (after.id, after.serial) == (row.id, "B")
     assert (after.state, states.claim_of(after).wiped) == (State.AVAILABLE, None)
+
+
+# As rows are after programs of RPC 1.0 and of this version have written them, one after the other.
+CLAIM: dict[str, Any] = {"instance_uuid": SERVERS[0], "state": State.WAITING}
+FREE: dict[str, Any] = {"instance_uuid": None, "state": State.UNAVAILABLE}
+QEMU_SAYS = "QEMU says no"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        # The text of an older program is newer than the code.
+        ({**CLAIM, "reason_code": "server_off", "state_reason": "unplugged"}, Reason(ReasonCode.UNPLUGGED)),
+        (
+            {**CLAIM, "reason_code": "server_off", "state_reason": "the server is on another host"},
+            Reason(ReasonCode.DOMAIN_ABSENT),
+        ),
+        ({**CLAIM, "reason_code": None, "state_reason": "the server is off"}, Reason(ReasonCode.SERVER_OFF)),
+        (
+            {**CLAIM, "state": State.FAILED, "reason_code": None, "state_reason": QEMU_SAYS},
+            Reason(ReasonCode.HYPERVISOR_ERROR, QEMU_SAYS),
+        ),
+        (
+            {
+                **CLAIM,
+                "state": State.FAILED,
+                "reason_code": None,
+                "state_reason": "the device went away: 1-4",
+            },
+            Reason(ReasonCode.DEVICE_GONE, "the device went away: 1-4"),
+        ),
+        # Where a server is does not make a claim fail: the code is one of before.
+        (
+            {**CLAIM, "state": State.FAILED, "reason_code": "server_off", "state_reason": QEMU_SAYS},
+            Reason(ReasonCode.HYPERVISOR_ERROR, QEMU_SAYS),
+        ),
+        # Of this version.
+        (
+            {**CLAIM, "reason_code": "server_off", "state_reason": describe(ReasonCode.SERVER_OFF)},
+            Reason(ReasonCode.SERVER_OFF),
+        ),
+        (
+            {**CLAIM, "reason_code": "port_occupied", "state_reason": "another device is in port 1-4"},
+            Reason(ReasonCode.PORT_OCCUPIED, "another device is in port 1-4"),
+        ),
+        (
+            {**CLAIM, "reason_code": "server_off", "state_reason": "it was shut down at noon"},
+            Reason(ReasonCode.SERVER_OFF, "it was shut down at noon"),
+        ),
+        (
+            {**CLAIM, "state": State.FAILED, "reason_code": "device_gone", "state_reason": "it went away"},
+            Reason(ReasonCode.DEVICE_GONE, "it went away"),
+        ),
+        (
+            {**CLAIM, "reason_code": "of_a_later_agent", "state_reason": "wait"},
+            Reason("of_a_later_agent", "wait"),
+        ),
+        ({**CLAIM, "reason_code": None, "state_reason": None}, None),
+        # A state that needs no reason.
+        ({**CLAIM, "state": State.ATTACHED, "reason_code": "server_off", "state_reason": "x"}, None),
+        ({**FREE, "state": State.AVAILABLE, "reason_code": "unplugged", "state_reason": "unplugged"}, None),
+        # Of a device that nobody has: whatever was stored, how it is decides.
+        ({**FREE, "present": False, "enabled": False}, Reason(ReasonCode.UNPLUGGED)),
+        ({**FREE, "enabled": False, "state_reason": "unplugged"}, Reason(ReasonCode.DISABLED)),
+        (
+            {**FREE, "blocked_code": "host_mount", "blocked_reason": "used by the host: mounted at /srv"},
+            Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv"),
+        ),
+        (
+            {**FREE, "blocked_code": None, "blocked_reason": "used by the host: swap space"},
+            Reason(ReasonCode.HOST_SWAP, "used by the host: swap space"),
+        ),
+        (
+            {**FREE, "blocked_code": None, "blocked_reason": "something"},
+            Reason(ReasonCode.HOST_USE, "something"),
+        ),
+        (
+            {**FREE, "blocked_code": "not_offered", "blocked_reason": "not allowed by device_spec"},
+            Reason(ReasonCode.NOT_OFFERED),
+        ),
+    ],
+    ids=lambda it: " ".join(f"{key}={value}" for key, value in it.items()) if isinstance(it, dict) else "",
+)
+def test_why_a_device_is_in_its_state(values: dict[str, Any], reason: Reason | None) -> None:
+    row = models.Device(**{"present": True, "enabled": True, **values})
+    assert states.reason(row) == reason
+
+
+def test_a_claim_without_a_reason_is_sent_without_one() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    claim = states.claim_of(row)
+    assert (claim.state, claim.reason, claim.reason_code) == (State.AVAILABLE, None, None)
+
+
+def test_since_when_a_device_is_in_its_state() -> None:
+    """To be told the same again is no change; another reason is."""
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    intent.claim(db, row.id, SERVERS[0], "demo")
+    with clock() as time:
+        moments = []
+        for state, code in (
+            (State.WAITING, ReasonCode.SERVER_OFF),
+            (State.WAITING, ReasonCode.SERVER_OFF),
+            (State.WAITING, ReasonCode.SERVER_BUSY),
+            (State.ATTACHED, None),
+            (State.ATTACHED, None),
+        ):
+            time.jump(1)
+            queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, state, None, code)])
+            moments.append(queries.devices(db)[0].state_since)
+        begin = time.now - datetime.timedelta(seconds=5)
+        assert [(moment - begin).seconds for moment in moments if moment] == [1, 1, 3, 4, 4]
