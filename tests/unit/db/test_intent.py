@@ -107,6 +107,18 @@ def test_a_claim_that_is_being_given_back_is_not_replaced() -> None:
     assert intent.replace(db, row_of(db, "A"), NEW_HOST) is None
 
 
+def test_a_device_that_is_not_shared_is_for_who_may_have_all() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.3", [dongle("A", shared=False, projects=("friend",))])
+    device_id = row_of(db, "A").id
+    assert not intent.claim(db, device_id, SERVER, "demo")
+    assert not intent.claim(db, device_id, SERVER, "demo", kind="disk", unshared=True)
+    assert intent.claim(db, device_id, SERVER, "demo", kind="dongle", unshared=True)
+    assert intent.release(db, device_id, SERVER)
+    queries.record_statuses(db, HOST, [ClaimStatus(device_id, 2, State.AVAILABLE)])
+    assert intent.claim(db, device_id, SERVERS[1], "friend")
+
+
 def test_nothing_is_left_of_the_claim_before() -> None:
     db = moved()
     row = row_of(db, "A")

@@ -125,6 +125,15 @@ def test_who_is_alone_in_line_may_as_well_ask(line: Line) -> None:
     assert places(line) == []
 
 
+def test_who_asks_in_vain_keeps_the_place(line: Line) -> None:
+    assert line.claim("a1")
+    line.join("b1")
+    line.join("b1", line.ids[0])
+    assert not line.claim("b1")
+    assert not intent.claim(line.db, line.ids[0], "b1", "b", kind=KIND)
+    assert places(line) == [("b1", 1), ("b1", 1)]
+
+
 def test_one_device_and_its_kind_are_one_line(line: Line) -> None:
     line.join("a1", line.ids[0])
     line.join("b1")

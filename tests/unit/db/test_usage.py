@@ -139,6 +139,11 @@ def test_a_claim_over_a_limit_is_not_made(
     assert (row.instance_uuid, row.generation) == (None, 0)
 
 
+def test_a_device_that_is_taken_is_no_question_of_limits() -> None:
+    db, rows = cloud()
+    assert not intent.claim(db, rows["C"].id, SERVERS[0], "demo", caps=Caps({DEVICES: 0}, server=0))
+
+
 def test_a_claim_up_to_a_limit_is_made() -> None:
     db, rows = cloud(usb_ports=2)
     caps = Caps({DEVICES: 3, DONGLES: 3}, server=3)
