@@ -79,6 +79,16 @@ def test_a_device_that_the_project_cannot_have_replaces_nothing(change: dict[str
     assert row_of(db, "B").instance_uuid is None
 
 
+def test_a_device_that_is_held_for_the_project_itself_may_replace_another() -> None:
+    db = moved(dongle("B"))
+    row = row_of(db, "B")
+    assert intent.claim(db, row.id, SERVERS[1], "demo")
+    queries.record_statuses(db, NEW_HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
+    assert intent.release(db, row.id, SERVERS[1])
+    queries.record_statuses(db, NEW_HOST, [ClaimStatus(row.id, 2, State.AVAILABLE)])
+    assert intent.replace(db, row_of(db, "A"), NEW_HOST) == row.id
+
+
 def test_a_device_of_another_host_replaces_nothing() -> None:
     db = moved(dongle("B"))
     assert intent.replace(db, row_of(db, "A"), "compute3") is None

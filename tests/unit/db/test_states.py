@@ -266,8 +266,8 @@ def used(**changes: Any) -> tuple[Database, models.Device]:
 
 
 def replugged(db: Database, **changes: Any) -> models.Device:
-    changes = {"plug_id": "boot/2.4/9", **changes}
-    stick = dataclasses.replace(STICK, handover="wipe", shared=True, **changes)
+    changes = {"plug_id": "boot/2.4/9", "handover": "wipe", **changes}
+    stick = dataclasses.replace(STICK, shared=True, **changes)
     queries.sync_host(db, HOST, "QEMU", "1.3", [])
     queries.sync_host(db, HOST, "QEMU", "1.3", [stick])
     return next(row for row in queries.devices(db) if row.present)
@@ -275,7 +275,7 @@ def replugged(db: Database, **changes: Any) -> models.Device:
 
 def test_a_stick_is_wiped_also_when_it_comes_back() -> None:
     db, row = used(serial="A")
-    assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
+    assert (states.reason(row), states.claim_of(row).wiped) == (_wiping(0), 0)
     row = replugged(db, serial="A")
     assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
 
@@ -350,10 +350,40 @@ def test_a_wipe_that_goes_on_has_not_failed() -> None:
 )
 def test_what_ends_no_wipe(age: int, code: ReasonCode | None) -> None:
     db, row = used(serial="A")
-    outcome = ClaimStatus(row.id, row.generation - age, State.AVAILABLE, None, code)
-    queries.record_statuses(db, HOST, [outcome])
+    for outcome in (
+        ClaimStatus(row.id, row.generation, State.UNAVAILABLE, None, ReasonCode.WIPING, wiped=40),
+        ClaimStatus(row.id, row.generation - age, State.AVAILABLE, None, code),
+    ):
+        queries.record_statuses(db, HOST, [outcome])
     [row] = queries.devices(db)
-    assert (row.reason_code, row.last_project_id) == (ReasonCode.WIPING, "p")
+    assert (states.reason(row), row.last_project_id) == (_wiping(40), "p")
+
+
+@pytest.mark.parametrize("rule", ["hold", "none"])
+def test_only_what_is_to_be_wiped_is_wiped(rule: str) -> None:
+    """Whatever an agent says; a device that is held stays so."""
+    db, row = used(serial="A")
+    row = replugged(db, serial="A", plug_id="boot/2.3/1", handover=rule)
+    assert states.claim_of(row).wiped is None
+    outcome = ClaimStatus(row.id, row.generation, State.AVAILABLE, None, ReasonCode.WIPED)
+    queries.record_statuses(db, HOST, [outcome])
+    assert queries.devices(db)[0].last_project_id == "p"
+
+
+def test_a_wipe_begins_anew_after_the_next_project() -> None:
+    """Though the rule asked for none in the meantime, while half was done."""
+    db, row = used(serial="A")
+    half = ClaimStatus(row.id, row.generation, State.UNAVAILABLE, None, ReasonCode.WIPING, wiped=50)
+    queries.record_statuses(db, HOST, [half])
+    row = replugged(db, serial="A", plug_id="boot/2.3/1", handover="none")
+    assert intent.claim(db, row.id, SERVERS[1], "q")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 3, State.ATTACHED)])
+    row = replugged(db, serial="A", plug_id="boot/2.3/1", handover="wipe")
+    assert states.claim_of(row).wiped is None, "a server has it"
+    assert intent.release(db, row.id, SERVERS[1])
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 4, State.AVAILABLE)])
+    [row] = queries.devices(db)
+    assert (states.claim_of(row).wiped, row.last_project_id) == (0, "q")
 
 
 def test_another_device_in_the_socket_of_a_claim_is_not_wiped() -> None:
@@ -468,15 +498,15 @@ def test_since_when_a_device_is_in_its_state() -> None:
     intent.claim(db, row.id, SERVERS[0], "demo")
     with clock() as time:
         moments = []
-        for state, code in (
-            (State.WAITING, ReasonCode.SERVER_OFF),
-            (State.WAITING, ReasonCode.SERVER_OFF),
-            (State.WAITING, ReasonCode.SERVER_BUSY),
-            (State.ATTACHED, None),
-            (State.ATTACHED, None),
+        for state, text, code in (
+            (State.WAITING, None, ReasonCode.SERVER_OFF),
+            (State.WAITING, "", ReasonCode.SERVER_OFF),
+            (State.WAITING, None, ReasonCode.SERVER_BUSY),
+            (State.ATTACHED, None, None),
+            (State.ATTACHED, "", None),
         ):
             time.jump(1)
-            queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, state, None, code)])
+            queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, state, text, code)])
             moments.append(queries.devices(db)[0].state_since)
         begin = time.now - datetime.timedelta(seconds=5)
         assert [(moment - begin).seconds for moment in moments if moment] == [1, 1, 3, 4, 4]
