@@ -265,6 +265,21 @@ def test_a_host_that_comes_back_meanwhile_is_not_deleted(contest: Contest) -> No
     assert contest.row.port == "2-7"
 
 
+def test_a_device_that_is_deleted_by_hand_meanwhile_is_not_released(contest: Contest) -> None:
+    contest.claim()
+    contest.world.silence(HOST)
+    up = Window.now(contest.world.conf)
+
+    def delete() -> None:
+        with contest.db.engine().begin() as connection:
+            connection.execute(sa.delete(models.Device))
+
+    met = contest.meet(
+        lambda: removal.release(contest.db, contest.id, up), f"{READ_DEVICES}.*FOR UPDATE", delete
+    )
+    assert met.first is None
+
+
 def test_a_device_is_not_claimed_while_its_host_is_deleted(contest: Contest) -> None:
     contest.world.silence(HOST)
     up = Window.now(contest.world.conf)

@@ -74,6 +74,7 @@ def test_who_knows_of_a_device(projects: list[str], values: dict[str, Any], know
         assert [row.id for row in queries.devices(db, *device_list.conditions(db, wanted))] == expected
         assert (device_list.find(db, device_id, project_id) is not None) == bool(expected)
     everything = device_list.Filter(None, window())
+    assert [row.id for row in queries.devices(db, *device_list.conditions(db, everything))] == [device_id]
     assert [row.id for row in device_list.page(db, everything, order)] == [device_id]
     assert device_list.find(db, device_id, None) is not None
     assert device_list.find(db, "missing", None) is None
@@ -133,6 +134,16 @@ def test_what_another_project_has_is_not_found_by_its_serial_number() -> None:
         wanted = device_list.Filter(project_id, window(), serial=STICK.serial)
         assert len(device_list.page(db, wanted, device_list.Order())) == found
     assert len(device_list.page(db, device_list.Filter(OTHER, window()), device_list.Order())) == 1
+
+
+def test_on_a_host_that_is_down_only_what_is_free_is_unavailable() -> None:
+    for values, seen in ((SHARED, State.UNAVAILABLE), ({**SHARED, **CLAIMED}, State.ATTACHED)):
+        db = one_device(**values)
+        for state in State:
+            wanted = device_list.Filter(DEMO, window(-60), state=state)
+            assert len(device_list.page(db, wanted, device_list.Order())) == (state == seen)
+        with db.reader() as session:
+            assert session.scalar(sa.select(device_list.seen_state(db, wanted))) == seen
 
 
 @pytest.mark.parametrize("handover", ["hold", "wipe", None])

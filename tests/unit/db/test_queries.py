@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from oslo_utils import timeutils
 
-from compute_shim.db import history, intent, models, queries
+from compute_shim.db import history, intent, models, queries, syncs
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.objects import ClaimStatus, ReasonCode, State
@@ -54,6 +54,21 @@ def test_which_hosts_are_up() -> None:
     assert queries.hosts_up(db, window()) == {"a", "b"}
     assert queries.hosts_up(db, window(), ["b", "c", "d"]) == {"b"}
     assert queries.hosts_up(db, window(), []) == set()
+
+
+def test_a_repeated_sync_tells_of_one_host() -> None:
+    """Though another one told the same."""
+    db = empty_database()
+    for host in (HOST, "compute2"):
+        queries.sync_host(db, host, "QEMU", "1.3", [], digest="the same")
+    silent = queries.host(db, "compute2")
+    assert silent is not None
+    assert syncs.unchanged(db, HOST, "the same", 0) == []
+    after = queries.host(db, "compute2")
+    assert after is not None
+    assert after.last_seen == silent.last_seen
+    assert syncs.unchanged(db, HOST, "another", 0) is None
+    assert syncs.unchanged(db, "compute3", "the same", 0) is None
 
 
 def test_devices_are_listed_in_the_order_in_which_they_came() -> None:

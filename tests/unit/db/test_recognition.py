@@ -181,6 +181,12 @@ def test_of_two_devices_that_name_one_row_the_first_has_it(db: Database) -> None
     assert [claim.socket for claim in claims.values()] == ["s1"]
 
 
+def test_of_two_new_devices_of_one_plugging_the_first_has_the_row(db: Database) -> None:
+    device_id = only(sync(db, stick(1)))
+    claims = sync(db, stick(1), stick(2))
+    assert (len(claims), claims[device_id].socket) == (2, "s1")
+
+
 def test_a_row_of_another_host_cannot_be_named(db: Database) -> None:
     theirs = sync(db, stick(1), host=ELSEWHERE)
     device_id = only(theirs)
@@ -223,6 +229,13 @@ def test_rows_of_an_old_agent_go_on_under_a_new_one(db: Database, serial: str) -
     claim = only_claim(sync(db, known_as(stick(1, serial), device_id)))
     assert (claim.device_id, claim.server_id, claim.socket) == (device_id, SERVERS[0], "s1")
     assert identities(db) == ["46f4:0001:S" if serial else "46f4:0001@s1"]
+
+
+def test_of_an_old_agent_the_identity_alone_decides(db: Database) -> None:
+    """It says that the serial number identifies the device no more."""
+    before = set(sync(db, old_stick(1, "S")))
+    after = set(sync(db, old_stick(1, "S", "46f4:0001@1-1")))
+    assert before < after
 
 
 @pytest.mark.parametrize(

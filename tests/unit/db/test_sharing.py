@@ -16,6 +16,7 @@ from tests.unit.db.test_states import HOST, STICK, empty_database
 
 ACTOR = Actor("operator", "req-1", "admins")
 NOBODY, ALL = Sharing(), Sharing(True)
+OTHERS = ("a", "b", "z")
 
 
 def with_(*projects: str) -> Sharing:
@@ -23,14 +24,14 @@ def with_(*projects: str) -> Sharing:
 
 
 class Stick:
-    """A stick beside another one, which is shared with project z whatever becomes of the first."""
+    """A stick beside another one, which stays shared with some projects whatever becomes of the first."""
 
     def __init__(self) -> None:
         self.db: Database = empty_database()
 
     def rule(self, shared: bool | None, *projects: str) -> Sharing:
         stick = dataclasses.replace(STICK, shared=shared, projects=projects)
-        other = dataclasses.replace(STICK, identity="other", serial="other", shared=False, projects=("z",))
+        other = dataclasses.replace(STICK, identity="other", serial="other", shared=False, projects=OTHERS)
         queries.sync_host(self.db, HOST, "QEMU", "1.3", [stick, other])
         return self.now
 
@@ -55,7 +56,7 @@ class Stick:
     def now(self) -> Sharing:
         rows = {row.serial: row for row in queries.devices(self.db)}
         projects = sharing.projects(self.db, [row.id for row in rows.values()])
-        assert projects[rows["other"].id] == ["z"]
+        assert projects[rows["other"].id] == list(OTHERS)
         row = rows[STICK.serial]
         return Sharing(bool(row.shared), tuple(projects.get(row.id, ())))
 
@@ -148,9 +149,8 @@ def test_of_a_device_that_is_forgotten_nothing_is_left(stick: Stick) -> None:
     """And nothing of another device is lost."""
     stick.rule(False, "a")
     device_id = stick.id
-    other = dataclasses.replace(STICK, identity="other", serial="other", shared=False, projects=("z",))
+    other = dataclasses.replace(STICK, identity="other", serial="other", shared=False, projects=OTHERS)
     queries.sync_host(stick.db, HOST, "QEMU", "1.3", [other])
     assert queries.forget(stick.db, device_id)
-    assert list(
-        sharing.projects(stick.db, [device_id, *(row.id for row in queries.devices(stick.db))]).values()
-    ) == [["z"]]
+    [row] = queries.devices(stick.db)
+    assert sharing.projects(stick.db, [device_id, row.id]) == {row.id: list(OTHERS)}

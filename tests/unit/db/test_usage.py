@@ -109,6 +109,9 @@ def test_what_a_server_has_breaks_no_limit_when_it_asks_again() -> None:
         usage.would_exceed(db, caps, queries.devices_of_server(db, SERVERS[0])[0], SERVERS[0], "demo") == {}
     )
     assert "quota" in usage.would_exceed(db, caps, rows["B"], SERVERS[0], "demo")
+    assert usage.would_exceed(db, caps, rows["B"], SERVERS[1], "other") == {}, (
+        "another server has other ports"
+    )
 
 
 def test_what_is_given_back_does_not_count() -> None:
