@@ -156,6 +156,8 @@ def test_what_an_operator_does_is_no_loose_contact(monkeypatch: pytest.MonkeyPat
         queries.sync_host(db, HOST, "QEMU", "1.3", [])
         assert queries.forget(db, row.id, Actor("operator", "req-2"))
     assert causes(db) == [*["forgotten"] * 3, "plugged_in", "forgotten", "unplugged", "plugged_in"]
+    flapping = history.page(db, history.Filter())[3]
+    assert (flapping.reason_code, flapping.state_reason) == (Code.FLAPPING, Reason(Code.FLAPPING).text)
 
 
 def test_what_becomes_of_a_request_is_no_loose_contact(monkeypatch: pytest.MonkeyPatch) -> None:

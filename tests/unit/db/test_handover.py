@@ -30,6 +30,16 @@ def test_an_administrator_releases_a_device(rule: str) -> None:
     assert handover.release(db, row.id, OPERATOR) is None, "once"
 
 
+def test_a_project_that_never_got_the_device_leaves_nothing_on_it() -> None:
+    db, row = used(serial="A")
+    assert handover.release(db, row.id, OPERATOR) is not None
+    assert intent.claim(db, row.id, SERVERS[1], "q")
+    for state in (State.WAITING, State.FAILED):
+        generation = queries.devices(db)[0].generation
+        queries.record_statuses(db, HOST, [ClaimStatus(row.id, generation, state)])
+    assert queries.devices(db)[0].last_project_id is None
+
+
 def test_there_is_nothing_to_release() -> None:
     db, row = used(serial="A")
     assert handover.release(db, "missing", OPERATOR) is None

@@ -129,6 +129,17 @@ def test_a_device_that_is_not_shared_is_for_who_may_have_all() -> None:
     assert intent.claim(db, device_id, SERVERS[1], "friend")
 
 
+def test_a_change_that_is_not_made_is_no_event() -> None:
+    db = moved()
+    row = row_of(db, "A")
+    before = len(history.page(db, history.Filter()))
+    assert not intent.claim(db, row.id, SERVERS[1], "demo")
+    assert not intent.retry(db, row.id, SERVER)
+    assert not intent.release(db, row.id, SERVERS[1])
+    assert not intent.claim(db, "missing", SERVER, "demo")
+    assert len(history.page(db, history.Filter())) == before
+
+
 def test_nothing_is_left_of_the_claim_before() -> None:
     db = moved()
     row = row_of(db, "A")

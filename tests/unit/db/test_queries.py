@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from oslo_utils import timeutils
 
-from compute_shim.db import history, intent, models, queries, syncs
+from compute_shim.db import history, host_list, intent, models, queries, syncs
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.objects import ClaimStatus, ReasonCode, State
@@ -69,6 +69,18 @@ def test_a_repeated_sync_tells_of_one_host() -> None:
     assert after.last_seen == silent.last_seen
     assert syncs.unchanged(db, HOST, "another", 0) is None
     assert syncs.unchanged(db, "compute3", "the same", 0) is None
+
+
+def test_which_hosts_are_down() -> None:
+    """One that was heard of in the future was so before the clock was set back."""
+    db = empty_database()
+    for host, seconds in (("past", -61), ("now", 0), ("future", 61)):
+        queries.sync_host(db, host, "QEMU", "1.3", [])
+        seen = timeutils.utcnow() + datetime.timedelta(seconds=seconds)
+        with db.writer() as session:
+            session.execute(sa.update(models.Host).where(models.Host.host == host).values(last_seen=seen))
+    assert set(host_list.down(db, window())) == {"past", "future"}
+    assert queries.hosts_up(db, window()) == {"now"}
 
 
 def test_devices_are_listed_in_the_order_in_which_they_came() -> None:

@@ -83,6 +83,7 @@ AWAY = [
     db_exception.DBConnectionError(_operational(2003, "Can't connect to MySQL server on 'db'")),
     _operational(2013, "Lost connection to MySQL server during query"),
     _operational('connection to server at "db", port 5432 failed: Connection refused'),
+    _operational(),
     sa.exc.TimeoutError("QueuePool limit of size 5 overflow 50 reached"),
 ]
 REFUSED = [

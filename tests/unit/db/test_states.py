@@ -206,6 +206,7 @@ def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
     elif age == 0 and state in states.CLAIMED and said in ANSWERS:
         assert counts
         assert (row.state, row.instance_uuid, states.reason(row)) == (said, SERVERS[0], _because(said))
+        assert row.state_reason == (None if said == State.ATTACHED else "because")
     else:
         assert not counts
         assert (row.state, row.state_reason) == (state, None)
@@ -488,6 +489,29 @@ def test_a_claim_without_a_reason_is_sent_without_one() -> None:
     [row] = queries.devices(db)
     claim = states.claim_of(row)
     assert (claim.state, claim.reason, claim.reason_code) == (State.AVAILABLE, None, None)
+
+
+def test_an_outcome_without_a_code_has_no_reason() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    intent.claim(db, row.id, SERVERS[0], "demo")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.WAITING)])
+    assert states.reason(queries.devices(db)[0]) is None
+
+
+def test_what_an_agent_is_told_of_a_claim_that_ends() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    intent.claim(db, row.id, SERVERS[0], "demo")
+    why = Reason(ReasonCode.HYPERVISOR_ERROR, "QEMU says no")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.FAILED, why.details, why.code)])
+    claim = states.claim_of(queries.devices(db)[0])
+    assert (claim.server_id, claim.reason, claim.reason_code) == (SERVERS[0], why.details, why.code)
+    intent.release(db, row.id, SERVERS[0])
+    claim = states.claim_of(queries.devices(db)[0])
+    assert (claim.server_id, claim.state, claim.reason) == (None, State.DETACHING, None)
 
 
 def test_since_when_a_device_is_in_its_state() -> None:
