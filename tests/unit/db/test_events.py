@@ -9,6 +9,7 @@ from compute_shim.db import events, history, intent, models, queries
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.objects import ClaimStatus, Reason, ReasonCode, State
+from novaclient_usb.reason_codes import describe
 from tests.unit.db.test_states import HOST, SERVERS, STICK, empty_database
 
 ATTACHING, ATTACHED, WAITING, FAILED, DETACHING, AVAILABLE = (
@@ -140,6 +141,17 @@ def test_a_reason_and_what_became_of_the_reset_are_both_told() -> None:
     assert (event.state, event.reason_code) == (State.UNAVAILABLE, Code.RESET_SKIPPED)
     assert event.state_reason == f"{Reason(Code.DISABLED).text}; not reset: it is gone"
     assert (event.instance_uuid, event.project_id) == (SERVERS[0], "demo")
+
+
+def test_programs_that_know_no_codes_read_the_cause_as_a_text() -> None:
+    """It may be longer than their column."""
+    db, device_id = claimed()
+    found = history.page(db, history.Filter(oldest_first=True))
+    assert [event.cause for event in found] == [describe(Code.PLUGGED_IN), describe(Code.REQUESTED)]
+    with db.writer() as session:
+        for code in Code:
+            events.add(session, session.get_one(models.Device, device_id), code)
+    assert max(len(event.cause) for event in history.page(db, history.Filter())) == 32
 
 
 def causes(db: Database) -> list[str | None]:
