@@ -61,9 +61,14 @@ def test_what_an_agent_tells_of_a_wipe_that_was_cut_short_is_of_before() -> None
 
 def test_the_history_tells_of_a_wipe() -> None:
     db, row = used(serial="A")
-    for code, wiped in ((ReasonCode.WIPING, 50), (ReasonCode.WIPE_FAILED, 50), (ReasonCode.WIPED, None)):
-        outcome = ClaimStatus(row.id, row.generation, State.UNAVAILABLE, None, code, wiped=wiped)
+    for state, code in (
+        (State.UNAVAILABLE, ReasonCode.WIPING),
+        (State.UNAVAILABLE, ReasonCode.WIPE_FAILED),
+        (State.AVAILABLE, ReasonCode.WIPED),
+    ):
+        outcome = ClaimStatus(row.id, row.generation, state, None, code, wiped=50)
         queries.record_statuses(db, HOST, [outcome])
     events = history.page(db, history.Filter(row.id), limit=3)
     assert [event.cause_code for event in events] == ["wiped", "wipe_failed", "wiping"]
     assert [event.state for event in events] == [State.AVAILABLE, State.UNAVAILABLE, State.UNAVAILABLE]
+    assert [event.reason_code for event in events] == [None, "wipe_failed", "wiping"]

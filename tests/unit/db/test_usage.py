@@ -160,7 +160,8 @@ def test_the_ports_of_a_server_are_those_where_it_runs() -> None:
     for host, running, usb_ports, counted in (
         (ELSEWHERE, False, 8, (4, 1)),
         ("compute0", False, 2, (4, 1)),
-        (HOST, False, 4, (2, 0)),
+        (HOST, False, 6, (2, 0)),
+        ("compute0", False, 3, (3, 0)),
         (ELSEWHERE, True, 8, (8, 1)),
     ):
         queries.sync_host(db, host, "QEMU", "1.3", None, servers={SERVERS[0]: Server(running, usb_ports)})
