@@ -102,6 +102,24 @@ def test_devices_are_listed_in_the_order_in_which_they_came() -> None:
     assert [row.id for row in queries.devices(db)] == [first, second, *sorted(rest)]
 
 
+def test_of_too_many_devices_none_is_forgotten_that_is_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that is plugged in, nor one that a server has, nor one that an operator has disabled."""
+    db = empty_database()
+    sticks = {
+        name: dataclasses.replace(STICK, identity=name, serial=name)
+        for name in ("plugged", "claimed", "disabled", "idle")
+    }
+    queries.sync_host(db, HOST, "QEMU", "1.3", sticks.values())
+    rows = {row.serial: row.id for row in queries.devices(db)}
+    assert intent.claim(db, rows["claimed"], SERVERS[0], "demo")
+    queries.set_device(db, rows["disabled"], enabled=False)
+    for most, left in ((4, set(rows)), (3, set(rows) - {"idle"}), (1, set(rows) - {"idle"})):
+        monkeypatch.setattr(syncs, "_ROWS_PER_HOST", most)
+        claims = queries.sync_host(db, HOST, "QEMU", "1.3", [sticks["plugged"]])
+        assert {row.serial for row in queries.devices(db)} == left
+        assert sorted(claim.serial for claim in claims) == sorted(left)
+
+
 def test_what_an_operator_changes(db: Database) -> None:
     device_id = row_of(db).id
     row = queries.set_device(db, device_id, OPERATOR, description="rack 7", enabled=False)

@@ -110,6 +110,14 @@ def test_that_a_serial_has_twins_is_known_when_both_are_forgotten(db: Database) 
     assert next(iter(sync(db, stick(3, "S", 3), host=ELSEWHERE).values())).serial_shared is None
 
 
+def test_of_a_device_that_is_unplugged_the_agent_learns_that_it_has_twins(db: Database) -> None:
+    absent = only(sync(db, stick(1, "S")))
+    sync(db)
+    claims = sync(db, stick(2, "S", 2), stick(3, "S", 3))
+    assert {claim.serial_shared for claim in claims.values()} == {True}
+    assert absent in claims
+
+
 def test_a_twin_that_is_not_offered_counts_as_well(db: Database) -> None:
     """The agent sees it and does not tell of it."""
     assert next(iter(sync(db, stick(1, "S", serial_shared=True)).values())).serial_shared

@@ -78,6 +78,13 @@ def test_the_history_says_who_deleted_a_host_and_who_had_what(db: Database) -> N
     }
 
 
+def test_the_history_tells_also_of_a_device_that_was_unplugged(db: Database) -> None:
+    _, absent = queries.devices(db, models.Device.host == HOST)
+    queries.sync_host(db, HOST, "QEMU", "1.3", [])
+    removal.delete_host(db, HOST, DOWN, ACTOR)
+    assert history.page(db, history.Filter(absent.id), limit=1)[0].cause_code == ReasonCode.HOST_DELETED
+
+
 def test_a_host_that_is_up_is_not_deleted(db: Database) -> None:
     with pytest.raises(removal.HostUp):
         removal.delete_host(db, HOST, UP, ACTOR)
