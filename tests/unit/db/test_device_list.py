@@ -146,6 +146,15 @@ def test_on_a_host_that_is_down_only_what_is_free_is_unavailable() -> None:
             assert session.scalar(sa.select(device_list.seen_state(db, wanted))) == seen
 
 
+def test_the_state_of_what_another_project_has() -> None:
+    """It is unavailable to others, and no filter tells more."""
+    db = one_device(**SHARED, **CLAIMED)
+    for project_id, seen in ((DEMO, State.ATTACHED), (OTHER, State.UNAVAILABLE), (None, State.ATTACHED)):
+        for state in State:
+            wanted = device_list.Filter(project_id, window(), state=state)
+            assert len(device_list.page(db, wanted, device_list.Order())) == (state == seen)
+
+
 @pytest.mark.parametrize("handover", ["hold", "wipe", None])
 def test_the_state_that_a_project_sees(handover: str | None) -> None:
     """A device that is held from others is available to the project that had it last."""

@@ -199,6 +199,7 @@ def test_the_last_event_below_the_limit_says_so(monkeypatch: pytest.MonkeyPatch)
         tell(db, device_id, state, code)
     event = latest(db)
     assert (event.state, event.reason_code) == (WAITING, Code.FLAPPING)
+    assert [it.reason_code for it in history.page(db, history.Filter())].count(Code.FLAPPING) == 1
     assert event.state_reason == "; ".join(Reason(code).text for code in (Code.UNPLUGGED, Code.FLAPPING))
 
 

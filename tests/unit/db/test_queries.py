@@ -154,6 +154,17 @@ def test_a_device_is_forgotten_but_for_its_history(db: Database) -> None:
     assert not queries.forget(db, device_id, OPERATOR)
 
 
+def test_a_claim_keeps_its_state_whatever_becomes_of_the_device(db: Database) -> None:
+    """Its agent tells what that means for the claim."""
+    device_id = row_of(db).id
+    assert intent.claim(db, device_id, SERVERS[0], "demo")
+    queries.record_statuses(db, HOST, [ClaimStatus(device_id, 1, State.ATTACHED)])
+    queries.set_device(db, device_id, OPERATOR, enabled=False)
+    for plugged in ([dataclasses.replace(STICK, port="2-7")], []):
+        queries.sync_host(db, HOST, "QEMU", "1.3", plugged)
+        assert (row_of(db).state, row_of(db).present) == (State.ATTACHED, bool(plugged))
+
+
 @pytest.mark.parametrize("plugged", [True, False])
 def test_a_device_that_a_server_has_is_not_forgotten(db: Database, plugged: bool) -> None:
     device_id = row_of(db).id

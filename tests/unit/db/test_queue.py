@@ -223,6 +223,16 @@ def test_a_device_that_is_not_shared_is_not_served(line: Line) -> None:
     assert line.serve() is None
 
 
+def test_a_device_that_is_shared_by_name_is_served_to_that_project(line: Line) -> None:
+    queries.set_device(line.db, line.ids[0], shared=False)
+    sharing.add_project(line.db, line.ids[0], "b")
+    line.join("a1")
+    assert queue.idle(line.db) == []
+    line.join("b1")
+    assert queue.idle(line.db) == line.ids
+    assert line.serve() == "b1"
+
+
 def test_what_is_taken_is_not_served(line: Line) -> None:
     assert line.claim("a1")
     line.join("b1")

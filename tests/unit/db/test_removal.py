@@ -17,7 +17,7 @@ from tests.unit.db.test_states import HOST, SERVERS, STICK, empty_database
 
 ELSEWHERE = "compute2"
 ACTOR = Actor("operator", "req-1", "admins")
-UP, DOWN = window(), window(-60)
+DOWN = window(-60)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_the_history_tells_also_of_a_device_that_was_unplugged(db: Database) -> 
 
 def test_a_host_that_is_up_is_not_deleted(db: Database) -> None:
     with pytest.raises(removal.HostUp):
-        removal.delete_host(db, HOST, UP, ACTOR)
+        removal.delete_host(db, HOST, window(), ACTOR)
     assert hosts_in(db, models.Device) == {HOST, ELSEWHERE}
 
 
@@ -102,7 +102,7 @@ def test_a_host_of_which_only_a_part_is_left(db: Database) -> None:
     with db.writer() as session:
         session.execute(sa.delete(models.Host).where(models.Host.host == HOST))
         session.execute(sa.delete(models.Device).where(models.Device.host == ELSEWHERE))
-    assert removal.delete_host(db, HOST, UP, ACTOR)
+    assert removal.delete_host(db, HOST, window(), ACTOR)
     assert removal.delete_host(db, ELSEWHERE, DOWN, ACTOR)
     assert hosts_in(db, models.Device) == set()
 
@@ -123,7 +123,7 @@ def test_a_claim_is_released(db: Database) -> None:
 
 def test_a_claim_on_a_host_that_is_up_is_not_released_by_hand(db: Database) -> None:
     with pytest.raises(removal.HostUp):
-        removal.release(db, first(db, HOST).id, UP, ACTOR)
+        removal.release(db, first(db, HOST).id, window(), ACTOR)
     assert first(db, HOST).state == State.ATTACHED
 
 
