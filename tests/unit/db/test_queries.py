@@ -44,6 +44,14 @@ def test_hosts_are_listed_by_name() -> None:
     assert [host.host for host in queries.hosts(db)] == ["a", "b", "c"]
 
 
+def test_each_problem_of_a_host_is_a_line() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.3", [], ["no udev", "no libvirt"])
+    host = queries.host(db, HOST)
+    assert host is not None
+    assert host.problems == "no udev\nno libvirt"
+
+
 def test_which_hosts_are_up() -> None:
     db = empty_database()
     for host in ("a", "b", "c"):
