@@ -99,8 +99,7 @@ def _purge_batch(db: Database, end: datetime.datetime) -> int:
         ids = session.scalars(oldest).all()
         if not ids:
             return 0
-        statement = sa.delete(_E).where(_E.id.in_(ids)).execution_options(synchronize_session=False)
-        return session.connection().execute(statement).rowcount
+        return session.connection().execute(sa.delete(_E).where(_E.id.in_(ids))).rowcount
 
 
 def expire(conf: cfg.ConfigOpts, db: Database) -> None:

@@ -238,7 +238,6 @@ def _put(
             state_since=timeutils.utcnow(),
             **values,
         )
-        .execution_options(synchronize_session=False)
     )
     changed = session.connection().execute(statement).rowcount == 1
     if changed:

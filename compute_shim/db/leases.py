@@ -54,7 +54,6 @@ class Lease:
                 sa.or_(_LEASE.holder == self._holder, _LEASE.expires_at < InSeconds(0)),
             )
             .values(holder=self._holder, expires_at=InSeconds(self._seconds))
-            .execution_options(synchronize_session=False)
         )
         with self._db.writer() as session:
             return session.connection().execute(statement).rowcount == 1

@@ -73,7 +73,6 @@ def join(
             round=_round(session, target, project_id),
         )
         session.add(entry)
-        session.flush()
         events.add_of_line(session, entry, ReasonCode.QUEUE_JOINED, actor)
         return entry
 

@@ -74,7 +74,7 @@ def later_revision(db: Database) -> str | None:
     """
     ours = {_head(), *migrations.revisions()}
     revision = _revision(db)
-    return None if revision is None or revision in ours else revision
+    return None if revision in ours else revision
 
 
 def database(conf: cfg.ConfigOpts, patience: float | None = None) -> Database:

@@ -32,7 +32,7 @@ def plug(row: models.Device, device: objects.Device) -> None:
     """The agent sees the device."""
     if device.plug_id is not None and device.plug_id != row.plug_id:
         row.wiped = row.wipe_error = None
-    if row.last_project_id is not None and _model(row) != _model(device):
+    if _model(row) != _model(device):
         # What is in the socket, which the claim was on, is not what the project had.
         forget_user(row)
     for field in wire.sent_fields(device):
@@ -142,10 +142,10 @@ def _wipe(row: models.Device) -> Reason:
     return Reason(ReasonCode.WIPING, f"{describe(ReasonCode.WIPING)}: {row.wiped or 0} %")
 
 
-def _reason(code: str | None, text: str) -> Reason:
+def _reason(code: str | None, text: str | None) -> Reason:
     """A reason as it is stored; a text that says no more than the code is no details."""
     plain = Reason(code or ReasonCode.HYPERVISOR_ERROR)
-    has_details = text != plain.text and legacy_reasons.has_details(text)
+    has_details = bool(text) and text != plain.text and legacy_reasons.has_details(text)
     return dataclasses.replace(plain, details=text) if has_details else plain
 
 
@@ -187,7 +187,7 @@ def _told(outcome: objects.ClaimStatus) -> Reason | None:
     """The reason that an agent gave."""
     if outcome.reason_code is None:
         return None
-    return _reason(outcome.reason_code, outcome.reason or "")
+    return _reason(outcome.reason_code, outcome.reason)
 
 
 def claim_of(row: models.Device) -> objects.Claim:

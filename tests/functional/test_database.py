@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,14 @@ def test_events_may_be_more_than_32_bits_count(every_world: World) -> None:
     [latest, inserted, *_] = history.page(every_world.db, history.Filter(device_id))
     assert (latest.id, inserted.id) == (2**31 + 8, 2**31 + 7)
     assert latest.cause_code == ReasonCode.UNPLUGGED
+
+
+def test_mariadb_locks_rows_and_no_gaps(new_database: Callable[[str], str], tmp_path: Path) -> None:
+    """On each connection, that of oslo.db's first test included."""
+    world = World(new_database("mariadb"), tmp_path)
+    with world.db.reader() as one, world.db.writer() as other:
+        for session in (one, other):
+            assert session.connection().get_isolation_level() == "READ COMMITTED"
 
 
 def test_one_writer_waits_for_another_on_sqlite(world: World) -> None:

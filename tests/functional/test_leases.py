@@ -29,6 +29,14 @@ def _expire(world: World) -> None:
         session.execute(sa.update(models.Lease).values(expires_at=InSeconds(-1)))
 
 
+def test_the_clock_counts_seconds(every_world: World) -> None:
+    """Each statement its own, also where two differ in nothing else."""
+    with every_world.db.reader() as session:
+        for seconds in (0, 3600, -3600):
+            now, then = session.execute(sa.select(InSeconds(0), InSeconds(seconds))).one()
+            assert round((then - now).total_seconds()) == seconds
+
+
 def test_one_holds_it_and_renews_it(every_world: World) -> None:
     one, two = _lease(every_world, "one"), _lease(every_world, "two")
     assert one.acquire()

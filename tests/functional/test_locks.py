@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from compute_shim.db import absence, device_leases, handover, intent, models, queries
+from compute_shim.db import (
+    absence,
+    device_leases,
+    handover,
+    history,
+    intent,
+    models,
+    queries,
+    queue,
+    removal,
+    sharing,
+)
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
 from compute_shim.objects import ClaimStatus, ReasonCode, State
@@ -224,6 +235,76 @@ def test_what_is_given_back_meanwhile_has_no_lease_to_change(contest: Contest) -
         lambda: device_leases.change(contest.db, contest.id, SERVER, 3600, NOBODY),
     )
     assert (met.second, met.waited) == (False, True)
+
+
+def test_two_operators_share_a_device_one_after_the_other(contest: Contest) -> None:
+    """So the history says with whom it is shared after the second."""
+    contest.world.sync(STICK1={"shared": False})
+    met = contest.meet(
+        lambda: sharing.add_project(contest.db, contest.id, "a"),
+        RECORD_EVENT,
+        lambda: sharing.add_project(contest.db, contest.id, "b"),
+    )
+    assert met.waited
+    texts = [event.state_reason for event in history.page(contest.db, history.Filter(contest.id), limit=2)]
+    assert texts == ["shared with a, b", "shared with a"]
+
+
+def test_a_host_that_comes_back_meanwhile_is_not_deleted(contest: Contest) -> None:
+    contest.world.silence(HOST)
+    up = Window.now(contest.world.conf)
+
+    def delete() -> bool | None:
+        try:
+            return removal.delete_host(contest.db, HOST, up)
+        except removal.HostUp:
+            return None
+
+    met = contest.meet(lambda: contest.world.sync(STICK1={"port": "2-7"}), READ_DEVICES, delete)
+    assert (met.second, met.waited) == (None, True)
+    assert contest.row.port == "2-7"
+
+
+def test_a_device_that_is_deleted_by_hand_meanwhile_is_not_released(contest: Contest) -> None:
+    contest.claim()
+    contest.world.silence(HOST)
+    up = Window.now(contest.world.conf)
+
+    def delete() -> None:
+        with contest.db.engine().begin() as connection:
+            connection.execute(sa.delete(models.Device))
+
+    met = contest.meet(
+        lambda: removal.release(contest.db, contest.id, up), f"{READ_DEVICES}.*FOR UPDATE", delete
+    )
+    assert met.first is None
+
+
+def test_a_device_is_not_claimed_while_its_host_is_deleted(contest: Contest) -> None:
+    contest.world.silence(HOST)
+    up = Window.now(contest.world.conf)
+    met = contest.meet(lambda: removal.delete_host(contest.db, HOST, up), WRITE_DEVICE, contest.claim)
+    assert met == Met(True, False, waited=True)
+    assert queries.devices(contest.db) == []
+
+
+def test_a_place_in_line_is_left_once(contest: Contest) -> None:
+    entry = queue.join(contest.db, SERVER, DEMO_PROJECT, NOBODY, contest.id)
+
+    def leave() -> bool:
+        return queue.leave(contest.db, SERVER, entry.entry_id)
+
+    assert contest.meet(leave, RECORD_EVENT, leave) == Met(True, False, waited=True)
+
+
+def test_two_places_of_a_project_are_of_two_rounds(contest: Contest) -> None:
+    """Also the first two of all."""
+
+    def join(server_id: str) -> int:
+        return queue.join(contest.db, server_id, DEMO_PROJECT, NOBODY, contest.id).round
+
+    met = contest.meet(lambda: join(SERVER), RECORD_EVENT, lambda: join(OTHER_SERVER))
+    assert met == Met(0, 1, waited=True)
 
 
 def test_where_a_server_was_says_nothing_of_a_later_claim(world: World) -> None:

@@ -178,6 +178,15 @@ def test_what_was_attached_meanwhile_is_not_released() -> None:
     assert the_row(db).state == State.ATTACHED
 
 
+def test_what_is_attached_on_a_dead_host_is_released() -> None:
+    db = empty_database()
+    row = claimed(db)
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.ATTACHED)])
+    assert not absence.release(db, row, window(), ACTOR)
+    assert absence.release(db, row, window(-60), ACTOR)
+    assert the_row(db).state == State.DETACHING
+
+
 def test_what_may_be_released_by_hand_was_proven_twice_and_a_moment_ago() -> None:
     db = empty_database()
     row = claimed(db)

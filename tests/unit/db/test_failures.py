@@ -30,7 +30,10 @@ def _programming(orig: Exception) -> sa.exc.ProgrammingError:
         sa.exc.TimeoutError("QueuePool limit"),
         db_exception.DBError(_programming(_PostgreSQLError("42703"))),
         db_exception.DBError(_programming(_PostgreSQLError("25006"))),
-        _programming(Exception(1146, "Table 'usb.t' doesn't exist")),
+        db_exception.DBNonExistentDatabase("usb"),
+        db_exception.CantStartEngineError("no URL"),
+        *(_programming(Exception(code, "no")) for code in (1142, 1146, 1290, 1792, 1836)),
+        *(_programming(_PostgreSQLError(code)) for code in ("25006", "42501", "42703", "42P01")),
     ],
     ids=repr,
 )
@@ -66,6 +69,11 @@ URLS = {
         "read_timeout": "60",
         "write_timeout": "3",
     },
+    "mariadb+pymysql://u:p@h/d?connect_timeout=60": {
+        "connect_timeout": "60",
+        "read_timeout": "3",
+        "write_timeout": "3",
+    },
     "postgresql+psycopg2://u:p@h/d": {"connect_timeout": "3", "options": "-c statement_timeout=3300"},
 }
 
@@ -81,3 +89,17 @@ def test_what_the_operator_has_set_stays(url: str) -> None:
     assert dict(sa.make_url(options["connection"]).query) == URLS[url]
     assert sa.make_url(options["connection"]).password == sa.make_url(url).password
     assert (options["max_retries"], options["pool_timeout"]) == (0, 3.3)
+
+
+@pytest.mark.parametrize(
+    ("url", "timeout"), [("mysql+pymysql://u:p@h/d", "1"), ("postgresql+psycopg2://u:p@h/d", "2")]
+)
+def test_no_limit_is_shorter_than_what_drivers_can_count(url: str, timeout: str) -> None:
+    options = failures.limited({"connection": url, "pool_timeout": None}, 0.3)
+    assert sa.make_url(options["connection"]).query["connect_timeout"] == timeout
+
+
+@pytest.mark.parametrize(("pool_timeout", "limited"), [(1, 1), (30, 3.3), (0, 3.3)])
+def test_the_wait_for_a_connection_is_only_made_shorter(pool_timeout: int, limited: float) -> None:
+    options = {"connection": "mysql+pymysql://u:p@h/d", "pool_timeout": pool_timeout}
+    assert failures.limited(options, 3.3)["pool_timeout"] == limited

@@ -6,9 +6,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import sqlalchemy as sa
 
 from compute_shim.db import history, intent, models, queries, queue, sharing, usage
 from compute_shim.db.api import Database
+from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
 from compute_shim.objects import ClaimStatus, ReasonCode, Server, State
 from tests.unit.db.test_states import HOST, STICK, empty_database
@@ -124,6 +126,69 @@ def test_who_is_alone_in_line_may_as_well_ask(line: Line) -> None:
     assert places(line) == []
 
 
+def test_who_asks_in_vain_keeps_the_place(line: Line) -> None:
+    assert line.claim("a1")
+    line.join("b1")
+    line.join("b1", line.ids[0])
+    assert not line.claim("b1")
+    assert not intent.claim(line.db, line.ids[0], "b1", "b", kind=KIND)
+    assert places(line) == [("b1", 1), ("b1", 1)]
+
+
+def test_who_takes_a_device_leaves_others_in_line(line: Line) -> None:
+    """They are on another host, where it cannot be had."""
+    queries.sync_host(line.db, HOST, "QEMU", "1.3", None, servers={"b1": Server(True)})
+    queries.sync_host(line.db, "compute2", "QEMU", "1.3", [], servers={"a1": Server(True)})
+    line.join("a1")
+    line.join("a1", line.ids[0])
+    line.join("b1")
+    assert line.serve() == "b1"
+    line.free()
+    assert queue.idle(line.db) == []
+    assert intent.claim(line.db, line.ids[0], "b1", "b", kind=KIND)
+    assert [server for server, _ in places(line)] == ["a1", "a1"]
+
+
+def test_a_device_that_is_held_is_not_for_others_in_line(line: Line) -> None:
+    with line.db.writer() as session:
+        session.execute(sa.update(models.Device).values(handover="hold", last_project_id="a"))
+    line.join("b1")
+    assert queue.idle(line.db) == []
+    assert line.serve() is None
+    assert line.claim("a1"), "its project does not wait for who cannot have it"
+
+
+def test_each_line_has_its_own_rounds() -> None:
+    """What a project waits for elsewhere neither helps nor hinders it."""
+    line = Line(2)
+    for server in ("a1", "a2"):
+        line.join(server)
+    for server in ("b1", "b2", "a3"):
+        line.join(server, line.ids[1])
+    assert places(line) == [("a1", 1), ("a2", 2), ("b1", 1), ("b2", 3), ("a3", 2)]
+    assert line.serve() == "a1"
+    line.free()
+    line.join("c1")
+    assert places(line)[0] == ("a2", 1)
+    assert places(line)[-1] == ("c1", 2)
+
+
+def test_pages_of_a_line(line: Line) -> None:
+    entries = [line.join(server) for server in ("a1", "b1", "c1")]
+
+    def page(marker: str | None, limit: int | None, server_id: str | None = None) -> list[str]:
+        found = queue.waiting(line.db, marker=marker, limit=limit, server_id=server_id)
+        return [it.entry.server_id for it in found]
+
+    assert page(None, 2) == ["a1", "b1"]
+    assert page(entries[1], 2) == ["c1"]
+    assert page(entries[0], 1) == ["b1"]
+    assert page(entries[2], None) == []
+    assert page(entries[0], None, "c1") == ["c1"]
+    assert [it.entry.server_id for it in queue.waiting(line.db, project_id="b")] == ["b1"]
+    assert [it.entry.server_id for it in queue.waiting(line.db, entry_id=entries[2])] == ["c1"]
+
+
 def test_one_device_and_its_kind_are_one_line(line: Line) -> None:
     line.join("a1", line.ids[0])
     line.join("b1")
@@ -158,11 +223,60 @@ def test_a_device_that_is_not_shared_is_not_served(line: Line) -> None:
     assert line.serve() is None
 
 
+def test_a_device_that_is_shared_by_name_is_served_to_that_project(line: Line) -> None:
+    queries.set_device(line.db, line.ids[0], shared=False)
+    sharing.add_project(line.db, line.ids[0], "b")
+    line.join("a1")
+    assert queue.idle(line.db) == []
+    line.join("b1")
+    assert queue.idle(line.db) == line.ids
+    assert line.serve() == "b1"
+
+
 def test_what_is_taken_is_not_served(line: Line) -> None:
     assert line.claim("a1")
     line.join("b1")
     assert line.serve() is None
     assert [server for server, _ in places(line)] == ["b1"]
+
+
+def test_who_leaves_meanwhile_is_passed_over(line: Line) -> None:
+    entry = line.join("a1")
+    line.join("b1")
+
+    def caps(project_id: str) -> usage.Caps:
+        queue.leave(line.db, "a1", entry)
+        return line.caps
+
+    found = queue.serve(line.db, line.ids[0], caps)
+    assert found is not None
+    assert (found.server_id, line.row().instance_uuid) == ("b1", "b1")
+
+
+def test_what_is_taken_meanwhile_is_served_to_nobody(line: Line) -> None:
+    """And everybody keeps the place."""
+    line.join("a1")
+    line.join("b1")
+
+    def caps(project_id: str) -> usage.Caps:
+        queries.set_device(line.db, line.ids[0], enabled=False)
+        return line.caps
+
+    assert queue.serve(line.db, line.ids[0], caps) is None
+    assert line.row().instance_uuid is None
+    assert places(line) == [("a1", 1), ("b1", 2)]
+
+
+def test_what_a_place_was_asked_for_with_comes_with_the_device(line: Line) -> None:
+    """Who asks again may ask for another lease."""
+    for seconds in (None, 60, 3600):
+        queue.join(line.db, "a1", "a", Actor("u", "r", "a"), kind=KIND, lease=seconds)
+    before = queries.devices(line.db, models.Device.lease_until > InSeconds(3500))
+    assert (line.serve(), before) == ("a1", [])
+    [row] = queries.devices(line.db, models.Device.lease_until > InSeconds(3500))
+    assert (row.claimed_kind, row.user_id, row.project_id) == (KIND, "u", "a")
+    event = history.page(line.db, history.Filter(row.id))[0]
+    assert (event.user_id, event.request_id, event.actor_project_id) == ("u", "r", "a")
 
 
 def test_idle_devices_with_a_line() -> None:

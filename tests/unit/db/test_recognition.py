@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_shim.db import intent, models, queries, removal
+from compute_shim.db import intent, models, queries, removal, syncs
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import Claim, Device, ReasonCode, State
@@ -110,9 +110,49 @@ def test_that_a_serial_has_twins_is_known_when_both_are_forgotten(db: Database) 
     assert next(iter(sync(db, stick(3, "S", 3), host=ELSEWHERE).values())).serial_shared is None
 
 
+def test_of_a_device_that_is_unplugged_the_agent_learns_that_it_has_twins(db: Database) -> None:
+    absent = only(sync(db, stick(1, "S")))
+    sync(db)
+    claims = sync(db, stick(2, "S", 2), stick(3, "S", 3))
+    assert {claim.serial_shared for claim in claims.values()} == {True}
+    assert absent in claims
+
+
 def test_a_twin_that_is_not_offered_counts_as_well(db: Database) -> None:
     """The agent sees it and does not tell of it."""
     assert next(iter(sync(db, stick(1, "S", serial_shared=True)).values())).serial_shared
+
+
+def shared_serials(db: Database) -> list[str]:
+    with db.reader() as session:
+        return sorted(session.scalars(sa.select(models.SharedSerial.serial)))
+
+
+def test_devices_without_a_serial_number_share_none(db: Database) -> None:
+    sync(db, stick(1), stick(2, plug=2), stick(3, "S", 3))
+    assert shared_serials(db) == []
+
+
+def test_a_serial_number_of_two_models_is_not_shared(db: Database) -> None:
+    sync(db, stick(1, "S"), stick(2, "S", 2, product_id="0002"), stick(3, "S", 3, vendor_id="0781"))
+    assert shared_serials(db) == []
+
+
+def test_serial_numbers_of_twins_do_not_fill_the_database(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncs, "_SHARED_SERIALS_PER_HOST", 3)
+    for first in ("A", "C", "E"):
+        second = chr(ord(first) + 1)
+        sync(
+            db,
+            *(stick(number, first, number) for number in (1, 2)),
+            *(stick(number, second, number) for number in (3, 4)),
+        )
+        assert len(shared_serials(db)) <= 3
+    assert shared_serials(db) == ["A", "B", "C"]
+    # They count nevertheless while both are plugged in.
+    assert identities(db)[-4:] == ["46f4:0001@s1:E", "46f4:0001@s2:E", "46f4:0001@s3:F", "46f4:0001@s4:F"]
 
 
 def test_with_its_host_that_is_forgotten(db: Database) -> None:
@@ -129,6 +169,13 @@ def test_what_the_agent_calls_new_again_is_the_same_plugging(db: Database) -> No
     assert sync(db, stick(1)) == first
 
 
+def test_what_has_changed_of_the_same_plugging_is_recorded(db: Database) -> None:
+    """The answer was lost, and the host uses the device now."""
+    device_id = only(sync(db, stick(1)))
+    used = stick(1, blocked_code=ReasonCode.HOST_MOUNT, blocked_reason="used by the host: mounted at /srv")
+    assert sync(db, used)[device_id].state == State.UNAVAILABLE
+
+
 def test_what_the_agent_calls_new_where_a_row_is_known_is_left_open(db: Database) -> None:
     """It learns of the row with the answer, and decides: the row is as it was."""
     first = sync(db, stick(1))
@@ -140,6 +187,12 @@ def test_of_two_devices_that_name_one_row_the_first_has_it(db: Database) -> None
     device_id = only(sync(db, stick(1)))
     claims = sync(db, known_as(stick(1), device_id), known_as(stick(2, plug=2), device_id))
     assert [claim.socket for claim in claims.values()] == ["s1"]
+
+
+def test_of_two_new_devices_of_one_plugging_the_first_has_the_row(db: Database) -> None:
+    device_id = only(sync(db, stick(1)))
+    claims = sync(db, stick(1), stick(2))
+    assert (len(claims), claims[device_id].socket) == (2, "s1")
 
 
 def test_a_row_of_another_host_cannot_be_named(db: Database) -> None:
@@ -184,6 +237,13 @@ def test_rows_of_an_old_agent_go_on_under_a_new_one(db: Database, serial: str) -
     claim = only_claim(sync(db, known_as(stick(1, serial), device_id)))
     assert (claim.device_id, claim.server_id, claim.socket) == (device_id, SERVERS[0], "s1")
     assert identities(db) == ["46f4:0001:S" if serial else "46f4:0001@s1"]
+
+
+def test_of_an_old_agent_the_identity_alone_decides(db: Database) -> None:
+    """It says that the serial number identifies the device no more."""
+    before = set(sync(db, old_stick(1, "S")))
+    after = set(sync(db, old_stick(1, "S", "46f4:0001@1-1")))
+    assert before < after
 
 
 @pytest.mark.parametrize(

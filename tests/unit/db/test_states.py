@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from compute_shim.conf import database
 from compute_shim.db import handover, intent, models, queries, states
 from compute_shim.db.api import Database
 from compute_shim.objects import ClaimStatus, Device, Reason, ReasonCode, State
+from novaclient_usb.reason_codes import describe
+from tests.unit.clock import clock
 
 HOST = "compute1"
 SERVERS = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
@@ -203,6 +206,7 @@ def test_what_counts_as_an_answer(state: State, said: State, age: int) -> None:
     elif age == 0 and state in states.CLAIMED and said in ANSWERS:
         assert counts
         assert (row.state, row.instance_uuid, states.reason(row)) == (said, SERVERS[0], _because(said))
+        assert row.state_reason == (None if said == State.ATTACHED else "because")
     else:
         assert not counts
         assert (row.state, row.state_reason) == (state, None)
@@ -263,8 +267,8 @@ def used(**changes: Any) -> tuple[Database, models.Device]:
 
 
 def replugged(db: Database, **changes: Any) -> models.Device:
-    changes = {"plug_id": "boot/2.4/9", **changes}
-    stick = dataclasses.replace(STICK, handover="wipe", shared=True, **changes)
+    changes = {"plug_id": "boot/2.4/9", "handover": "wipe", **changes}
+    stick = dataclasses.replace(STICK, shared=True, **changes)
     queries.sync_host(db, HOST, "QEMU", "1.3", [])
     queries.sync_host(db, HOST, "QEMU", "1.3", [stick])
     return next(row for row in queries.devices(db) if row.present)
@@ -272,7 +276,7 @@ def replugged(db: Database, **changes: Any) -> models.Device:
 
 def test_a_stick_is_wiped_also_when_it_comes_back() -> None:
     db, row = used(serial="A")
-    assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
+    assert (states.reason(row), states.claim_of(row).wiped) == (_wiping(0), 0)
     row = replugged(db, serial="A")
     assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPING, 0)
 
@@ -297,6 +301,92 @@ def test_a_stick_that_may_be_another_is_not_wiped() -> None:
     assert queries.devices(db)[0].state == State.AVAILABLE
 
 
+def test_a_stick_that_has_a_twin_is_not_wiped_when_it_comes_back() -> None:
+    """Its serial number does not say that it is the same."""
+    db, row = used(serial="A", socket="s", identity="46f4:0001@s:A", serial_shared=True)
+    assert states.claim_of(row).wiped == 0
+    row = replugged(db, serial="A", socket="s", serial_shared=True, device_id=row.id)
+    assert (row.reason_code, states.claim_of(row).wiped) == (ReasonCode.WIPE_FAILED, None)
+
+
+def _wiping(percent: int) -> Reason:
+    return Reason(ReasonCode.WIPING, f"{describe(ReasonCode.WIPING)}: {percent} %")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason", "wiped"),
+    [
+        ({"reason_code": "wiping", "wiped": 40}, _wiping(40), 40),
+        ({"reason_code": "wiping", "wiped": 1000}, _wiping(100), 100),
+        ({"reason_code": "wiping", "wiped": None}, _wiping(0), 0),
+        (
+            {"reason_code": "wipe_failed", "reason": "not wiped: I/O error", "wiped": 7},
+            Reason(ReasonCode.WIPE_FAILED, "not wiped: I/O error"),
+            7,
+        ),
+        ({"reason_code": "wiped"}, None, None),
+    ],
+    ids=["on its way", "more than all", "an agent that does not tell how far", "failed", "done"],
+)
+def test_what_an_agent_tells_of_a_wipe(
+    told: dict[str, Any], reason: Reason | None, wiped: int | None
+) -> None:
+    db, row = used(serial="A")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, row.generation, State.UNAVAILABLE, **told)])
+    [row] = queries.devices(db)
+    assert (states.reason(row), states.claim_of(row).wiped) == (reason, wiped)
+    assert row.state == (State.AVAILABLE if reason is None else State.UNAVAILABLE)
+
+
+def test_a_wipe_that_goes_on_has_not_failed() -> None:
+    db, row = used(serial="A")
+    for code, reason in (("wipe_failed", None), ("wiping", None)):
+        outcome = ClaimStatus(row.id, row.generation, State.UNAVAILABLE, reason, code, wiped=50)
+        queries.record_statuses(db, HOST, [outcome])
+        assert queries.devices(db)[0].reason_code == code
+
+
+@pytest.mark.parametrize(
+    ("age", "code"), [(1, ReasonCode.WIPED), (0, ReasonCode.RESET), (0, None)], ids=["late", "reset", "free"]
+)
+def test_what_ends_no_wipe(age: int, code: ReasonCode | None) -> None:
+    db, row = used(serial="A")
+    for outcome in (
+        ClaimStatus(row.id, row.generation, State.UNAVAILABLE, None, ReasonCode.WIPING, wiped=40),
+        ClaimStatus(row.id, row.generation - age, State.AVAILABLE, None, code),
+    ):
+        queries.record_statuses(db, HOST, [outcome])
+    [row] = queries.devices(db)
+    assert (states.reason(row), row.last_project_id) == (_wiping(40), "p")
+
+
+@pytest.mark.parametrize("rule", ["hold", "none"])
+def test_only_what_is_to_be_wiped_is_wiped(rule: str) -> None:
+    """Whatever an agent says; a device that is held stays so."""
+    db, row = used(serial="A")
+    row = replugged(db, serial="A", plug_id="boot/2.3/1", handover=rule)
+    assert states.claim_of(row).wiped is None
+    outcome = ClaimStatus(row.id, row.generation, State.AVAILABLE, None, ReasonCode.WIPED)
+    queries.record_statuses(db, HOST, [outcome])
+    assert queries.devices(db)[0].last_project_id == "p"
+
+
+def test_a_wipe_begins_anew_after_the_next_project() -> None:
+    """Though the rule asked for none in the meantime, while half was done."""
+    db, row = used(serial="A")
+    half = ClaimStatus(row.id, row.generation, State.UNAVAILABLE, None, ReasonCode.WIPING, wiped=50)
+    queries.record_statuses(db, HOST, [half])
+    row = replugged(db, serial="A", plug_id="boot/2.3/1", handover="none")
+    assert intent.claim(db, row.id, SERVERS[1], "q")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 3, State.ATTACHED)])
+    row = replugged(db, serial="A", plug_id="boot/2.3/1", handover="wipe")
+    assert states.claim_of(row).wiped is None, "a server has it"
+    assert intent.release(db, row.id, SERVERS[1])
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 4, State.AVAILABLE)])
+    [row] = queries.devices(db)
+    assert (states.claim_of(row).wiped, row.last_project_id) == (0, "q")
+
+
 def test_another_device_in_the_socket_of_a_claim_is_not_wiped() -> None:
     db, row = used(serial="A", socket="s", follow="socket")
     stick = dataclasses.replace(STICK, handover="wipe", shared=True, plug_id="boot/2.4/9")
@@ -305,3 +395,142 @@ def test_another_device_in_the_socket_of_a_claim_is_not_wiped() -> None:
     [after] = [it for it in queries.devices(db) if it.present]
     assert (after.id, after.serial) == (row.id, "B")
     assert (after.state, states.claim_of(after).wiped) == (State.AVAILABLE, None)
+
+
+# As rows are after programs of RPC 1.0 and of this version have written them, one after the other.
+CLAIM: dict[str, Any] = {"instance_uuid": SERVERS[0], "state": State.WAITING}
+FREE: dict[str, Any] = {"instance_uuid": None, "state": State.UNAVAILABLE}
+QEMU_SAYS = "QEMU says no"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        # The text of an older program is newer than the code.
+        ({**CLAIM, "reason_code": "server_off", "state_reason": "unplugged"}, Reason(ReasonCode.UNPLUGGED)),
+        (
+            {**CLAIM, "reason_code": "server_off", "state_reason": "the server is on another host"},
+            Reason(ReasonCode.DOMAIN_ABSENT),
+        ),
+        ({**CLAIM, "reason_code": None, "state_reason": "the server is off"}, Reason(ReasonCode.SERVER_OFF)),
+        (
+            {**CLAIM, "state": State.FAILED, "reason_code": None, "state_reason": QEMU_SAYS},
+            Reason(ReasonCode.HYPERVISOR_ERROR, QEMU_SAYS),
+        ),
+        (
+            {
+                **CLAIM,
+                "state": State.FAILED,
+                "reason_code": None,
+                "state_reason": "the device went away: 1-4",
+            },
+            Reason(ReasonCode.DEVICE_GONE, "the device went away: 1-4"),
+        ),
+        # Where a server is does not make a claim fail: the code is one of before.
+        (
+            {**CLAIM, "state": State.FAILED, "reason_code": "server_off", "state_reason": QEMU_SAYS},
+            Reason(ReasonCode.HYPERVISOR_ERROR, QEMU_SAYS),
+        ),
+        # Of this version.
+        (
+            {**CLAIM, "reason_code": "server_off", "state_reason": describe(ReasonCode.SERVER_OFF)},
+            Reason(ReasonCode.SERVER_OFF),
+        ),
+        (
+            {**CLAIM, "reason_code": "port_occupied", "state_reason": "another device is in port 1-4"},
+            Reason(ReasonCode.PORT_OCCUPIED, "another device is in port 1-4"),
+        ),
+        (
+            {**CLAIM, "reason_code": "server_off", "state_reason": "it was shut down at noon"},
+            Reason(ReasonCode.SERVER_OFF, "it was shut down at noon"),
+        ),
+        (
+            {**CLAIM, "state": State.FAILED, "reason_code": "device_gone", "state_reason": "it went away"},
+            Reason(ReasonCode.DEVICE_GONE, "it went away"),
+        ),
+        (
+            {**CLAIM, "reason_code": "of_a_later_agent", "state_reason": "wait"},
+            Reason("of_a_later_agent", "wait"),
+        ),
+        ({**CLAIM, "reason_code": None, "state_reason": None}, None),
+        # A state that needs no reason.
+        ({**CLAIM, "state": State.ATTACHED, "reason_code": "server_off", "state_reason": "x"}, None),
+        ({**FREE, "state": State.AVAILABLE, "reason_code": "unplugged", "state_reason": "unplugged"}, None),
+        # Of a device that nobody has: whatever was stored, how it is decides.
+        ({**FREE, "present": False, "enabled": False}, Reason(ReasonCode.UNPLUGGED)),
+        ({**FREE, "enabled": False, "state_reason": "unplugged"}, Reason(ReasonCode.DISABLED)),
+        (
+            {**FREE, "blocked_code": "host_mount", "blocked_reason": "used by the host: mounted at /srv"},
+            Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv"),
+        ),
+        (
+            {**FREE, "blocked_code": None, "blocked_reason": "used by the host: swap space"},
+            Reason(ReasonCode.HOST_SWAP, "used by the host: swap space"),
+        ),
+        (
+            {**FREE, "blocked_code": None, "blocked_reason": "something"},
+            Reason(ReasonCode.HOST_USE, "something"),
+        ),
+        (
+            {**FREE, "blocked_code": "not_offered", "blocked_reason": "not allowed by device_spec"},
+            Reason(ReasonCode.NOT_OFFERED),
+        ),
+    ],
+    ids=lambda it: " ".join(f"{key}={value}" for key, value in it.items()) if isinstance(it, dict) else "",
+)
+def test_why_a_device_is_in_its_state(values: dict[str, Any], reason: Reason | None) -> None:
+    row = models.Device(**{"present": True, "enabled": True, **values})
+    assert states.reason(row) == reason
+
+
+def test_a_claim_without_a_reason_is_sent_without_one() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    claim = states.claim_of(row)
+    assert (claim.state, claim.reason, claim.reason_code) == (State.AVAILABLE, None, None)
+
+
+def test_an_outcome_without_a_code_has_no_reason() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    intent.claim(db, row.id, SERVERS[0], "demo")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.WAITING)])
+    assert states.reason(queries.devices(db)[0]) is None
+
+
+def test_what_an_agent_is_told_of_a_claim_that_ends() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    intent.claim(db, row.id, SERVERS[0], "demo")
+    why = Reason(ReasonCode.HYPERVISOR_ERROR, "QEMU says no")
+    queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, State.FAILED, why.details, why.code)])
+    claim = states.claim_of(queries.devices(db)[0])
+    assert (claim.server_id, claim.reason, claim.reason_code) == (SERVERS[0], why.details, why.code)
+    intent.release(db, row.id, SERVERS[0])
+    claim = states.claim_of(queries.devices(db)[0])
+    assert (claim.server_id, claim.state, claim.reason) == (None, State.DETACHING, None)
+
+
+def test_since_when_a_device_is_in_its_state() -> None:
+    """To be told the same again is no change; another reason is."""
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.0", [STICK])
+    [row] = queries.devices(db)
+    intent.claim(db, row.id, SERVERS[0], "demo")
+    with clock() as time:
+        moments = []
+        for state, text, code in (
+            (State.WAITING, None, ReasonCode.SERVER_OFF),
+            (State.WAITING, "", ReasonCode.SERVER_OFF),
+            (State.WAITING, None, ReasonCode.SERVER_BUSY),
+            (State.ATTACHED, None, None),
+            (State.ATTACHED, "", None),
+        ):
+            time.jump(1)
+            queries.record_statuses(db, HOST, [ClaimStatus(row.id, 1, state, text, code)])
+            moments.append(queries.devices(db)[0].state_since)
+        begin = time.now - datetime.timedelta(seconds=5)
+        assert [(moment - begin).seconds for moment in moments if moment] == [1, 1, 3, 4, 4]
