@@ -116,9 +116,13 @@ class Database:
 
 
 def _whole_unicode(connection: str) -> str:
-    """The URL with the character set of our tables, for the names of devices may hold any character."""
+    """The URL with the character set of our tables, for the names of devices may hold any character.
+
+    It names the dialect ``mysql``: oslo.db does not know the errors of ``mariadb``.
+    """
     url = sqlalchemy.make_url(connection)
     if url.get_backend_name() in ("mysql", "mariadb"):
+        url = url.set(drivername=url.drivername.replace("mariadb", "mysql", 1))
         url = url.update_query_dict({"charset": "utf8mb4"})
     return url.render_as_string(hide_password=False)
 
@@ -152,7 +156,7 @@ def _read_committed(engine: sqlalchemy.Engine) -> None:
     "InnoDB Lock Modes": gap locks). It is PostgreSQL's default. A binary log must not be of the format
     STATEMENT then; MIXED and ROW, the defaults, are fine (MariaDB documentation, "SET TRANSACTION").
     """
-    if engine.dialect.name not in ("mysql", "mariadb"):
+    if engine.dialect.name != "mysql":
         return
 
     @event.listens_for(engine, "connect")

@@ -33,6 +33,5 @@ def _postgresql(element: InSeconds, compiler: Any, **options: Any) -> str:
 
 
 @compiler.compiles(InSeconds, "mysql")
-@compiler.compiles(InSeconds, "mariadb")
 def _mysql(element: InSeconds, compiler: Any, **options: Any) -> str:
     return f"(UTC_TIMESTAMP() + INTERVAL {element.seconds} SECOND)"

@@ -61,7 +61,7 @@ def limited(options: dict[str, Any], seconds: float) -> dict[str, Any]:
     """
     url = sa.make_url(options["connection"])
     backend = url.get_backend_name()
-    if backend in ("mysql", "mariadb"):
+    if backend == "mysql":
         # https://pymysql.readthedocs.io/en/latest/modules/connections.html
         limits = dict.fromkeys(
             ("connect_timeout", "read_timeout", "write_timeout"), f"{max(1, round(seconds))}"

@@ -35,6 +35,16 @@ def test_upgrading_twice_changes_nothing(every_world: World) -> None:
     assert queries.device(every_world.db, every_world.device_id("STICK1")) is not None
 
 
+def test_a_url_with_the_other_name_of_mariadb(mariadb: MariaDB, tmp_path: Path) -> None:
+    """SQLAlchemy has a dialect ``mariadb``, whose errors oslo.db does not know."""
+    url = mariadb.create_database().replace("mysql+", "mariadb+")
+    with tokens():
+        world = World(url, tmp_path)
+        world.sync(STICK1={})
+    assert migrations.version(world.db) == migrations.head()
+    assert queries.device(world.db, world.device_id("STICK1")) is not None
+
+
 def test_the_commands_of_an_operator(tmp_path: Path) -> None:
     file = tmp_path / "usb-shim.conf"
     file.write_text(f"[database]\nconnection = sqlite:///{tmp_path}/usb.sqlite\n")

@@ -69,7 +69,7 @@ URLS = {
         "read_timeout": "60",
         "write_timeout": "3",
     },
-    "mariadb+pymysql://u:p@h/d?connect_timeout=60": {
+    "mysql+pymysql://u:p@h/d?connect_timeout=60": {
         "connect_timeout": "60",
         "read_timeout": "3",
         "write_timeout": "3",
