@@ -22,7 +22,7 @@ class ReasonCode(enum.StrEnum):
     SERVER_SHELVED = "server_shelved"
     SERVER_BUSY = "server_busy"
     DOMAIN_ABSENT = "domain_absent"
-    # This is a reason of ``unavailable`` as well.
+    # `KIND_NOT_FREE` belongs here as well. This is a reason of ``unavailable`` as well.
     IDENTITY_IN_DOUBT = "identity_in_doubt"
 
     # State ``unavailable``, and ``failed`` where it happened to a claim. `UNPLUGGED` belongs here as well.
@@ -222,6 +222,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",
     _C.TOO_MANY_DEVICES: "the server has reached its limit of USB devices",
     _C.QUEUED_FOR_OTHERS: "the device is reserved for a queued server",
+    _C.KIND_NOT_FREE: "no device of the kind is free on the server's host",
     _C.FLAPPING: "changes too often; unrequested changes are not recorded for up to an hour",
 }
 

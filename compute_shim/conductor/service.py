@@ -63,7 +63,13 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     transport = bus.connect(conf)
     notifications.start(conf, db)
     nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
-    serving = Serving(db, nudger, Keystone(conf).limits, conf.api.max_devices_per_server)
+    serving = Serving(
+        db,
+        nudger,
+        Keystone(conf).limits,
+        conf.api.max_devices_per_server,
+        lambda: liveness.Window.now(conf),
+    )
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, serving.wake))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
     sync, line_end = _of_servers(conf, db, nudger)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assign free devices to queued servers."""
+"""Assign free devices: to servers that have moved away from theirs, and to queued servers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import exception
 from compute_shim.conductor import metrics
-from compute_shim.db import queue, usage
+from compute_shim.db import intent, moves, queue, usage
 from compute_shim.db.api import Database
+from compute_shim.liveness import Window
+from compute_shim.objects import ReasonCode
 
 LOG = log.getLogger(__name__)
 
@@ -34,10 +36,11 @@ class Nudger(Protocol):
 
 
 class Serving:
-    """Serves the queue when woken, and periodically. Every conductor does so: a device is claimed only once.
+    """Assigns devices when woken, and periodically. Every conductor does so: a device is claimed only once.
 
     :param limits: how many devices a project may have (`compute_shim.keystone.Keystone.limits`).
     :param per_server: ``[api] max_devices_per_server``.
+    :param window: tells which agents are up now.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class Serving:
         nudger: Nudger,
         limits: Callable[[str], Mapping[str, int]],
         per_server: int | None,
+        window: Callable[[], Window],
     ) -> None:
         self._db = db
         self._nudger = nudger
         self._limits = limits
         self._per_server = per_server
+        self._window = window
         self._caps: dict[str, tuple[usage.Caps, float]] = {}
         self._news = threading.Event()
 
@@ -73,16 +78,36 @@ class Serving:
                 LOG.exception("Cannot serve those in line; next try in %s s", _INTERVAL)
 
     def serve(self) -> None:
-        """Assign every free device to the first server queued for it.
+        """Assign every free device to a server that has moved, or else to the first server queued for it.
 
         :raises compute_shim.exception.Unavailable: Keystone does not tell how many devices a project may have
         """
+        for move in moves.pending(self._db, self._window()):
+            self._follow(move)
         for device_id in queue.idle(self._db):
             entry = queue.serve(self._db, device_id, self._caps_of)
             if entry is not None:
                 LOG.info("Server %s gets device %s: next in line", entry.server_id, device_id)
                 metrics.queue_wait_seconds.observe((timeutils.utcnow() - entry.created_at).total_seconds())
                 self._nudger.nudge(device_id, {"request_id": entry.request_id})
+
+    def _follow(self, move: moves.Move) -> None:
+        """Give a server that has moved another device of the kind that it claimed."""
+        claim = move.claim
+        device_id = intent.replace(self._db, claim, move.host) if move.may_be_fulfilled else None
+        if device_id is None:
+            if claim.reason_code != ReasonCode.KIND_NOT_FREE:
+                intent.wait_for_server(self._db, claim, ReasonCode.KIND_NOT_FREE)
+            return
+        LOG.info(
+            "Server %s is on host %s: device %s takes the place of %s",
+            claim.instance_uuid,
+            move.host,
+            device_id,
+            claim.id,
+        )
+        for changed in (device_id, claim.id):
+            self._nudger.nudge(changed, {})
 
     def _caps_of(self, project_id: str) -> usage.Caps:
         known = self._caps.get(project_id)
