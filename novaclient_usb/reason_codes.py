@@ -82,6 +82,9 @@ class ReasonCode(enum.StrEnum):
     QUEUE_JOINED = "queue_joined"
     QUEUE_LEFT = "queue_left"
     QUEUE_SERVED = "queue_served"
+    ALLOCATED = "allocated"
+    ALLOCATION_ENDED = "allocation_ended"
+    ALLOCATION_UNFULFILLED = "allocation_unfulfilled"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
@@ -121,6 +124,7 @@ class ReasonCode(enum.StrEnum):
     DEVICE_PLUGGED_IN = "device_plugged_in"
     DEVICE_CLAIMED = "device_claimed"
     DEVICE_NOT_CLAIMED = "device_not_claimed"
+    DEVICE_ALLOCATED = "device_allocated"
     HOST_UP = "host_up"
     COMPUTE_UNAVAILABLE = "compute_unavailable"
     IDENTITY_UNAVAILABLE = "identity_unavailable"
@@ -208,6 +212,9 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.QUEUE_JOINED: "joined the queue",
     _C.QUEUE_LEFT: "left the queue",
     _C.QUEUE_SERVED: "next in the queue",
+    _C.ALLOCATED: "requested by the flavor",
+    _C.ALLOCATION_ENDED: "no longer in the flavor",
+    _C.ALLOCATION_UNFULFILLED: "no device for the flavor",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
