@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from oslo_log import log
 
-from compute_shim import placement
+from compute_shim import exception, placement
 from compute_shim.conductor.backoff import BackOff
 from compute_shim.db.allocations import Offer
 from compute_shim.placement import MARK, Allocations, Inventories, Inventory, Placement, Provider
@@ -58,7 +58,6 @@ class Offering:
 
         :param hosts: which have something to offer.
         :raises compute_shim.placement.Failure: Placement does not answer
-        :raises compute_shim.exception.ApiError: Nova does not answer
         """
         self._create_trait(MARK)
         found = self._placement.providers()
@@ -66,7 +65,7 @@ class Offering:
         there = {it.name for it in found}
         missing = [host for host in hosts if placement.provider_name(host) not in there]
         due = [host for host in missing if self._back_off.is_due(host)]
-        nodes = self._compute_nodes() if due else {}
+        nodes = self._nodes() if due else {}
         for host in due:
             if host in nodes:
                 created = self._create(host, nodes[host])
@@ -78,6 +77,13 @@ class Offering:
             else:
                 found.append(created)
         return found
+
+    def _nodes(self) -> Mapping[str, str]:
+        try:
+            return self._compute_nodes()
+        except exception.ApiError as error:
+            LOG.warning("Nova does not tell its compute nodes: %s", error)
+            return {}
 
     def _create(self, host: str, node: str) -> Provider | None:
         """The provider of a host, new or as it was left without its trait; None if Placement refuses."""
@@ -117,6 +123,8 @@ class Offering:
                 self._known.pop(provider.uuid, None)
             except placement.Refused as error:
                 LOG.error("The resource provider %s cannot be updated: %s", provider.name, error)
+                # Somebody may have deleted a class or a trait: the next pass creates them again.
+                self._created.clear()
                 return
         LOG.warning("Others change the resource provider %s all the time; trying later", provider.name)
 

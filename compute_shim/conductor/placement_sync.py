@@ -7,13 +7,14 @@ which something is allocated: Placement does not tell of an allocation that ends
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from keystoneauth1 import plugin as ks_plugin
 from oslo_log import log
 
-from compute_shim import exception, nova
+from compute_shim import nova
 from compute_shim.conductor import metrics
 from compute_shim.conductor.backoff import BackOff
 from compute_shim.conductor.fulfilling import Fulfilling
@@ -75,7 +76,7 @@ class PlacementSync:
             self._pass()
         except _LeaseLost:
             LOG.warning("Another conductor does this now: no further look at Placement")
-        except (Failure, exception.ApiError) as error:
+        except Failure as error:
             self._passes.no_news("")
             metrics.placement_passes.labels("failed").inc()
             LOG.warning("Placement is not up to date: %s", error)
@@ -105,15 +106,13 @@ class PlacementSync:
 
         A generation tells of what was allocated; that a claim has changed may be because it ended.
         """
+        states = collections.defaultdict(list)
+        for claim in claims:
+            states[claim.host].append((claim.id, claim.generation, claim.state, claim.reason_code))
         found: dict[Provider, Allocations] = {}
         keys: dict[Provider, Hashable] = {}
         for provider in providers:
-            state = tuple(
-                (claim.id, claim.generation, claim.state, claim.reason_code)
-                for claim in claims
-                if claim.host == provider.host
-            )
-            key = keys[provider] = (provider.uuid, provider.generation, state)
+            key = keys[provider] = (provider.uuid, provider.generation, tuple(states[provider.host]))
             before, known = self._allocations.get(provider.uuid, (None, {}))
             if key == before and not (known and self._reads.is_due(key)):
                 found[provider] = known

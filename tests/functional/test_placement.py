@@ -26,7 +26,7 @@ from compute_shim.conductor.placement_sync import INTERVAL, PlacementSync
 from compute_shim.conductor.serving import Serving
 from compute_shim.conf import database
 from compute_shim.conf import placement as placement_conf
-from compute_shim.db import allocations, history, intent, models, queries
+from compute_shim.db import allocations, history, intent, models, moves, queries
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.db.leases import Lease
@@ -721,3 +721,61 @@ def test_a_server_without_a_free_port_is_not_given_more(cloud: Cloud) -> None:
     cloud.look()
     assert cloud.claims() == [(HERE, server)]
     assert unfulfilled() == 1
+
+
+def test_a_class_that_somebody_has_deleted_is_created_again(cloud: Cloud) -> None:
+    cloud.plug(HERE, "A")
+    cloud.look()
+    cloud.plug(HERE)
+    cloud.look()
+    cloud.api.call("DELETE", f"/resource_classes/{DONGLE}")
+    cloud.plug(HERE, "A")
+    cloud.look()
+    cloud.look()
+    assert cloud.api.inventories(OURS[HERE]) == {DONGLE: (1, 0)}
+
+
+def test_without_nova_what_is_there_is_kept_up_to_date(cloud: Cloud) -> None:
+    cloud.plug(HERE, "A")
+    cloud.look()
+    cloud.nova.away = True
+    cloud.plug(HERE, "A", "B")
+    cloud.plug(THERE, "C")
+    cloud.look()
+    assert cloud.api.inventories(OURS[HERE]) == {DONGLE: (2, 0)}
+    assert cloud.api.provider(OURS[THERE]) is None
+    cloud.nova.away = False
+    cloud.look_long()
+    assert cloud.api.inventories(OURS[THERE]) == {DONGLE: (1, 0)}
+
+
+def test_the_statements_on_every_database(database_url: str, tmp_path: Path) -> None:
+    world = World(database_url, tmp_path)
+    kind = {"kind": "dongle"}
+    world.sync(STICK1=kind, STICK2={**kind, "handover": "hold"}, STICK3={**kind, "shared": False})
+    first, server = world.device_id("STICK1"), SERVERS["DEMO"]
+
+    def offer(*up: str) -> tuple[int, int, int]:
+        found = allocations.offers(world.db, up)["compute1"]["dongle"]
+        return found.total, found.reserved, found.free
+
+    assert offer("compute1") == (2, 0, 2)
+    assert allocations.claim(world.db, server, "compute1", ["dongle"], 1, Actor(None, "req-1")) == first
+    assert allocations.claim(world.db, server, "compute1", ["dongle"], 1, Actor(None, "req-1")) is None
+    assert offer("compute1") == (2, 0, 1)
+    assert offer() == (1, 0, 0)
+    assert intent.claim(world.db, world.device_id("STICK2"), server.id, server.project_id)
+    assert offer("compute1") == (2, 1, 0)
+    [claim] = allocations.claims(world.db)
+    assert claim.id == first
+    world.report(first, "waiting", reason_code="domain_absent")
+    world.sync("compute2", STICK4=kind)
+    queries.sync_host(world.db, "compute2", "QEMU", "1.3", None, servers={server.id: Server(True)})
+    now = timeutils.utcnow()
+    minute = datetime.timedelta(minutes=1)
+    [move] = moves.pending(world.db, Window(now - minute, now + minute))
+    assert (move.claim.id, move.host, move.may_be_fulfilled) == (first, "compute2", True)
+    assert intent.replace(world.db, move.claim, "compute2") == world.device_id("STICK4")
+    [claim] = allocations.claims(world.db)
+    assert allocations.release(world.db, claim)
+    assert not allocations.release(world.db, claim)
