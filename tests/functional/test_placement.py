@@ -782,3 +782,45 @@ def test_the_statements_on_every_database(database_url: str, tmp_path: Path) -> 
     [claim] = allocations.claims(world.db)
     assert allocations.release(world.db, claim)
     assert not allocations.release(world.db, claim)
+
+
+def test_a_server_that_moves_while_placement_is_read(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new host was read before it had the allocation, the old one when it had it no more."""
+    cloud.plug(HERE, "A")
+    cloud.plug(THERE, "B")
+    cloud.look()
+    server = cloud.nova.boot()
+    cloud.api.allocate(server, {OURS[HERE]: {DONGLE: 1}})
+    cloud.look()
+    cloud.look_long()
+    read = placement.Placement.allocations
+
+    def move_first(self: placement.Placement, uuid_: str) -> placement.Allocations:
+        cloud.api.allocate(server, {OURS[THERE]: {DONGLE: 1}})
+        return read(self, uuid_)
+
+    monkeypatch.setattr(placement.Placement, "allocations", move_first)
+    cloud.report(cloud.rows(HERE)[0], State.WAITING, ReasonCode.DOMAIN_ABSENT)
+    cloud.look(0)
+    assert cloud.claims() == [(HERE, server)]
+
+
+def test_a_resize_that_is_reverted_while_placement_is_read(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.plug(HERE, "A")
+    cloud.look()
+    server, migration = cloud.nova.boot(), server_id()
+    cloud.api.allocate(server, {OURS[HERE]: {DONGLE: 1}})
+    cloud.look()
+    cloud.api.move({server: {}, migration: {OURS[HERE]: {DONGLE: 1}}})
+    read = placement.Placement.allocated_to
+
+    def revert_then(self: placement.Placement, consumer: str) -> list[Mapping[str, int]]:
+        found = list(read(self, consumer))
+        cloud.api.move({migration: {}, server: {OURS[HERE]: {DONGLE: 1}}})
+        return found
+
+    monkeypatch.setattr(placement.Placement, "allocated_to", revert_then)
+    cloud.look(1000)
+    assert cloud.claims() == [(HERE, server)]
