@@ -67,12 +67,16 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     transport = bus.connect(conf)
     notifications.start(conf, db)
     nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
+    nova = Nova(conf)
+    auth = nova.service_auth()
+    witnesses = None if auth is None else Witnesses(db, nova, auth)
     serving = Serving(
         db,
         nudger,
         Keystone(conf).limits,
         conf.api.max_devices_per_server,
         lambda: liveness.Window.now(conf),
+        lambda server_id, host: witnesses is not None and witnesses.is_on(server_id, host),
     )
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, serving.wake))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)

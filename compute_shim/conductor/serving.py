@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
 from oslo_db import exception as db_exception
@@ -15,6 +15,7 @@ from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import exception
 from compute_shim.conductor import metrics
+from compute_shim.conductor.backoff import BackOff
 from compute_shim.db import intent, moves, queue, usage
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
@@ -41,6 +42,7 @@ class Serving:
     :param limits: how many devices a project may have (`compute_shim.keystone.Keystone.limits`).
     :param per_server: ``[api] max_devices_per_server``.
     :param window: tells which agents are up now.
+    :param is_on: whether Nova says that a server is on a host.
     """
 
     def __init__(
@@ -50,12 +52,15 @@ class Serving:
         limits: Callable[[str], Mapping[str, int]],
         per_server: int | None,
         window: Callable[[], Window],
+        is_on: Callable[[str, str], bool],
     ) -> None:
         self._db = db
         self._nudger = nudger
         self._limits = limits
         self._per_server = per_server
         self._window = window
+        self._is_on = is_on
+        self._unconfirmed = BackOff(_INTERVAL)
         self._caps: dict[str, tuple[usage.Caps, float]] = {}
         self._news = threading.Event()
 
@@ -82,8 +87,13 @@ class Serving:
 
         :raises compute_shim.exception.Unavailable: Keystone does not tell how many devices a project may have
         """
-        for move in moves.pending(self._db, self._window()):
-            self._follow(move)
+        pending = {_key(move): move for move in moves.pending(self._db, self._window())}
+        self._unconfirmed.keep(pending.keys())
+        for key, move in pending.items():
+            if self._unconfirmed.is_due(key) and not self._follow(move):
+                self._unconfirmed.no_news(key)
+                # Nova may not answer, and those in line wait.
+                break
         for device_id in queue.idle(self._db):
             entry = queue.serve(self._db, device_id, self._caps_of)
             if entry is not None:
@@ -91,14 +101,21 @@ class Serving:
                 metrics.queue_wait_seconds.observe((timeutils.utcnow() - entry.created_at).total_seconds())
                 self._nudger.nudge(device_id, {"request_id": entry.request_id})
 
-    def _follow(self, move: moves.Move) -> None:
-        """Give a server that has moved another device of the kind that it claimed."""
+    def _follow(self, move: moves.Move) -> bool:
+        """Give a server that has moved another device of the kind that it claimed.
+
+        :returns: False if Nova does not confirm that it has
+        """
         claim = move.claim
-        device_id = intent.replace(self._db, claim, move.host) if move.may_be_fulfilled else None
+        device_id = None
+        if move.may_be_fulfilled:
+            if not self._is_on(claim.instance_uuid or "", move.host):
+                return False
+            device_id = intent.replace(self._db, claim, move.host)
         if device_id is None:
             if claim.reason_code != ReasonCode.KIND_NOT_FREE:
                 intent.wait_for_server(self._db, claim, ReasonCode.KIND_NOT_FREE)
-            return
+            return True
         LOG.info(
             "Server %s is on host %s: device %s takes the place of %s",
             claim.instance_uuid,
@@ -108,6 +125,7 @@ class Serving:
         )
         for changed in (device_id, claim.id):
             self._nudger.nudge(changed, {})
+        return True
 
     def _caps_of(self, project_id: str) -> usage.Caps:
         known = self._caps.get(project_id)
@@ -115,3 +133,7 @@ class Serving:
             caps = usage.Caps(self._limits(project_id), self._per_server)
             known = self._caps[project_id] = caps, time.monotonic() + _FRESH
         return known[0]
+
+
+def _key(move: moves.Move) -> Hashable:
+    return move.claim.id, move.claim.generation, move.claim.reason_code, move.host, move.may_be_fulfilled

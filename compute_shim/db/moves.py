@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claims on one of a kind whose server is on another host now.
+"""Claims on one of a kind whose server seems to be on another host now.
 
-Two say so: the agents, one of which has a running domain of the server while that of the device's host has
-none; and Nova, of a server that does not run or whose old host is down (`compute_shim.conductor.decision`).
+The agents say so, one of which has a running domain of the server while that of the device's host has none;
+or Nova has said that a server which does not run, or whose old host is down, is not on that host any more
+(`compute_shim.conductor.decision`). Before anything is released Nova has to confirm where the server is: an
+agent's word is not enough for that.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _LOCATED = (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.KIND_NOT_FREE)
 
 @dataclasses.dataclass(frozen=True)
 class Move:
-    """A claim, and the host where its server is.
+    """A claim, and the host where its server seems to be.
 
     :param may_be_fulfilled: a device of the kind was free there.
     """
@@ -37,7 +39,7 @@ class Move:
 
 
 def pending(db: Database, up: Window) -> Sequence[Move]:
-    """The claims of servers that are on another host whose agent is up; the oldest claim first."""
+    """The claims of servers that seem to be on another host whose agent is up; the oldest claim first."""
     is_up = _H.last_seen.between(up.begin, up.end)
     is_there = sa.or_(_I.running.is_(True), _D.reason_code.in_(_LOCATED))
     statement = (

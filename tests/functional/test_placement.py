@@ -148,7 +148,7 @@ class Cloud:
 
     def serve(self) -> None:
         """Servers that have moved get another device."""
-        Serving(self.db, self.nudger, lambda project_id: {}, None, self.window).serve()
+        Serving(self.db, self.nudger, lambda project_id: {}, None, self.window, lambda *_: True).serve()
 
     def rows(self, host: str = HERE) -> list[models.Device]:
         return list(queries.devices(self.db, models.Device.host == host))

@@ -56,7 +56,7 @@ class Hidden:
     def serve(self) -> None:
         world = self.world
         up = Window.now(world.conf)
-        Serving(world.db, world.nudger, world.keystone.limits, None, lambda: up).serve()
+        Serving(world.db, world.nudger, world.keystone.limits, None, lambda: up, lambda *_: True).serve()
 
     def lease(self) -> None:
         path = f"/v1/servers/{DEMO}/attachments/{self.first}"

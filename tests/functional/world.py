@@ -332,6 +332,7 @@ class Stage:
             world.keystone.limits,
             world.conf.api.max_devices_per_server,
             lambda: Window.now(world.conf),
+            lambda server_id, host: True,
         ).serve()
 
     def _nudge(self) -> Any:

@@ -40,6 +40,9 @@ class Hosts:
         self.limits: dict[str, int] = {}
         self.nudger = Nudger()
         self.up = {HOST, AWAY}
+        # What Nova says, and what it was asked.
+        self.confirmed = True
+        self.asked: list[tuple[str, str]] = []
 
     def sync(self, host: str, *servers: str, running: bool = True, **device: Any) -> None:
         """What an agent sees: these servers, and perhaps a device."""
@@ -67,7 +70,11 @@ class Hosts:
         now = timeutils.utcnow()
         minute = datetime.timedelta(minutes=1)
         up = Window(now - minute, now + minute)
-        Serving(self.db, self.nudger, lambda project_id: self.limits, None, lambda: up).serve()
+        Serving(self.db, self.nudger, lambda project_id: self.limits, None, lambda: up, self.is_on).serve()
+
+    def is_on(self, server_id: str, host: str) -> bool:
+        self.asked.append((server_id, host))
+        return self.confirmed
 
     def rows(self, host: str) -> list[models.Device]:
         return list(queries.devices(self.db, models.Device.host == host))
@@ -110,6 +117,28 @@ def test_a_free_device_of_the_kind_takes_over(code: ReasonCode) -> None:
     assert hosts.claim.state == State.DETACHING
     queries.record_statuses(hosts.db, HOST, [ClaimStatus(hosts.id, 2, State.AVAILABLE)])
     assert (hosts.claim.state, hosts.claim.claimed_kind) == (State.AVAILABLE, None)
+
+
+def test_an_agents_word_is_not_enough() -> None:
+    """Else a hostile host could have the devices of other hosts released."""
+    hosts = Hosts()
+    hosts.confirmed = False
+    hosts.move()
+    hosts.serve()
+    assert hosts.asked == [("a", AWAY)]
+    assert (hosts.claim.state, hosts.claim.reason_code) == (State.WAITING, ABSENT)
+    assert hosts.there.instance_uuid is None
+    hosts.confirmed = True
+    hosts.serve()
+    assert hosts.there.instance_uuid == "a"
+
+
+def test_nova_is_asked_only_where_there_is_something_to_get() -> None:
+    hosts = Hosts(shared=False)
+    hosts.move()
+    hosts.serve()
+    hosts.serve()
+    assert (hosts.claim.reason_code, hosts.asked) == (ReasonCode.KIND_NOT_FREE, [])
 
 
 def test_it_goes_back_with_the_server() -> None:

@@ -209,6 +209,28 @@ def test_nobody_but_nova_knows_of_a_server_whose_host_died(
 
 
 @pytest.mark.parametrize(
+    ("server", "confirmed"),
+    [
+        ({"host": "compute2"}, True),
+        ({"host": "compute2", "OS-EXT-STS:task_state": "migrating"}, False),
+        ({"host": HOST}, False),
+        ({"host": ""}, False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_nova_confirms_where_a_server_is(
+    cloud: Cloud, server: dict[str, Any] | None, confirmed: bool
+) -> None:
+    [server_id] = cloud.claims(1)
+    if server is not None:
+        cloud.compute.boot(server_id, **server)
+    assert cloud.witnesses.is_on(server_id, "compute2") == confirmed
+    cloud.compute.fail("/", status_code=500)
+    assert not cloud.witnesses.is_on(server_id, "compute2")
+
+
+@pytest.mark.parametrize(
     "answer", [{"status_code": 500}, {"status_code": 403}, {"status_code": 200}], ids=str
 )
 def test_an_error_of_one_server_does_not_stop_the_others(cloud: Cloud, answer: dict[str, Any]) -> None:

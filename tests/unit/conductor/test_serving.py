@@ -45,7 +45,7 @@ class Line:
         self.nudger = Nudger()
         self.limits: dict[str, dict[str, int]] = {}
         self.keystone_up = True
-        self.serving = Serving(self.db, self.nudger, self.limits_of, None, everything_up)
+        self.serving = Serving(self.db, self.nudger, self.limits_of, None, everything_up, lambda *_: True)
 
     def limits_of(self, project_id: str) -> dict[str, int]:
         if not self.keystone_up:
