@@ -150,6 +150,8 @@ def test_a_flavor_with_a_device(cloud: Cloud, offered: Offered, boot: Callable[[
 
     Server(cloud, "stick-1").delete()
     offered.wait(lambda: offered.free() == 1, "the stick of the deleted server is not given back")
+    # Nova may have it again as soon as the agent has told that it is out of the first server.
+    offered.wait(lambda: offered.inventory() == (2, 0), "the stick is not offered again")
     fourth = boot("stick-4")
     assert offered.wait_built(fourth)["status"] == "ACTIVE"
     offered.wait_attached(fourth)
