@@ -22,6 +22,8 @@ from novaclient_usb.reason_codes import ReasonCode
 
 # The first whose servers have "locked" (Compute API reference, "REST API version history").
 _MICROVERSION = "2.9"
+# The first in which the id of a compute node is its UUID.
+_UUIDS = "2.53"
 
 # At a time, of one process: more than a WSGI server has threads, so that only calls which hang use them up.
 _CALLS = 100
@@ -159,6 +161,20 @@ class Nova:
             if isinstance(service.get("host"), str)
         }
 
+    def compute_nodes(self, auth: ks_plugin.BaseAuthPlugin) -> dict[str, str]:
+        """The UUID of the compute node by the name of its host.
+
+        It is that of the node's resource provider, too.
+
+        :raises compute_shim.exception.Forbidden: the credentials may not list them
+        """
+        path = "/os-hypervisors/detail"
+        nodes = self._get_list(auth, path, "hypervisors", microversion=_UUIDS)["hypervisors"]
+        try:
+            return {node["service"]["host"]: node["id"] for node in nodes}
+        except (KeyError, TypeError) as error:
+            raise _unavailable() from error
+
     def regions(self, auth: ks_plugin.BaseAuthPlugin) -> set[str]:
         """The regions whose Nova the catalog offers, if ``[nova]`` does not say which one to use.
 
@@ -191,9 +207,11 @@ class Nova:
     def _list(self, auth: ks_plugin.BaseAuthPlugin, query: Mapping[str, str]) -> dict[str, Any]:
         return self._get_list(auth, f"/servers/detail?{parse.urlencode(query)}", "servers")
 
-    def _get_list(self, auth: ks_plugin.BaseAuthPlugin, path: str, noun: str) -> dict[str, Any]:
+    def _get_list(
+        self, auth: ks_plugin.BaseAuthPlugin, path: str, noun: str, **options: Any
+    ) -> dict[str, Any]:
         try:
-            body = self._get(auth, path)
+            body = self._get(auth, path, **options)
         except ks_exceptions.Forbidden as error:
             raise exception.Forbidden(
                 f"Nova does not allow the user of [nova] to list all {noun}."
@@ -205,12 +223,12 @@ class Nova:
             raise _unavailable()
         return body
 
-    def _get(self, auth: ks_plugin.BaseAuthPlugin, path: str) -> Any:
+    def _get(self, auth: ks_plugin.BaseAuthPlugin, path: str, **fixed: Any) -> Any:
         # Made here: the thread that waits for Nova knows nothing of the request.
         adapter = self._adapter(auth)
 
         def ask(**options: Any) -> Any:
-            return adapter.get(path, **options).json()
+            return adapter.get(path, **fixed, **options).json()
 
         try:
             seconds = deadline.remaining()

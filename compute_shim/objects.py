@@ -67,6 +67,7 @@ SERVER_ABSENT = (
     ReasonCode.DOMAIN_ABSENT,
     ReasonCode.SERVER_ON_OTHER_HOST,
     ReasonCode.SERVER_SHELVED,
+    ReasonCode.KIND_NOT_FREE,
 )
 
 

@@ -22,7 +22,7 @@ class ReasonCode(enum.StrEnum):
     SERVER_SHELVED = "server_shelved"
     SERVER_BUSY = "server_busy"
     DOMAIN_ABSENT = "domain_absent"
-    # This is a reason of ``unavailable`` as well.
+    # `KIND_NOT_FREE` belongs here as well. This is a reason of ``unavailable`` as well.
     IDENTITY_IN_DOUBT = "identity_in_doubt"
 
     # State ``unavailable``, and ``failed`` where it happened to a claim. `UNPLUGGED` belongs here as well.
@@ -82,6 +82,9 @@ class ReasonCode(enum.StrEnum):
     QUEUE_JOINED = "queue_joined"
     QUEUE_LEFT = "queue_left"
     QUEUE_SERVED = "queue_served"
+    ALLOCATED = "allocated"
+    ALLOCATION_ENDED = "allocation_ended"
+    ALLOCATION_UNFULFILLED = "allocation_unfulfilled"
     FORGOTTEN = "forgotten"
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
@@ -121,6 +124,7 @@ class ReasonCode(enum.StrEnum):
     DEVICE_PLUGGED_IN = "device_plugged_in"
     DEVICE_CLAIMED = "device_claimed"
     DEVICE_NOT_CLAIMED = "device_not_claimed"
+    DEVICE_ALLOCATED = "device_allocated"
     HOST_UP = "host_up"
     COMPUTE_UNAVAILABLE = "compute_unavailable"
     IDENTITY_UNAVAILABLE = "identity_unavailable"
@@ -208,6 +212,9 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.QUEUE_JOINED: "joined the queue",
     _C.QUEUE_LEFT: "left the queue",
     _C.QUEUE_SERVED: "next in the queue",
+    _C.ALLOCATED: "requested by the flavor",
+    _C.ALLOCATION_ENDED: "no longer in the flavor",
+    _C.ALLOCATION_UNFULFILLED: "no device for the flavor",
     _C.FORGOTTEN: "forgotten",
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
@@ -222,6 +229,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",
     _C.TOO_MANY_DEVICES: "the server has reached its limit of USB devices",
     _C.QUEUED_FOR_OTHERS: "the device is reserved for a queued server",
+    _C.KIND_NOT_FREE: "no device of the kind is free on the server's host",
     _C.FLAPPING: "changes too often; unrequested changes are not recorded for up to an hour",
 }
 

@@ -73,6 +73,9 @@ TEXTS: dict[C, Any] = {
     C.QUEUE_JOINED: _("queue joined"),
     C.QUEUE_LEFT: _("queue left"),
     C.QUEUE_SERVED: _("next in the queue"),
+    C.ALLOCATED: _("requested by the flavor"),
+    C.ALLOCATION_ENDED: _("no longer in the flavor"),
+    C.ALLOCATION_UNFULFILLED: _("no device for the flavor"),
     C.FORGOTTEN: _("forgotten"),
     C.RELEASED: _("released by the cloud administrator"),
     C.HOST_DELETED: _("host deleted"),
@@ -87,6 +90,7 @@ TEXTS: dict[C, Any] = {
     C.QUOTA_EXCEEDED: _("the quota of the project is used up"),
     C.TOO_MANY_DEVICES: _("the instance has reached its limit of USB devices"),
     C.QUEUED_FOR_OTHERS: _("other instances are in the queue for it"),
+    C.KIND_NOT_FREE: _("no device of the kind is free on the host of the instance"),
     C.FLAPPING: _("changes too often; unrequested changes are not recorded for up to an hour"),
 }
 

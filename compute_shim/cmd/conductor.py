@@ -14,7 +14,7 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim import credentials
     from compute_shim.cmd import program
     from compute_shim.conductor import service
-    from compute_shim.conf import database, nova
+    from compute_shim.conf import database, nova, placement
     from compute_shim.db import readiness
 
 
@@ -23,7 +23,7 @@ def main() -> NoReturn:
     program.serve(
         _NAME,
         service.run,
-        register=(database.register, nova.register),
+        register=(database.register, nova.register, placement.register),
         refusals=(credentials.Unusable, readiness.Refused),
     )
 

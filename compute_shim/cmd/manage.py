@@ -14,6 +14,7 @@ usb-shim-manage db version                  print the schema's revision
 usb-shim-manage history purge [--days N]    delete old events
 usb-shim-manage host delete HOST            delete a host that is down
 usb-shim-manage claims release-absent       release claims of deleted servers that the conductor holds back
+usb-shim-manage placement clean             delete what was created in Placement
 """
 
 import argparse
@@ -31,7 +32,7 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim.cmd import manage_devices, program
 
 # Those of `manage_service`.
-_SERVICE_COMMANDS = ("db", "history", "host", "claims")
+_SERVICE_COMMANDS = ("db", "history", "host", "claims", "placement")
 
 
 def _add_commands(subparsers: Any) -> None:

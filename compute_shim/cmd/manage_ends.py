@@ -17,9 +17,11 @@ from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 
 Command = Callable[[cfg.ConfigOpts, Database], None]
+#: Makes of a command, and of what registers its options, the defaults of its parser.
+Does = Callable[..., dict[str, Any]]
 
 
-def add_commands(subparsers: Any, does: Callable[[Command], dict[str, Any]]) -> None:
+def add_commands(subparsers: Any, does: Does) -> None:
     """Add ``host delete`` and ``claims release-absent``.
 
     :param does: makes of a command the defaults of its parser.

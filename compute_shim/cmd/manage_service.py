@@ -10,8 +10,9 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 from sqlalchemy import exc as sqlalchemy_exception
 
-from compute_shim.cmd import manage_ends
+from compute_shim.cmd import manage_ends, manage_placement
 from compute_shim.cmd.manage_ends import Command
+from compute_shim.cmd.program import Register
 from compute_shim.conf import database
 from compute_shim.daemon import CannotServe
 from compute_shim.db import history, migrations, readiness
@@ -37,7 +38,7 @@ def _purge(conf: cfg.ConfigOpts, db: Database) -> None:
 
 
 def add_commands(subparsers: Any) -> None:
-    """Add ``db``, ``history``, ``host`` and ``claims``."""
+    """Add ``db``, ``history``, ``host``, ``claims`` and ``placement``."""
     actions = subparsers.add_parser("db", help="the database").add_subparsers(dest="action", required=True)
     actions.add_parser("sync", help="bring the schema up to date").set_defaults(**_does(_sync))
     actions.add_parser("version", help="print the schema's revision").set_defaults(**_does(_version))
@@ -50,21 +51,30 @@ def add_commands(subparsers: Any) -> None:
     )
     purge.set_defaults(**_on_schema(_purge))
     manage_ends.add_commands(subparsers, _on_schema)
+    manage_placement.add_commands(subparsers, _on_schema)
 
 
-def _does(command: Command) -> dict[str, Any]:
-    """What a parser's command does, for `argparse.ArgumentParser.set_defaults`."""
-    return {"run": functools.partial(_run, command), "register": database.register}
+def _does(command: Command, *registers: Register) -> dict[str, Any]:
+    """What a parser's command does, for `argparse.ArgumentParser.set_defaults`.
+
+    :param registers: of the options of other groups than ``[database]``.
+    """
+
+    def register(conf: cfg.ConfigOpts) -> None:
+        for one in (database.register, *registers):
+            one(conf)
+
+    return {"run": functools.partial(_run, command), "register": register}
 
 
-def _on_schema(command: Command) -> dict[str, Any]:
+def _on_schema(command: Command, *registers: Register) -> dict[str, Any]:
     """The same for a command that needs the schema."""
 
     def run(conf: cfg.ConfigOpts, db: Database) -> None:
         readiness.check(db)
         command(conf, db)
 
-    return _does(run)
+    return _does(run, *registers)
 
 
 def _run(command: Command, conf: cfg.ConfigOpts) -> None:

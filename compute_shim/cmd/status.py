@@ -23,8 +23,9 @@ with extras.needed_by(_NAME, "service"):
     from compute_shim.cmd.checks import database as database_checks
     from compute_shim.cmd.checks import hosts, keystone, message_bus, options
     from compute_shim.cmd.checks import nova as nova_checks
+    from compute_shim.cmd.checks import placement as placement_checks
     from compute_shim.cmd.checks.results import Installation, found
-    from compute_shim.conf import database, keystone_authtoken, nova
+    from compute_shim.conf import database, keystone_authtoken, nova, placement
 
 LOG = log.getLogger(__name__)
 
@@ -41,6 +42,7 @@ _CHECKS = (
     ("Agents", hosts.check_agents, "[database] connection"),
     ("Hosts", hosts.check_problems, "[database] connection"),
     ("Nova", nova_checks.check, "[nova] auth_url and endpoint_override"),
+    ("Placement", placement_checks.check, "[placement] auth_url and endpoint_override"),
     ("Quota", keystone.check_quota, "[oslo_limit] auth_url"),
     ("Options", options.check, "the configuration files"),
     ("Policies", options.check_policies, "[oslo_policy] policy_file"),
@@ -73,7 +75,13 @@ def main() -> int:
     return program.run(
         _NAME,
         lambda conf: _check(conf, checks),
-        register=(database.register, nova.register, keystone_authtoken.register, program.log_to_stderr),
+        register=(
+            database.register,
+            nova.register,
+            placement.register,
+            keystone_authtoken.register,
+            program.log_to_stderr,
+        ),
         prepare=lambda conf: upgradecheck.register_cli_options(conf, checks),
         failure=upgradecheck.Code.FAILURE,
     )

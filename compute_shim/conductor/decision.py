@@ -27,12 +27,10 @@ class Claim:
 
     :param host: of the device.
     :param reason_code: why the claim is not fulfilled, None if it is, or if the reason is unknown.
-    :param kind: the kind that was claimed; None: this device was claimed itself.
     """
 
     host: str
     reason_code: str | None
-    kind: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,22 +67,14 @@ class Locate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Replace:
-    """The server moved to another host, where a device of the same kind may be free.
-
-    :param server: tells which host.
-    """
-
-    server: nova.Server
-
-
-@dataclasses.dataclass(frozen=True)
 class Nothing:
     """Leave the claim unchanged."""
 
 
-Decision = Release | Locate | Replace | Nothing
+Decision = Release | Locate | Nothing
 
+# Why a claim waits whose server is on another host.
+_ELSEWHERE = (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.KIND_NOT_FREE)
 # Of an agent of RPC 1.0, these say that there is no domain: it told "server_off" of one that it saw.
 _NO_DOMAIN = tuple(code for code in SERVER_ABSENT if code != ReasonCode.SERVER_OFF)
 
@@ -114,11 +104,9 @@ def _locate(claim: Claim, evidence: Evidence, server: nova.Server) -> Decision:
     """An agent sees its own host only, where a server that moved may have a domain."""
     in_doubt = claim.reason_code in SERVER_ABSENT or not evidence.host_up
     code = _whereabouts(claim, server)
-    if server.busy or not in_doubt or code is None:
+    if server.busy or not in_doubt or code in (None, claim.reason_code):
         return Nothing()
-    if claim.kind is not None and code == claim.reason_code == ReasonCode.SERVER_ON_OTHER_HOST:
-        return Replace(server)
-    if code == claim.reason_code:
+    if code == ReasonCode.SERVER_ON_OTHER_HOST and claim.reason_code in _ELSEWHERE:
         return Nothing()
     return Locate(code)
 
@@ -129,6 +117,6 @@ def _whereabouts(claim: Claim, server: nova.Server) -> ReasonCode | None:
         return ReasonCode.SERVER_SHELVED
     if server.host_id != nova.host_id(server.project_id, claim.host):
         return ReasonCode.SERVER_ON_OTHER_HOST
-    if claim.reason_code in (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.SERVER_SHELVED):
+    if claim.reason_code in (*_ELSEWHERE, ReasonCode.SERVER_SHELVED):
         return ReasonCode.SERVER_OFF
     return None

@@ -99,6 +99,14 @@ class Witnesses:
         unclear: nova.Server | NovaSays = NovaSays.UNCLEAR
         return _answer(partial(self._one, server_id), unclear) in (NovaSays.DELETED, NovaSays.NO_RECORD)
 
+    def is_on(self, server_id: str, host: str) -> bool:
+        """Whether Nova reports that a server is on a host, and is about to do nothing to it."""
+        unclear: nova.Server | NovaSays = NovaSays.UNCLEAR
+        server = _answer(partial(self._one, server_id), unclear)
+        if not isinstance(server, nova.Server) or server.busy:
+            return False
+        return server.host_id == nova.host_id(server.project_id, host)
+
     def _one(self, server_id: str) -> nova.Server | NovaSays:
         try:
             return self._nova.server(self._auth, server_id)

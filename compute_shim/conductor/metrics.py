@@ -11,7 +11,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 from oslo_log import log
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import exc as sqlalchemy_exception
@@ -62,7 +62,30 @@ queue_wait_seconds = Histogram(
     registry=None,
 )
 
-_COUNTED = (syncs, sync_seconds, releases, brakes, refusals, queue_wait_seconds)
+placement_passes = Counter(
+    "placement_passes",
+    "Comparisons with Placement, by result: done or failed.",
+    ["result"],
+    namespace=NAMESPACE,
+    registry=None,
+)
+unfulfilled_allocations = Gauge(
+    "unfulfilled_allocations",
+    "Servers and resource classes of which Nova has allocated more than the server could get.",
+    namespace=NAMESPACE,
+    registry=None,
+)
+
+_COUNTED = (
+    syncs,
+    sync_seconds,
+    releases,
+    brakes,
+    refusals,
+    queue_wait_seconds,
+    placement_passes,
+    unfulfilled_allocations,
+)
 
 
 def count_refusals(outcomes: Iterable[ClaimStatus]) -> None:

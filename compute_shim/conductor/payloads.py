@@ -32,6 +32,8 @@ _MOST_RECORDS = 1024
 # Conductors of another version may make something else of the same message.
 _VERSION = metadata.version("openstack-usb-passthrough")
 _LARGEST_INTEGER = 2**31 - 1
+# The first version in which a claim may wait for one of a kind.
+_KINDS_SINCE: wire.Version = (1, 3)
 
 # PostgreSQL stores no NUL, and no database a lone surrogate; nothing else needs control characters.
 _UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
@@ -238,6 +240,10 @@ def _storable(name: str, value: Any) -> Any:
 def claim(value: Claim, version: str) -> dict[str, Any]:
     """A claim for an agent that speaks this version of the RPC."""
     spoken = wire.number(version)
+    if value.reason_code == ReasonCode.KIND_NOT_FREE and spoken < _KINDS_SINCE:
+        # Such an agent keeps what it knows as the word of Nova, and would correct anything else.
+        code = ReasonCode.SERVER_ON_OTHER_HOST
+        value = dataclasses.replace(value, reason_code=code, reason=describe(code))
     if spoken == wire.FIRST:
         value = dataclasses.replace(value, reason=legacy_reasons.text_of(value.reason_code, value.reason))
     return wire.encode(value, spoken)

@@ -20,9 +20,9 @@ from oslo_utils import timeutils
 
 from compute_shim.conductor import metrics
 from compute_shim.conductor.backoff import BackOff
-from compute_shim.conductor.decision import Claim, Decision, Locate, Release, Replace, decide
+from compute_shim.conductor.decision import Claim, Decision, Locate, Release, decide
 from compute_shim.conductor.evidence import Witnesses
-from compute_shim.db import absence, instances, intent, models, queries
+from compute_shim.db import absence, intent, models
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.db.leases import Lease
@@ -107,7 +107,6 @@ class ServerSync:
         for claim in due:
             self._note(keys[claim.id], decisions[claim.id])
         self._locate(due, decisions)
-        self._replace(due, decisions, up)
         if obstacle is None and not self._brakes(ripe):
             self._release(ripe, up)
 
@@ -148,30 +147,6 @@ class ServerSync:
             if isinstance(decision, Locate):
                 self._stay_leader()
                 intent.wait_for_server(self._db, claim, decision.code)
-
-    def _replace(
-        self, claims: Sequence[models.Device], decisions: Mapping[str, Decision], up: Window
-    ) -> None:
-        """Give servers that moved another device of the kind that they claimed."""
-        for claim in claims:
-            decision = decisions[claim.id]
-            if not isinstance(decision, Replace):
-                continue
-            self._stay_leader()
-            host = instances.host_of(self._db, decision.server)
-            if host is None or not queries.hosts_up(self._db, up, [host]):
-                continue
-            device_id = intent.replace(self._db, claim, host)
-            if device_id is not None:
-                LOG.info(
-                    "Server %s is on host %s: device %s takes the place of %s",
-                    claim.instance_uuid,
-                    host,
-                    device_id,
-                    claim.id,
-                )
-                for changed in (device_id, claim.id):
-                    self._nudger.nudge(changed, {})
 
     def _release(self, claims: Sequence[models.Device], up: Window) -> None:
         for claim in claims:
@@ -223,7 +198,7 @@ class ServerSync:
 
 
 def _claim(row: models.Device) -> Claim:
-    return Claim(row.host, row.reason_code, row.claimed_kind)
+    return Claim(row.host, row.reason_code)
 
 
 def _key(claim: models.Device) -> tuple[str, int, str, str | None]:

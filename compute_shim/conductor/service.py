@@ -14,13 +14,15 @@ from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim import bus, exception, liveness, metrics, notifications, rpc
+from compute_shim import bus, credentials, exception, liveness, metrics, notifications, rpc
 from compute_shim.conductor import metrics as conductor_metrics
 from compute_shim.conductor import nova_checks
 from compute_shim.conductor.evidence import Witnesses
 from compute_shim.conductor.lease_end import LeaseEnd
 from compute_shim.conductor.line_end import LineEnd
 from compute_shim.conductor.manager import Manager
+from compute_shim.conductor.placement_sync import INTERVAL as PLACEMENT_INTERVAL
+from compute_shim.conductor.placement_sync import PlacementSync
 from compute_shim.conductor.server_sync import ServerSync
 from compute_shim.conductor.serving import Serving
 from compute_shim.conf import database
@@ -31,6 +33,7 @@ from compute_shim.db.leases import Lease
 from compute_shim.keystone import Keystone
 from compute_shim.nova import Nova
 from compute_shim.nudger import Nudger
+from compute_shim.placement import Placement
 
 LOG = log.getLogger(__name__)
 
@@ -42,6 +45,7 @@ _LEASE = "server-sync"
 _HISTORY_LEASE = "history"
 _DEVICE_LEASES = "device-leases"
 _LINES = "lines"
+_PLACEMENT = "placement"
 # Seconds between two checks for expired leases of devices.
 _LEASE_INTERVAL = 5
 # Seconds between two deletions of old events.
@@ -63,10 +67,21 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     transport = bus.connect(conf)
     notifications.start(conf, db)
     nudger = Nudger(db, rpc.AgentClient(transport, conf.upgrade_levels.agent))
-    serving = Serving(db, nudger, Keystone(conf).limits, conf.api.max_devices_per_server)
+    nova = Nova(conf)
+    auth = nova.service_auth()
+    witnesses = None if auth is None else Witnesses(db, nova, auth)
+    serving = Serving(
+        db,
+        nudger,
+        Keystone(conf).limits,
+        conf.api.max_devices_per_server,
+        lambda: liveness.Window.now(conf),
+        lambda server_id, host: witnesses is not None and witnesses.is_on(server_id, host),
+    )
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, serving.wake))
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
     sync, line_end = _of_servers(conf, db, nudger)
+    placement_sync = _of_placement(conf, db, nudger)
     daemon.announce()
     metrics.serve(conf, conductor_metrics.registry(conf, db))
 
@@ -74,7 +89,8 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
         if _database_is_ready(conf, db, daemon):
             server.start()
             threading.Thread(target=serving.run, name="queue", daemon=True).start()
-            _periodically(conf, db, nudger, [task for task in (sync, line_end) if task is not None])
+            of_servers = [task for task in (sync, line_end) if task is not None]
+            _periodically(conf, db, nudger, of_servers, placement_sync)
 
     threading.Thread(target=start, name="start", daemon=True).start()
     daemon.wait()
@@ -84,11 +100,16 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
 
 
 def _periodically(
-    conf: cfg.ConfigOpts, db: Database, nudger: Nudger, of_servers: Sequence[Callable[[], None]]
+    conf: cfg.ConfigOpts,
+    db: Database,
+    nudger: Nudger,
+    of_servers: Sequence[Callable[[], None]],
+    placement_sync: Callable[[], None] | None,
 ) -> None:
     """Run the periodic tasks, forever. Each is done by one conductor at a time.
 
     :param of_servers: the tasks that look for deleted servers.
+    :param placement_sync: None: nothing is offered to Nova's scheduler.
     """
     expiry = Lease(db, _HISTORY_LEASE, _holder(conf), _HISTORY_INTERVAL)
 
@@ -101,6 +122,8 @@ def _periodically(
     lease_end = LeaseEnd(db, nudger, turn, conf.lease.warn_before)
     tasks = [expire, periodics.periodic(_LEASE_INTERVAL, run_immediately=True)(lease_end)]
     tasks += [periodics.periodic(conf.conductor.deleted_server_interval)(task) for task in of_servers]
+    if placement_sync is not None:
+        tasks.append(periodics.periodic(PLACEMENT_INTERVAL, run_immediately=True)(placement_sync))
     executor = functools.partial(futurist.ThreadPoolExecutor, max_workers=len(tasks))
     periodics.PeriodicWorker([(task, (), {}) for task in tasks], executor_factory=executor).start()
 
@@ -160,6 +183,25 @@ def _of_servers(
         db, witnesses, nudger, turn(_LEASE), lambda: liveness.Window.now(conf), obstacle, interval
     )
     return sync, LineEnd(db, witnesses.is_gone, turn(_LINES), obstacle, interval)
+
+
+def _of_placement(conf: cfg.ConfigOpts, db: Database, nudger: Nudger) -> PlacementSync | None:
+    """The task that offers devices to Nova's scheduler, None without ``[placement] enabled``.
+
+    :raises compute_shim.credentials.Unusable: credentials are missing
+    """
+    if not conf.placement.enabled:
+        return None
+    nova = Nova(conf)
+    auth = nova.service_auth()
+    if auth is None:
+        raise credentials.Unusable(
+            "[placement] enabled is true and [nova] auth_type is not set. Set the credentials of [nova], or"
+            " enabled = false."
+        )
+    turn = Lease(db, _PLACEMENT, _holder(conf), _SHORTEST_LEASE)
+    window = functools.partial(liveness.Window.now, conf)
+    return PlacementSync(db, Placement(conf), nova, auth, nudger, turn, window)
 
 
 def _check_credentials(nova: Nova, auth: ks_plugin.BaseAuthPlugin) -> None:

@@ -35,13 +35,14 @@ _OWN = (base, api, usb, agent, libvirt, conductor, history, lease, upgrade_level
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
     """All options by group, for oslo-config-generator (entry point ``oslo.config.opts``)."""
     # Here, because a compute host has no keystoneauth and needs none.
-    from compute_shim.conf import keystone_authtoken, nova
+    from compute_shim.conf import keystone_authtoken, keystoneauth, nova, placement
 
     return [
         *((module.GROUP, module.OPTS) for module in _OWN),
         (nova.GROUP, nova.list_opts()),
+        (placement.GROUP, placement.list_opts()),
         # keystonemiddleware tells all but these.
-        (keystone_authtoken.GROUP, nova.list_credentials()),
+        (keystone_authtoken.GROUP, keystoneauth.list_credentials()),
     ]
 
 

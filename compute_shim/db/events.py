@@ -40,6 +40,7 @@ _ENDED_BY: dict[str, ReasonCode] = {
     # A server that is stopped may have no domain for a moment.
     ReasonCode.DOMAIN_ABSENT: ReasonCode.SERVER_STARTED,
     ReasonCode.SERVER_ON_OTHER_HOST: ReasonCode.SERVER_MOVED,
+    ReasonCode.KIND_NOT_FREE: ReasonCode.SERVER_MOVED,
     ReasonCode.SERVER_SHELVED: ReasonCode.SERVER_UNSHELVED,
     ReasonCode.SERVER_BUSY: ReasonCode.SERVER_BUSY,
 }
@@ -48,6 +49,7 @@ _MADE_BY: dict[str, ReasonCode] = {
     ReasonCode.SERVER_OFF: ReasonCode.SERVER_STOPPED,
     ReasonCode.DOMAIN_ABSENT: ReasonCode.SERVER_STOPPED,
     ReasonCode.SERVER_ON_OTHER_HOST: ReasonCode.SERVER_MOVED,
+    ReasonCode.KIND_NOT_FREE: ReasonCode.SERVER_MOVED,
     ReasonCode.SERVER_SHELVED: ReasonCode.SERVER_SHELVED,
     ReasonCode.SERVER_BUSY: ReasonCode.SERVER_BUSY,
 }

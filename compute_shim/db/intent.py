@@ -77,10 +77,12 @@ def take(
     kind: str | None = None,
     caps: Caps = NO_CAPS,
     lease: int | None = None,
+    allocated: bool | None = None,
 ) -> bool:
     """As `claim`, in an existing transaction.
 
     :param conditions: which must hold as well.
+    :param allocated: the claim is from an allocation of Nova's.
     """
     values = {
         "instance_uuid": server_id,
@@ -89,6 +91,7 @@ def take(
         "claimed_kind": kind,
         "lease_until": None if lease is None else InSeconds(lease),
         "lease_warned": None,
+        "allocated": allocated,
         "state": State.ATTACHING,
     }
     if caps:
@@ -142,6 +145,7 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
                 "claimed_kind": row.claimed_kind,
                 "lease_until": row.lease_until,
                 "lease_warned": row.lease_warned,
+                "allocated": row.allocated,
                 "state": State.ATTACHING,
             }
             if _put(session, device_id, ReasonCode.SERVER_MOVED, None, conditions, values):

@@ -29,13 +29,21 @@ def fits(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
     :param entry: `models.QueueEntry`, or an alias of it; ``device`` likewise.
     """
     here = sa.exists().where(_I.instance_uuid == entry.server_id, _I.host == device.host)
-    shared_with = sa.exists().where(_P.device_id == device.id, _P.project_id == entry.project_id)
     return sa.and_(
         sa.or_(entry.device_id == device.id, entry.kind == device.kind),
         here.correlate_except(_I),
-        sa.or_(device.shared.is_(True), shared_with.correlate_except(_P)),
+        shared_with(entry.project_id, device),
         handover.open_to(entry.project_id, device),
     )
+
+
+def shared_with(project_id: Any, device: Any = _D) -> sa.ColumnElement[bool]:
+    """Rows of devices that are shared with the project in a column.
+
+    :param device: `models.Device`, or an alias of it.
+    """
+    by_name = sa.exists().where(_P.device_id == device.id, _P.project_id == project_id)
+    return sa.or_(device.shared.is_(True), by_name.correlate_except(_P))
 
 
 def wanted(besides: str | None = None) -> sa.ColumnElement[bool]:

@@ -115,6 +115,8 @@ class Device(Base):
     wipe_error: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
     # That for which whoever has the device asked, None: for the device itself.
     claimed_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
+    # The claim is from an allocation of Nova's in Placement (`compute_shim.db.allocations`); empty is False.
+    allocated: orm.Mapped[bool | None]
 
 
 class DeviceProject(Base):

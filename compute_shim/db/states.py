@@ -57,7 +57,7 @@ def unplug(row: models.Device) -> None:
 def end_claim(row: models.Device) -> None:
     """End the claim on a device; `derive_state` then sets its state."""
     row.instance_uuid = row.project_id = row.user_id = row.claimed_kind = None
-    row.lease_until = row.lease_warned = None
+    row.lease_until = row.lease_warned = row.allocated = None
 
 
 def forget_user(row: models.Device) -> None:

@@ -285,6 +285,7 @@ def _usb_shim(site: Site) -> Sections:
         # Tests make tokens invalid, and look what comes of it at once.
         "keystone_authtoken": {**_authtoken(site, "usb-shim"), "token_cache_time": -1},
         "nova": _user(site, "usb-shim"),
+        "placement": {"enabled": True, **_user(site, "usb-shim")},
         # Nobody should have to wait for it in a lab.
         "conductor": {"deleted_server_interval": 5, "host_down_time": 30},
     }

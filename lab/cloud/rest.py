@@ -38,6 +38,9 @@ class Rest:
         self.image = self._adapter(site.url("glance", "/v2"))
         self.usb = self._adapter(site.url("usb-shim-api"))
         self.network = self._adapter(site.url("neutron", "/v2.0"))
+        self.placement = self._adapter(
+            site.url("placement"), service_type="placement", default_microversion="1.36"
+        )
         self.compute = self._adapter(
             site.url("nova-api", "/v2.1"), service_type="compute", default_microversion=COMPUTE_MICROVERSION
         )

@@ -26,11 +26,11 @@ REGION = "RegionOne"
 
 
 class Cloud:
-    """A Keystone, and Nova below ``/nova``, as `json_server` plays them.
+    """A Keystone, and Nova and Placement below ``/nova``, as `json_server` plays them.
 
     :ivar endpoints: of the catalog: service type, interface, region.
     :ivar services: of Nova: host -> state.
-    :ivar refusal: the status with which Nova refuses everybody, if it does.
+    :ivar refusal: the status with which both refuse everybody, if it does.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,7 @@ class Cloud:
             ("compute", "public", REGION),
             ("compute", "internal", REGION),
             ("usb-passthrough", "public", REGION),
+            ("placement", "internal", REGION),
         ]
         self.services = {"compute1": "up"}
         self.refusal: int | None = None
@@ -49,6 +50,8 @@ class Cloud:
             return self._token(here, sent["auth"])
         if path.rstrip("/") == "/v3":
             return 200, {"version": keystone_fixture.V3Discovery(f"{here}/v3")}
+        if path == "/nova/resource_providers":
+            return self.refusal or 200, {"resource_providers": []}
         if path == "/nova/os-services":
             services = [{"host": host, "state": state} for host, state in self.services.items()]
             return self.refusal or 200, {"services": services}
@@ -95,6 +98,7 @@ class Installation:
             "database": {"connection": database_url},
             "keystone_authtoken": {**credentials, "www_authenticate_uri": f"{keystone}/v3"},
             "nova": {**credentials, "region_name": REGION},
+            "placement": {**credentials, "region_name": REGION, "enabled": True},
         }
 
     def set(self, section: str, **options: Any) -> None:

@@ -194,7 +194,13 @@ def test_a_sync_of_a_schema_of_a_later_release(database_url: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "command", [["history", "purge"], ["host", "delete", "compute1"], ["claims", "release-absent"]]
+    "command",
+    [
+        ["history", "purge"],
+        ["host", "delete", "compute1"],
+        ["claims", "release-absent"],
+        ["placement", "clean"],
+    ],
 )
 def test_a_command_that_needs_the_schema(command: list[str], database_url: str, tmp_path: Path) -> None:
     _one_line(_manage(tmp_path, database_url, *command), "has no schema", "usb-shim-manage db sync")

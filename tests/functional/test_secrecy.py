@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from oslo_utils import timeutils
 
 from compute_shim.conductor.serving import Serving
+from compute_shim.liveness import Window
 from tests.functional.learned import all_that_another_gets
 from tests.functional.world import DEMO_PROJECT, SERVERS, World, tokens
 
@@ -53,7 +54,9 @@ class Hidden:
             self.world.request("demo", "DELETE", f"/v1/servers/{entry['server_id']}/queue/{entry['id']}")
 
     def serve(self) -> None:
-        Serving(self.world.db, self.world.nudger, self.world.keystone.limits, None).serve()
+        world = self.world
+        up = Window.now(world.conf)
+        Serving(world.db, world.nudger, world.keystone.limits, None, lambda: up, lambda *_: True).serve()
 
     def lease(self) -> None:
         path = f"/v1/servers/{DEMO}/attachments/{self.first}"

@@ -405,6 +405,42 @@ MISTAKES = [
         _WARNING,
         ("nova-compute is down on compute1",),
     ),
+    # Placement.
+    Mistake(
+        "no credentials for Placement",
+        _set("placement", auth_type=None),
+        "Placement",
+        _FAILURE,
+        ("[placement] auth_type is not set", "Set it to password"),
+    ),
+    Mistake(
+        "devices that are offered without credentials for Nova",
+        _set("nova", auth_type=None),
+        "Placement",
+        _FAILURE,
+        ("[placement] enabled is true and [nova] auth_type is not set", "or enabled = false"),
+    ),
+    Mistake(
+        "no endpoint of Placement",
+        _cloud(endpoints=[*_COMPUTE, ("usb-passthrough", "public", REGION)]),
+        "Placement",
+        _FAILURE,
+        ("no service placement", "[placement] service_type"),
+    ),
+    Mistake(
+        "a Placement that does not run",
+        _set("placement", endpoint_override=f"http://{_NOBODY}/placement"),
+        "Placement",
+        _FAILURE,
+        ("Placement does not answer as it should", "refused"),
+    ),
+    Mistake(
+        "a user who may not see resource providers",
+        _cloud(refusal=403),
+        "Placement",
+        _FAILURE,
+        ("HTTP 403", "user of [placement]", "role admin or service"),
+    ),
     # Options.
     Mistake(
         "host_down_time shorter than two heartbeats",

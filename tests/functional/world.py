@@ -28,6 +28,7 @@ from compute_shim.conductor.serving import Serving
 from compute_shim.conf import database
 from compute_shim.db import intent, migrations, models, queries
 from compute_shim.db.api import Database
+from compute_shim.liveness import Window
 from compute_shim.objects import Claim, Device, ReasonCode
 
 DEMO_PROJECT = "d" * 32
@@ -326,7 +327,14 @@ class Stage:
     def _serve(self) -> None:
         """The conductor looks for servers in line."""
         world = self._world
-        Serving(world.db, world.nudger, world.keystone.limits, world.conf.api.max_devices_per_server).serve()
+        Serving(
+            world.db,
+            world.nudger,
+            world.keystone.limits,
+            world.conf.api.max_devices_per_server,
+            lambda: Window.now(world.conf),
+            lambda server_id, host: True,
+        ).serve()
 
     def _nudge(self) -> Any:
         """The last thing that an agent was told."""

@@ -80,6 +80,7 @@ def update(call: Call, server_id: str, device_id: str) -> webob.Response:
     call.query(base.NOTHING)
     lease = call.body(schemas.UPDATE)["attachment"]["lease"]
     row = _claim_on(call, server_id, device_id, _claims(call, policies.UPDATE, server_id))
+    _refuse_allocated(row)
     seconds = leases.seconds(call, row.kind, lease)
     if not device_leases.change(call.service.db, row.id, server_id.lower(), seconds, call.actor):
         raise _no_attachment(server_id, device_id)
@@ -92,6 +93,7 @@ def delete(call: Call, server_id: str, device_id: str) -> webob.Response:
     call.authorize(policies.DELETE)
     call.query(base.NOTHING)
     row = _claim_on(call, server_id, device_id, _claims(call, policies.DELETE, server_id))
+    _refuse_allocated(row)
     # It is no error if the claim was already released, by this or another request.
     intent.release(call.service.db, row.id, server_id.lower(), actor=call.actor)
     call.nudge(row.id)
@@ -295,6 +297,16 @@ def _refuse_jump(call: Call, server: nova.Server, row: models.Device) -> None:
         raise exception.Conflict(
             f"USB device {row.id} is reserved for a queued server. Join the queue, or choose another device.",
             ReasonCode.QUEUED_FOR_OTHERS,
+        )
+
+
+def _refuse_allocated(row: models.Device) -> None:
+    """Refuse to change a claim that would be made anew at once."""
+    if row.allocated and row.state in states.CLAIMED:
+        raise exception.Conflict(
+            f"USB device {row.id} is part of the flavor of server {row.instance_uuid}. Resize the server to a"
+            " flavor without it, or delete the server.",
+            ReasonCode.DEVICE_ALLOCATED,
         )
 
 

@@ -7,6 +7,7 @@ from keystoneauth1 import access as ks_access
 from keystoneauth1 import exceptions as ks_exceptions
 from keystoneauth1 import identity
 from keystoneauth1 import session as ks_session
+from oslo_config import cfg
 
 from compute_shim import credentials
 
@@ -44,3 +45,30 @@ def log_in(
             f"[{group}] project_name is not set, so Keystone gives no catalog. Set it."
         )
     return access
+
+
+def find_endpoint(options: cfg.ConfigOpts.GroupAttr, access: ks_access.AccessInfo, group: str) -> None:
+    """Make sure that the catalog has the endpoint that a section names.
+
+    :raises compute_shim.credentials.Unusable: it does not
+    """
+    kind, catalog = options.service_type, access.service_catalog
+    if options.endpoint_override or catalog.get_endpoints_data(
+        kind, interface=options.valid_interfaces, region_name=options.region_name
+    ).get(kind):
+        return
+    there = [
+        f"{endpoint.interface} in {endpoint.region_name}"
+        for endpoint in catalog.get_endpoints_data(kind).get(kind, [])
+    ]
+    if not there:
+        raise credentials.Unusable(
+            f"The catalog of Keystone has no service {kind}. Check [{group}] service_type and auth_url."
+        )
+    wanted = f"valid_interfaces = {','.join(options.valid_interfaces)}"
+    if options.region_name:
+        wanted = f"region_name = {options.region_name} and {wanted}"
+    raise credentials.Unusable(
+        f"The catalog has no endpoint of {kind} for [{group}] {wanted}. It has: {', '.join(there)}."
+        " Correct the options."
+    )

@@ -163,7 +163,7 @@ def until_synced(bus: Bus, times: int = 5) -> None:
 
 
 ABSENT = (ReasonCode.SERVER_OFF, ReasonCode.DOMAIN_ABSENT)
-LOCATED = (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.SERVER_SHELVED)
+LOCATED = (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.KIND_NOT_FREE, ReasonCode.SERVER_SHELVED)
 
 
 @pytest.mark.parametrize("code", ABSENT)

@@ -18,7 +18,6 @@ from compute_shim.conductor.decision import (
     Nothing,
     NovaSays,
     Release,
-    Replace,
     decide,
 )
 from compute_shim.objects import SERVER_ABSENT, ReasonCode
@@ -121,6 +120,8 @@ def test_a_server_that_nova_shows_is_located_at_most(
         (ReasonCode.DOMAIN_ABSENT, HOST, None),
         # Moved away while it was off, and back: its agent has seen it off all the time.
         (ReasonCode.SERVER_ON_OTHER_HOST, HOST, ReasonCode.SERVER_OFF),
+        (ReasonCode.KIND_NOT_FREE, HOST, ReasonCode.SERVER_OFF),
+        (ReasonCode.KIND_NOT_FREE, "", ReasonCode.SERVER_SHELVED),
         (ReasonCode.UNPLUGGED, "compute2", None),
     ],
 )
@@ -130,29 +131,10 @@ def test_nova_knows_better_where_a_server_is(told: ReasonCode, host: str, code: 
     assert decide(Claim(HOST, told), dataclasses.replace(GONE, nova=server)) == expected
 
 
-@pytest.mark.parametrize(
-    ("told", "host", "code"),
-    [
-        (ReasonCode.DOMAIN_ABSENT, "compute2", ReasonCode.SERVER_ON_OTHER_HOST),
-        (ReasonCode.DOMAIN_ABSENT, "", ReasonCode.SERVER_SHELVED),
-        (ReasonCode.SERVER_SHELVED, "", None),
-        (ReasonCode.SERVER_ON_OTHER_HOST, HOST, ReasonCode.SERVER_OFF),
-    ],
-)
-def test_one_of_a_kind_is_replaced_only_once_the_server_is_known_to_be_elsewhere(
-    told: ReasonCode, host: str, code: ReasonCode | None
-) -> None:
-    server = nova.Server("server", "demo", nova.host_id("demo", host) if host else "", locked=False)
-    expected = Nothing() if code is None else Locate(code)
-    assert decide(Claim(HOST, told, "dongle"), dataclasses.replace(GONE, nova=server)) == expected
-
-
-@pytest.mark.parametrize("kind", [None, "dongle"])
-def test_what_is_known_already_is_not_told_again(kind: str | None) -> None:
+@pytest.mark.parametrize("code", [ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.KIND_NOT_FREE])
+def test_what_is_known_already_is_not_told_again(code: ReasonCode) -> None:
     server = nova.Server("server", "demo", nova.host_id("demo", "compute2"), locked=False)
-    claim = Claim(HOST, ReasonCode.SERVER_ON_OTHER_HOST, kind)
-    expected = Nothing() if kind is None else Replace(server)
-    assert decide(claim, dataclasses.replace(GONE, nova=server)) == expected
+    assert decide(Claim(HOST, code), dataclasses.replace(GONE, nova=server)) == Nothing()
 
 
 @pytest.mark.parametrize("code", [None, ReasonCode.UNPLUGGED])

@@ -14,9 +14,9 @@ from compute_shim.conductor import metrics
 from compute_shim.conductor.server_sync import BRAKE_COUNT
 from compute_shim.db import absence, history, intent, models, queries
 from compute_shim.db.leases import Lease
-from compute_shim.objects import ClaimStatus, Device, ReasonCode, State
+from compute_shim.objects import ClaimStatus, ReasonCode, State
 from tests.unit.conductor.cloud import INTERVAL, Cloud, nothing_changes
-from tests.unit.db.test_states import HOST, STICK
+from tests.unit.db.test_states import HOST
 
 OFF = ReasonCode.SERVER_OFF
 
@@ -211,63 +211,26 @@ def test_nobody_but_nova_knows_of_a_server_whose_host_died(
     assert (row.state, row.reason_code) == claim
 
 
-def moved(cloud: Cloud, kind: str | None = "dongle", **free: Any) -> str:
-    """A server that has a device of a kind has moved to a host where there is another, which nobody has."""
-    [server] = cloud.claims(1, code=ReasonCode.SERVER_ON_OTHER_HOST)
-    there = Device(**{**vars(STICK), "identity": "free", "kind": "dongle", "shared": True, **free})
-    queries.sync_host(cloud.db, "compute2", "QEMU", "1.3", [there])
-    with cloud.db.writer() as session:
-        session.execute(
-            sa.update(models.Device).where(models.Device.host == HOST).values(kind=kind, claimed_kind=kind)
-        )
-    cloud.compute.boot(server, "compute2")
-    cloud.up = {HOST, "compute2"}
-    return server
-
-
-def test_where_a_server_is_now_another_device_of_the_kind_takes_over(cloud: Cloud) -> None:
-    server = moved(cloud)
-    cloud.look()
-    here, there = sorted(cloud.rows(), key=lambda row: row.host)
-    # What the agent still says of the claim is of before.
-    assert (here.state, here.instance_uuid, here.generation) == (State.DETACHING, server, 2)
-    assert (there.state, there.instance_uuid) == (State.ATTACHING, server)
-    assert (there.project_id, there.claimed_kind) == ("demo", "dongle")
-    assert [device_id for device_id, _ in cloud.nudger.nudged] == [there.id, here.id]
-    causes = [history.page(cloud.db, history.Filter(row.id))[0].cause_code for row in (here, there)]
-    assert causes == [ReasonCode.SERVER_MOVED] * 2
-
-
 @pytest.mark.parametrize(
-    "free",
+    ("server", "confirmed"),
     [
-        {"kind": "printer"},
-        {"shared": False},
-        {"shared": False, "projects": ("other",)},
-        {"blocked_code": "host_mount", "blocked_reason": "used by the host: mounted at /srv"},
+        ({"host": "compute2"}, True),
+        ({"host": "compute2", "OS-EXT-STS:task_state": "migrating"}, False),
+        ({"host": HOST}, False),
+        ({"host": ""}, False),
+        (None, False),
     ],
     ids=str,
 )
-def test_only_one_that_the_project_could_have_itself(cloud: Cloud, free: dict[str, Any]) -> None:
-    moved(cloud, **free)
-    cloud.look()
-    assert {row.instance_uuid for row in cloud.rows() if row.host == "compute2"} == {None}
-    assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
-    assert cloud.nudger.nudged == []
-
-
-def test_a_device_that_was_claimed_itself_is_not_replaced(cloud: Cloud) -> None:
-    moved(cloud, kind=None)
-    cloud.look()
-    assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
-
-
-def test_nothing_is_taken_on_a_host_that_is_down(cloud: Cloud) -> None:
-    moved(cloud)
-    cloud.up = {HOST}
-    cloud.wait(2 * INTERVAL)
-    cloud.look()
-    assert [row.state for row in cloud.rows() if row.host == HOST] == [State.WAITING]
+def test_nova_confirms_where_a_server_is(
+    cloud: Cloud, server: dict[str, Any] | None, confirmed: bool
+) -> None:
+    [server_id] = cloud.claims(1)
+    if server is not None:
+        cloud.compute.boot(server_id, **server)
+    assert cloud.witnesses.is_on(server_id, "compute2") == confirmed
+    cloud.compute.fail("/", status_code=500)
+    assert not cloud.witnesses.is_on(server_id, "compute2")
 
 
 @pytest.mark.parametrize(
@@ -475,7 +438,7 @@ def test_the_lease_is_renewed_before_each_change(cloud: Cloud, monkeypatch: pyte
         real = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args: done.append(name) or real(*args))
 
-    changes = {"remember": absence, "release": absence, "wait_for_server": intent, "replace": intent}
+    changes = {"remember": absence, "release": absence, "wait_for_server": intent}
     for name, owner in {"acquire": Lease, **changes}.items():
         log(owner, name)
     gone, *back, shelved = cloud.claims(4)
@@ -485,8 +448,6 @@ def test_the_lease_is_renewed_before_each_change(cloud: Cloud, monkeypatch: pyte
     for server in back:
         cloud.compute.deleted.remove(server)
         cloud.compute.boot(server)
-    cloud.look()
-    moved(cloud)
     cloud.look()
     assert set(done) == {"acquire", *changes}
     assert {before for before, what in itertools.pairwise(done) if what in changes} == {"acquire"}

@@ -19,6 +19,7 @@ from compute_shim.conductor.manager import Manager
 from compute_shim.conductor.serving import Serving
 from compute_shim.db import intent, models, queries, queue, usage
 from compute_shim.db.events import Actor
+from compute_shim.liveness import Window
 from compute_shim.objects import ReasonCode, Server, State
 from compute_shim.rpc import CONDUCTOR_VERSION
 from tests.unit.agent.test_agent import until
@@ -27,6 +28,10 @@ from tests.unit.conductor.cloud import Nudger
 from tests.unit.db.test_states import HOST, STICK, empty_database
 
 KIND = "dongle"
+
+
+def everything_up() -> Window:
+    return Window(datetime.datetime.min, datetime.datetime.max)
 
 
 class Line:
@@ -46,7 +51,7 @@ class Line:
         self.limits: dict[str, dict[str, int]] = {}
         self.asked: list[str] = []
         self.keystone_up = True
-        self.serving = Serving(self.db, self.nudger, self.limits_of, None)
+        self.serving = Serving(self.db, self.nudger, self.limits_of, None, everything_up, lambda *_: True)
 
     def limits_of(self, project_id: str) -> dict[str, int]:
         if not self.keystone_up:
