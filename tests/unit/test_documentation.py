@@ -26,6 +26,7 @@ _NAMING = ("*.py", "*.rst", "*.service", "*.yaml", "*.cfg", "Makefile")
 _TREES = (
     "benchmarks",
     "compute_shim",
+    "deploy",
     "doc",
     "etc",
     "lab",
