@@ -79,8 +79,13 @@ FILE = Step("install -m 640 -g usb-shim /dev/null /etc/usb-shim/usb-shim.conf")
 CONFIGURATION = Step("[DEFAULT]", own=RABBIT, file="/etc/usb-shim/usb-shim.conf")
 # Warnings: neither conductor nor agent runs yet.
 TABLES = Step("usb-shim-manage db sync", status=1, says="Database")
-# A warning: Nova has no compute service here.
-CHECK = Step("usb-shim-status upgrade check", status=1, says="nova-compute")
+# The agent reports within seconds. A warning: Nova has no compute service here.
+CHECK = Step(
+    "usb-shim-status upgrade check",
+    before="timeout 120 sh -c 'until usb-shim-status upgrade check | grep nova-compute; do sleep 1; done'\n",
+    status=1,
+    says="nova-compute",
+)
 COMPUTE_CONFIGURATION = Step(
     "[DEFAULT]",
     COMPUTE,

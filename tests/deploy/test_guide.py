@@ -68,7 +68,7 @@ def reader(start: Start, controller_layers: list[Path]) -> Reader:
     subprocess.run(["git", "clone", "--quiet", "--bare", _SOURCE, repository], check=True)
     compute = start(COMPUTE)
     # Which a compute host has.
-    compute.install("libvirt-daemon-system")
+    compute.install("libvirt-daemon-system", "qemu-system-x86")
     return Reader(controller, compute)
 
 
