@@ -19,7 +19,7 @@ SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
 LAB_PARTS = test-lab-long test-lab-short
 
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
-  $(LAB_PARTS) test-cloud test-packages chaos storm hammer lint cover docs deb
+  $(LAB_PARTS) test-cloud test-packages test-deploy chaos storm hammer lint cover docs deb
 
 demo:
 	lab/bootstrap
@@ -81,6 +81,15 @@ deb:
 # Builds them, and tries them in a Debian 12 of its own. As root; not part of `test`.
 test-packages: deb
 	$(PYTEST) --durations=0 tests/packages
+
+# Follows the installation guide, and runs the Ansible role, with the packages of dist/deb on bare Debian 12 machines
+# in containers. As root; not part of `test`.
+test-deploy: dist/deb/Packages
+	lab/bootstrap ansible ansible-lint git iproute2 mmdebstrap slirp4netns systemd-container
+	$(PYTEST) --durations=0 tests/deploy
+
+dist/deb/Packages:
+	$(MAKE) deb
 
 # CHAOS_SECONDS bounds it (600), CHAOS_SEED repeats it.
 chaos:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from compute_shim import conf
+from compute_shim.cmd import manage
 from novaclient_usb import shell
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -24,6 +26,7 @@ _NAMING = ("*.py", "*.rst", "*.service", "*.yaml", "*.cfg", "Makefile")
 _TREES = (
     "benchmarks",
     "compute_shim",
+    "deploy",
     "doc",
     "etc",
     "lab",
@@ -155,3 +158,21 @@ def test_options_that_are_named_exist() -> None:
     ]
     assert len(named) > 20
     assert [(page, group, name) for page, group, name in named if name not in own[group]] == []
+
+
+def _leaves(parser: argparse.ArgumentParser, *words: str) -> Iterator[str]:
+    """The commands of a parser, each with all its words."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield " ".join(words)
+    for action in below:
+        for name, subparser in action.choices.items():
+            yield from _leaves(subparser, *words, name)
+
+
+def test_the_manual_page_of_usb_shim_manage_has_its_commands() -> None:
+    parser = argparse.ArgumentParser()
+    manage._add_commands(parser.add_subparsers())
+    page = (_SOURCE / "reference/usb-shim-manage.rst").read_text()
+    terms = re.findall(r"^([a-z-]+(?: [a-z-]+)?)[^:\n]*\n    \S", page, re.MULTILINE)
+    assert sorted(terms) == sorted(_leaves(parser))
