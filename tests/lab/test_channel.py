@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,9 @@ DEVICE_HOST, SERVER_HOST = "channelhost1", "channelhost2"
 DEVICE = "b4e6f1d2-3a5c-4d7e-8f90-123456789abc"
 SOCKET = "/run/usb-shim/one.sock"
 STICK = "46f4:0001 LABSTICK01 QEMU USB HARDDRIVE"
-_GENERATION = "--generation=4"
+HOSTILE_CONNECTIONS = 20
+# As the program limits itself, and what it is without data.
+_MOST_KIBIBYTES = (128 + 32) << 10
 _DRIVE = """
 import sys
 from compute_shim.hypervisor.drivers import driver
@@ -71,6 +74,7 @@ def server(hosts: tuple[Host, Host]) -> domains.Server:
     server = domains.Server("one")
     domains.define(hosts[1], domains.guest(server, guest.build()))
     domains.virsh(hosts[1], "start", "one")
+    # A migration begins the log anew.
     log = ["cat", server.console_log]
     until(lambda: "lab-guest: READY" in hosts[1].run(log, check=False).stdout, "the guest does not start")
     return server
@@ -129,20 +133,21 @@ class World:
 
     # Relays
 
-    def device_relay(self) -> Relay:
+    def device_relay(self, peer: str = SERVER_HOST, generation: int = 4) -> Relay:
         """Start the relay of LABSTICK01, beside which there are two more of the model."""
         found = (
             "d=$(dirname $(grep -lx LABSTICK01 /sys/bus/usb/devices/*/serial)) &&"
             " printf /dev/bus/usb/%03d/%03d $(cat $d/busnum $d/devnum)"
         )
         node = self.device_host.run(found).stdout
-        options = (f"--peer={SERVER_HOST}", _GENERATION)
+        options = (f"--peer={peer}", f"--generation={generation}")
         return self._start(self.device_host, "device", node, self._certificates[DEVICE_HOST], *options)
 
-    def server_relay(self, far: Relay, own: Credentials | None = None) -> Relay:
+    def server_relay(self, far: Relay, own: Credentials | None = None, generation: int = 4) -> Relay:
         """Start the relay that QEMU connects to."""
         own = own or self._certificates[self.server_host.name]
-        options = (f"--connect={DEVICE_HOST}:{far.port}", f"--peer={DEVICE_HOST}", _GENERATION)
+        claim = (f"--peer={DEVICE_HOST}", f"--generation={generation}")
+        options = (f"--connect={DEVICE_HOST}:{far.port}", *claim)
         return self._start(self.server_host, "server", SOCKET, own, *options)
 
     def _start(self, host: Host, mode: str, path: str, own: Credentials, *options: str) -> Relay:
@@ -181,6 +186,15 @@ class World:
         """Call the driver on the server's host; whether the server runs, and its channels."""
         python = ["env", f"PYTHONPATH={ROOT}", str(VENV / "bin/python"), "-c", _DRIVE.format(call=call)]
         return self.server_host.run([*python, self._server.uuid], timeout=600).stdout.split()
+
+    def migrate(self, target: Host) -> None:
+        """What Nova does in a live migration."""
+        domains.virsh(
+            self.server_host,
+            *("migrate", "--live", "--p2p", "--persistent", "--undefinesource", "one"),
+            f"qemu+tcp://{target.name}/system",
+        )
+        self.server_host = target
 
     def console(self) -> str:
         """What the guest has said."""
@@ -317,3 +331,56 @@ def test_the_network_is_cut_silently(world: World) -> None:
     world.detach()
     world.attach()
     world.wait_guest(STICK)
+
+
+def test_it_follows_the_server_through_a_live_migration(world: World) -> None:
+    """QEMU connects by itself on the new host, to a relay of the next generation of the claim."""
+    far = world.device_relay()
+    near = world.server_relay(far)
+    world.attach()
+    world.wait_guest(STICK)
+    origin = world.server_host
+    world.migrate(world.device_host)
+    try:
+        near.wait("listening")
+        far.signal("TERM")
+        near.signal("TERM")
+        far = world.device_relay(peer=DEVICE_HOST, generation=5)
+        near = world.server_relay(far, generation=5)
+        near.wait("connected")
+        world.wait_guest(STICK)
+        until(lambda: console.begins(world.console(), "LABSTICK01") == "stick1", "the guest cannot read it")
+        world.detach()
+    finally:
+        world.migrate(origin)
+
+
+def test_a_hostile_server_s_host_breaks_nothing(world: World) -> None:
+    """It has the right certificate and the claim, and sends almost usbredir; then it is a good one."""
+    far = world.device_relay()
+    # Its files.
+    world.server_relay(far).signal("TERM")
+    fuzz = [
+        "/usr/bin/python3",
+        str(ROOT / "tests/lab/relay_fuzz.py"),
+        DEVICE_HOST,
+        str(far.port),
+        DEVICE,
+        "4",
+    ]
+    done = world.server_host.run([*fuzz, "1", str(HOSTILE_CONNECTIONS)], timeout=1200)
+    assert int(done.stdout.split()[0]) == HOSTILE_CONNECTIONS
+    far.wait("listening")
+    status = process_status(far)
+    assert int(status["VmHWM"].split()[0]) < _MOST_KIBIBYTES
+    world.server_relay(far)
+    world.attach()
+    world.wait_guest(STICK)
+
+
+def test_a_channel_without_a_relay_is_refused(world: World) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        world.attach()
+    said = refused.value.stderr.splitlines()[-1]
+    assert "HypervisorError: " in said and "Failed to connect to" in said
+    assert SOCKET not in said

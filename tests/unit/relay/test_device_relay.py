@@ -263,23 +263,38 @@ def test_a_slow_peer_is_refused_and_hinders_nobody(
             monkeypatch.setattr(device, "PATIENCE", 0.2)
             async with connected(relay.port, None) as (late, _):
                 assert await late.read() == b""
-            assert log.warnings() == ["Refused 127.0.0.1: no answer within 10 s"]
+            # On a busy machine the others are refused by now as well.
+            assert set(log.warnings()) == {"Refused 127.0.0.1: no answer within 10 s"}
             del silent, without_greeting
 
     asyncio.run(scenario())
 
 
 def test_more_strangers_than_there_is_room_for_wait(
-    tmp_path: Path, device_host: Credentials, server_host: Credentials, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, device_host: Credentials, server_host: Credentials
 ) -> None:
-    monkeypatch.setattr(device, "PATIENCE", 0.3)
+    def handled() -> int:
+        """How many connections the relay looks at."""
+        return sum("DeviceRelay._serve" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    async def use(relay: Running) -> bool:
+        async with admitted(relay, server_host) as streams:
+            return await echoed(*streams)
 
     async def scenario() -> None:
-        async with device_relay(tmp_path, device_host) as relay, contextlib.AsyncExitStack() as strangers:
-            for _ in range(3 * device._MOST_CONNECTIONS):
-                await strangers.enter_async_context(connected(relay.port, None))
-            async with asyncio.timeout(PATIENCE), admitted(relay, server_host) as streams:
-                assert await echoed(*streams)
+        async with device_relay(tmp_path, device_host) as relay:
+            async with contextlib.AsyncExitStack() as strangers:
+                for _ in range(3 * device._MOST_CONNECTIONS):
+                    await strangers.enter_async_context(connected(relay.port, None))
+                using = asyncio.create_task(use(relay))
+                async with asyncio.timeout(PATIENCE):
+                    while handled() < device._MOST_CONNECTIONS:
+                        await asyncio.sleep(0)
+                await asyncio.sleep(0.05)
+                assert handled() == device._MOST_CONNECTIONS
+                assert not using.done()
+            async with asyncio.timeout(PATIENCE):
+                assert await using
 
     asyncio.run(scenario())
 
