@@ -31,7 +31,8 @@ class Bus:
         self.db = empty_database()
         # A database in memory has one connection.
         self.lock = threading.Lock()
-        self.asked = 0
+        #: Whether a sync waits for the lock.
+        self.is_asked = False
         self.syncs = 0
         self.reports = 0
         #: Whether the device was known to be plugged in, for each report.
@@ -48,8 +49,9 @@ class Bus:
         *,
         identified: bool,
     ) -> list[Claim]:
-        self.asked += 1
+        self.is_asked = True
         with self.lock:
+            self.is_asked = False
             claims = queries.sync_host(self.db, HOST, hypervisor, "1.1", devices, problems)
         self.syncs += 1
         return claims
@@ -260,8 +262,7 @@ def test_a_device_is_told_before_it_is_told_to_be_attached(quick: None) -> None:
         reporter.devices("QEMU", [], [], identified=True)
         until(lambda: not bus.row().present)
         with bus.lock:
-            before = bus.asked
-            until(lambda: bus.asked > before)
+            until(lambda: bus.is_asked)
             reporter.devices("QEMU", [STICK], [], identified=True)
             [row] = queries.devices(bus.db)
             reporter.outcomes([ClaimStatus(row.id, 1, State.ATTACHED)], {})
