@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
 
 import pytest
 
 from compute_shim.relay.credentials import Credentials
 from tests.pki import Authority
 from tests.unit.relay.relays import DEVICE_HOST, SERVER_HOST
+
+
+@pytest.fixture(autouse=True)
+def small_heap() -> Iterator[None]:
+    """A relay collects garbage at the end of each connection, which takes long where all tests are loaded."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

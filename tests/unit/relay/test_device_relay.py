@@ -289,7 +289,7 @@ def test_more_strangers_than_there_is_room_for_wait(
                 using = asyncio.create_task(use(relay))
                 async with asyncio.timeout(PATIENCE):
                     while handled() < device._MOST_CONNECTIONS:
-                        await asyncio.sleep(0)
+                        await asyncio.sleep(0.01)
                 await asyncio.sleep(0.05)
                 assert handled() == device._MOST_CONNECTIONS
                 assert not using.done()
