@@ -47,9 +47,11 @@ def decode(kind: type[_Kind], value: Mapping[str, Any]) -> _Kind:
 
     :raises TypeError: a field without default is missing
     """
-    return kind(**{field.name: value[field.name] for field in sent_fields(kind) if field.name in value})
+    fields = sent_fields(kind)  # type: ignore[arg-type]  # a class can be hashed, which mypy does not see
+    return kind(**{field.name: value[field.name] for field in fields if field.name in value})
 
 
-def sent_fields(kind: Any) -> list[dataclasses.Field[Any]]:
-    """Those of a dataclass, or of one of its objects, that are not local."""
-    return [field for field in dataclasses.fields(kind) if not field.metadata.get("local")]
+@functools.cache
+def sent_fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    """Those of a dataclass that are not local."""
+    return tuple(field for field in dataclasses.fields(kind) if not field.metadata.get("local"))

@@ -114,12 +114,20 @@ def record(
         _add(session, [_values(row, before, cause, actor, note)])
 
 
-def record_many(session: orm.Session, changes: Iterable[tuple[models.Device, Snapshot | None]]) -> None:
-    """Add to the histories of many devices, in one statement, what an agent told of.
+def record_many(
+    session: orm.Session, changes: Iterable[tuple[models.Device, Snapshot | None]], *, of_new_host: bool
+) -> None:
+    """Add to the histories of a host's devices, in one statement, what its agent told of.
 
     :param changes: devices, and as each was before; as for `record`.
+    :param of_new_host: that the host has not reported before.
     """
-    _add(session, [_values(row, before) for row, before in changes if Snapshot.of(row) != before])
+    found = [_values(row, before) for row, before in changes if Snapshot.of(row) != before]
+    if of_new_host:
+        # It has no history to look into, and the hosts of a new cloud come all at once.
+        _insert(session, found)
+    else:
+        _add(session, found)
 
 
 def add(
@@ -247,8 +255,13 @@ def _cause(before: Snapshot | None, now: Snapshot) -> ReasonCode:
 
 
 def _add(session: orm.Session, events: Collection[dict[str, Any]]) -> None:
+    """Insert events without those above the limit."""
+    _insert(session, _without_flaps(session, events))
+
+
+def _insert(session: orm.Session, events: Iterable[dict[str, Any]]) -> None:
     """Insert events, and send their notifications when the transaction is committed."""
-    kept = [event | {"created_at": timeutils.utcnow()} for event in _without_flaps(session, events)]
+    kept = [event | {"created_at": timeutils.utcnow()} for event in events]
     if kept:
         session.execute(sa.insert(models.Event), kept)
         session.info.setdefault(AFTER_COMMIT, []).extend(kept)

@@ -44,7 +44,7 @@ def sync_host(
     :returns: what is wanted of every known device of the host
     """
     with db.writer() as session:
-        syncs.record_host(
+        is_new = syncs.record_host(
             session,
             host,
             hypervisor=hypervisor,
@@ -58,7 +58,8 @@ def sync_host(
         before = {row.id: events.Snapshot.of(row) for row in rows}
         if devices is not None:
             rows = syncs.record_devices(session, host, rows, devices)
-            events.record_many(session, [(row, before.get(row.id)) for row in rows])
+            changes = [(row, before.get(row.id)) for row in rows]
+            events.record_many(session, changes, of_new_host=is_new)
         if servers is not None:
             instances.store(session, host, servers)
         surplus = syncs.surplus(rows)

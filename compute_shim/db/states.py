@@ -35,7 +35,7 @@ def plug(row: models.Device, device: objects.Device) -> None:
     if _model(row) != _model(device):
         # What is in the socket, which the claim was on, is not what the project had.
         forget_user(row)
-    for field in wire.sent_fields(device):
+    for field in wire.sent_fields(objects.Device):
         value = getattr(device, field.name)
         # In doubt, which device it is was not known; when it last was stays true.
         if field.name not in _NO_COLUMNS and (field.name, value) != ("plug_id", None):

@@ -90,8 +90,8 @@ def unchanged(db: Database, host: str, digest: str, plugged: int) -> list[object
     return [states.claim_of(row) for row in rows]
 
 
-def record_host(session: orm.Session, host: str, **values: Any) -> None:
-    """Write the row of a host.
+def record_host(session: orm.Session, host: str, **values: Any) -> bool:
+    """Write the row of a host; returns whether it is a new one.
 
     That comes before all else in a transaction, so that two syncs of one host come one after the other.
     """
@@ -99,8 +99,10 @@ def record_host(session: orm.Session, host: str, **values: Any) -> None:
     values |= {"last_seen": now, "digested_at": now}
     connection = session.connection()
     known = sa.update(models.Host).where(models.Host.host == host).values(**values)
-    if connection.execute(known).rowcount == 0:
+    is_new = connection.execute(known).rowcount == 0
+    if is_new:
         connection.execute(sa.insert(models.Host).values(host=host, **values))
+    return is_new
 
 
 def record_devices(

@@ -15,6 +15,7 @@ from compute_shim import liveness, wire
 from compute_shim.api.application import ROUTES, methods
 from compute_shim.api.schemas.devices import FOR_ADMINS, SORT_KEYS
 from compute_shim.db import device_list, history, host_list, models
+from compute_shim.objects import Device
 from tests.functional.world import DEMO_PROJECT, SERVERS, STICKS, World
 
 # Of most values there are two, and one that sorts oddly.
@@ -62,7 +63,7 @@ def full_world(every_world: World) -> World:
 
 
 def _plugged(world: World, host: str) -> list[dict[str, Any]]:
-    names = {field.name for field in wire.sent_fields(STICKS["STICK1"])} - {"device_id", "projects"}
+    names = {field.name for field in wire.sent_fields(Device)} - {"device_id", "projects"}
     with world.db.reader() as session:
         rows = session.scalars(sa.select(models.Device).where(models.Device.host == host)).all()
         return [{name: getattr(row, name) for name in names} | {"device_id": row.id} for row in rows]
