@@ -78,8 +78,9 @@ def has_compute_node(site: Site, host: str) -> bool:
     """Whether nova-compute on a host has told the cell what the host is."""
     engine = sa.create_engine(site.database_url("nova_cell1"))
     with engine.connect() as connection:
-        found = connection.execute(sa.text("SELECT id FROM compute_nodes WHERE host = :host"), {"host": host})
-        return found.first() is not None
+        # Nova keeps the row of a host that was deleted.
+        there = sa.text("SELECT id FROM compute_nodes WHERE host = :host AND deleted = 0")
+        return connection.execute(there, {"host": host}).first() is not None
 
 
 def forget_usb_host(site: Site, host: str) -> None:
