@@ -190,14 +190,18 @@ class Wiper:
                 LOG.debug("%s gets no driver: %s", interface.name, error)
 
     def _open(self, wipe: Wipe, disk: str) -> int:
-        """Open a disk exclusively; udev can hold it briefly."""
+        """Open a disk exclusively.
+
+        udev can hold it briefly (EBUSY). One that has just appeared in sysfs cannot be opened yet (ENXIO;
+        Linux, block/genhd.c: device_add_disk calls bdev_add after device_add).
+        """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             self._refuse_unwanted(wipe)
             try:
                 return block_use.open_exclusively(disk, self._dev)
             except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                if error.errno not in (errno.EBUSY, errno.ENXIO) or time.monotonic() > deadline:
                     raise OSError(error.errno, f"{node_name(disk, self._sys)}: {error.strerror}") from error
             time.sleep(_POLL_SECONDS)
 

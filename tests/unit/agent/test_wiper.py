@@ -35,6 +35,8 @@ class Disks:
         self.root = root
         self.files: dict[str, Path] = {}
         self.error: OSError | None = None
+        #: So many times a disk cannot be opened yet.
+        self.early = 0
         self.gate = threading.Event()
         self.gate.set()
         self.written: list[tuple[int, int]] = []
@@ -59,6 +61,9 @@ class Disks:
     def _open(self, node: str, dev: Path) -> int:
         if self.error is not None:
             raise self.error
+        if self.early:
+            self.early -= 1
+            raise OSError(errno.ENXIO, "No such device or address")
         return os.open(self.files[node], os.O_RDWR)
 
     def _zero(self, descriptor: int, start: int, length: int) -> None:
@@ -136,6 +141,14 @@ def test_what_the_host_has_is_never_written_to(disks: Disks, started: Callable[[
     assert progress.why.code == ReasonCode.WIPE_FAILED
     assert progress.why.details == "not wiped: block/8:0: Device or resource busy"
     assert file.read_bytes() == before
+
+
+def test_a_disk_that_has_just_come_is_waited_for(disks: Disks, started: Callable[[Wipe], Wiper]) -> None:
+    """The kernel shows it in sysfs a moment before it lets anybody open it."""
+    file = disks.add("8:0", MIB)
+    disks.early = 2
+    assert over(started(wipe())) == Progress(100, wiper.DONE)
+    assert file.read_bytes() == bytes(MIB)
 
 
 def test_without_a_disk_it_fails(started: Callable[[Wipe], Wiper]) -> None:
