@@ -55,8 +55,9 @@ def report(servers: Servers, directory: Path, hosts: int, conductors: int) -> st
         first = _storm(servers, clients, cloud.hosts)
         second = _storm(servers, clients, cloud.hosts)
     finally:
+        # Some cleanups wait for a thread that reads from RabbitMQ until RabbitMQ ends.
         for bus in buses:
-            bus.cleanup()
+            threading.Thread(target=bus.cleanup, daemon=True).start()
         servers.stop_processes()
     lines = [
         f"{hosts} hosts with {DEVICES_PER_HOST} devices at once, {conductors} conductors",

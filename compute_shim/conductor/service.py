@@ -12,7 +12,9 @@ import futurist
 from futurist import periodics
 from keystoneauth1 import plugin as ks_plugin
 from oslo_config import cfg
+from oslo_db import options as db_options
 from oslo_log import log
+from oslo_messaging import opts as messaging_options
 
 from compute_shim import bus, credentials, exception, liveness, metrics, notifications, rpc
 from compute_shim.conductor import metrics as conductor_metrics
@@ -37,6 +39,10 @@ from compute_shim.placement import Placement
 
 LOG = log.getLogger(__name__)
 
+# Calls that are answered at once, each with a connection to the database. With 64, as oslo.messaging has it,
+# four conductors need more connections than MariaDB has, and a new cloud's agents wait longer, since Python
+# runs one thread at a time (benchmarks/scale --sign-on).
+_THREADS = 8
 # Seconds for running calls to complete when we are stopped. The next sync repeats what is cut off.
 _GRACE = 10
 # Seconds between two attempts to reach a database that is down.
@@ -63,6 +69,7 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     """
     # We wait for the database ourselves, where we can be stopped and say which one it is.
     conf.set_override("max_retries", 0, group=database.GROUP)
+    db_options.set_defaults(conf, max_pool_size=_THREADS)
     db = readiness.database(conf)
     transport = bus.connect(conf)
     notifications.start(conf, db)
@@ -79,6 +86,7 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
         lambda server_id, host: witnesses is not None and witnesses.is_on(server_id, host),
     )
     endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, serving.wake))
+    messaging_options.set_defaults(conf, executor_thread_pool_size=_THREADS)
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
     sync, line_end = _of_servers(conf, db, nudger)
     placement_sync = _of_placement(conf, db, nudger)

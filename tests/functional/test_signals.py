@@ -133,6 +133,26 @@ def test_sigusr2_writes_a_report_without_secrets(
     assert "s3cret" not in running.errors
 
 
+def test_four_conductors_need_no_more_connections_than_mariadb_has(
+    start: Callable[[str, str], Program], tmp_path: Path
+) -> None:
+    """MariaDB takes 151; a conductor has one for each of its threads, unless the operator wants more."""
+    running = start("conductor", _configuration(tmp_path))
+    running.logs("Serving agents")
+    running.process.send_signal(signal.SIGUSR2)
+    running.wait_until(lambda: "max_pool_size = 8" in running.errors)
+    running.wait_until(lambda: "executor_thread_pool_size = 8" in running.errors)
+    assert running.terminate() == 0
+
+    options = "[DEFAULT]\nexecutor_thread_pool_size = 16\n[database]\nmax_pool_size = 17\n"
+    running = start("conductor", _configuration(tmp_path) + options)
+    running.logs("Serving agents")
+    running.process.send_signal(signal.SIGUSR2)
+    running.wait_until(lambda: "executor_thread_pool_size = 16" in running.errors)
+    running.wait_until(lambda: "max_pool_size = 17" in running.errors)
+    assert running.terminate() == 0
+
+
 def test_the_agent_takes_new_rules_at_sighup(start: Callable[[str, str], Program]) -> None:
     text = "[DEFAULT]\ntransport_url = fake:///\n[usb]\nshield = false\ndevice_spec = {}\n"
     running = start("agent", text.format('{"port": "1-1"}'))
