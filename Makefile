@@ -14,9 +14,9 @@ CHROMIUM = chromium chromium-driver fonts-liberation
 # What reads the files in etc/.
 SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
 
-# The lab's tests in two parts, by the names of their files: what runs beside test-cloud and what runs after it. Each
-# boots a host.
-LAB_PARTS = test-lab-long test-lab-short
+# The lab's tests in parts, by the names of their files, each with a host of its own: one runs beside test-cloud, the
+# others side by side after it.
+LAB_PARTS = test-lab-long test-lab-middle test-lab-short
 
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
   $(LAB_PARTS) test-cloud test-packages test-deploy chaos storm hammer lint cover docs deb
@@ -62,7 +62,8 @@ test-lab:
 	$(PYTEST) tests/lab
 
 test-lab-long: LAB_FILES = tests/lab/test_[a-l]*.py tests/lab/test_sh*.py
-test-lab-short: LAB_FILES = tests/lab/test_[m-r]*.py tests/lab/test_s[a-gi-z]*.py tests/lab/test_[t-z]*.py
+test-lab-middle: LAB_FILES = tests/lab/test_[m-r]*.py tests/lab/test_s[a-gi-t]*.py
+test-lab-short: LAB_FILES = tests/lab/test_s[u-z]*.py tests/lab/test_[t-z]*.py
 $(LAB_PARTS): test-lab-%:
 	lab/bootstrap
 	LAB_TESTS=tests-$* $(PYTEST) $(LAB_FILES)
