@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Collection
 
 from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.identity import Identifier
 from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
+
+# What was found that long ago is as new as what another look would find, which takes about as long.
+_RECENT_SECONDS = 0.2
 
 
 class Discovery:
@@ -16,18 +20,25 @@ class Discovery:
 
     :param rules: of ``[usb] device_spec``.
     :param used: port -> reason why the device there cannot be offered, for given ports.
+    :param clock: seconds that only grow.
     """
 
     def __init__(
-        self, rules: list[device_spec.Rule], used: Callable[[Collection[str]], dict[str, Reason]]
+        self,
+        rules: list[device_spec.Rule],
+        used: Callable[[Collection[str]], dict[str, Reason]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
         self._used = used
+        self._clock = clock
         self._inventory = inventory.Inventory()
         self._identifier = Identifier()
         self._plugged: list[Plugged] = []
         # Port -> why the device there cannot be given away, None if it can; of those looked at in this scan.
         self._reasons: dict[str, Reason | None] = {}
+        # Port -> when that look began.
+        self._began: dict[str, float] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
         """Use other rules from the next scan on. Thread-safe."""
@@ -43,7 +54,7 @@ class Discovery:
         :param claims: the claims on this host's known devices.
         """
         self._plugged = self._inventory.scan()
-        self._reasons = {}
+        self._reasons, self._began = {}, {}
         return self.identify(claims)
 
     def identify(self, claims: Collection[Claim]) -> list[Device]:
@@ -58,17 +69,28 @@ class Discovery:
     def _look(self, ports: Collection[str]) -> None:
         """Check the host's use of the devices in some ports."""
         if ports:
+            self._began |= dict.fromkeys(ports, self._clock())
             self._reasons |= dict.fromkeys(ports) | self._used(ports)
+
+    def confirm(self, device: Device) -> Device | None:
+        """As `refresh`, but the host's use of the device may be from a scan that has just looked at it."""
+        began = self._began.get(device.port)
+        if began is None or self._clock() - began > _RECENT_SECONDS:
+            return self.refresh(device)
+        return self._reread(device, lambda port: self._reasons[port])
 
     def refresh(self, device: Device) -> Device | None:
         """The current state of a device; None if it is gone, even if another device is in its port."""
+        return self._reread(device, lambda port: self._used([port]).get(port))
+
+    def _reread(self, device: Device, use: Callable[[str], Reason | None]) -> Device | None:
         now = self._inventory.read(device.port)
         if now is None or now.socket != device.socket or device.plug_id not in (None, now.plug_id):
             return None
         if device.plug_id is None:
             return device  # in doubt, and still blocked by that
         found = dataclasses.replace(device, **vars(now), blocked_code=None, blocked_reason=None)
-        return self._judged(found, self._used([device.port]).get(device.port))
+        return self._judged(found, use(device.port))
 
     def _judged(self, device: Device, used: Reason | None) -> Device:
         rule = device_spec.decide(self._rules, device)

@@ -41,13 +41,13 @@ def execute(
     actions: Iterable[Detach | Attach],
     domains: Mapping[str, Domain],
     driver: Driver,
-    refresh: Callable[[Device], Device | None],
+    confirm: Callable[[Device], Device | None],
     request_ids: Mapping[str, str],
 ) -> Done:
     """Execute the actions in order; a refused action does not stop the others.
 
     :param domains: uuid -> the domain at the time of planning.
-    :param refresh: reads a device again, immediately before the attach: its address may belong to another
+    :param confirm: reads a device again, immediately before the attach: its address may belong to another
         device, or the host may have started to use it. Returns None if it is gone.
     :param request_ids: device id -> the id of the request, for the log.
     :raises HypervisorUnavailable: the connection was lost; the remaining actions are not executed
@@ -57,7 +57,7 @@ def execute(
         context = _log_context(request_ids, action.device_id)
         try:
             before = done.domains.get(action.server_id) or domains[action.server_id]
-            done.domains[action.server_id] = _perform(action, before, driver, refresh)
+            done.domains[action.server_id] = _perform(action, before, driver, confirm)
         except HypervisorUnavailable:
             raise
         except HypervisorError as error:
@@ -71,13 +71,13 @@ def execute(
 
 
 def _perform(
-    action: Detach | Attach, before: Domain, driver: Driver, refresh: Callable[[Device], Device | None]
+    action: Detach | Attach, before: Domain, driver: Driver, confirm: Callable[[Device], Device | None]
 ) -> Domain | None:
     """Execute one action; returns the changed domain, None if it is no longer on this host."""
     if isinstance(action, Detach):
         with metrics.detach_seconds.time():
             return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
-    return before.with_device(action.device_id, _attach(action, driver, refresh))
+    return before.with_device(action.device_id, _attach(action, driver, confirm))
 
 
 def _log_refusal(action: Detach | Attach, error: HypervisorError, context: dict[str, Any]) -> None:
@@ -92,9 +92,9 @@ def _log_context(request_ids: Mapping[str, str], device_id: str) -> dict[str, An
     return {"context": RequestContext(request_id=request_id, overwrite=False)} if request_id else {}
 
 
-def _attach(action: Attach, driver: Driver, refresh: Callable[[Device], Device | None]) -> Device:
+def _attach(action: Attach, driver: Driver, confirm: Callable[[Device], Device | None]) -> Device:
     """Attach; returns the device as read immediately before."""
-    device = refresh(action.device)
+    device = confirm(action.device)
     if device is None:
         raise HypervisorError(ReasonCode.DEVICE_GONE)
     if device.blocked is not None:
@@ -115,7 +115,7 @@ def reset(
     A failed reset does not make the device unavailable: the next guest resets it again when it detects it,
     and a broken device fails there as well.
 
-    :param refresh: as for `execute`.
+    :param refresh: reads a device again, None if it is gone.
     :param reset_device: raises OSError.
     :param request_ids: as for `execute`.
     :returns: the result of the reset

@@ -188,7 +188,7 @@ class Reconciler:
         ]
         if not actions:
             return host
-        done = executor.execute(actions, domains, self._driver, self._discovery.refresh, self._request_ids)
+        done = executor.execute(actions, domains, self._driver, self._discovery.confirm, self._request_ids)
         after = _updated(domains, done.domains)
         self._update_domains(after)
         self._backoff.record(actions, done.refusals)

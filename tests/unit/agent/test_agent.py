@@ -52,6 +52,9 @@ class FakeDiscovery:
     def refresh(self, plugged: Device) -> Device | None:
         return plugged if plugged in self.devices else None
 
+    def confirm(self, plugged: Device) -> Device | None:
+        return self.refresh(plugged)
+
 
 class FakeConductor:
     """Holds claims and takes reports; can be away."""

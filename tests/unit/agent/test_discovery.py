@@ -24,6 +24,8 @@ class Host:
     def __init__(self) -> None:
         self.plugged = [STICK, READER]
         self.used: dict[str, Reason] = {}
+        self.now = 100.0
+        self.looks: list[list[str]] = []
 
     def scan(self) -> list[Plugged]:
         return self.plugged
@@ -41,9 +43,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def discovery(host: Host, *rules: str) -> Discovery:
     def used(ports: Collection[str]) -> dict[str, Reason]:
+        host.looks.append(list(ports))
+        host.now += 0.05
         return {port: reason for port, reason in host.used.items() if port in ports}
 
-    return Discovery(device_spec.parse(rules), used)
+    return Discovery(device_spec.parse(rules), used, lambda: host.now)
 
 
 def blocked(devices: list[Device]) -> dict[str, str | None]:
@@ -117,6 +121,41 @@ def test_a_device_is_looked_at_again(host: Host) -> None:
     assert again == dataclasses.replace(
         stick, blocked_code=host.used["2-1"].code, blocked_reason=host.used["2-1"].text
     )
+
+
+def test_a_device_that_was_just_looked_at_is_not_looked_at_again(host: Host) -> None:
+    mounted = Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv")
+    host.used = {"1-6": mounted}
+    it = discovery(host, "{}")
+    stick, reader = it.scan([claim(1, None)])
+    assert (it.confirm(stick), it.confirm(reader)) == (stick, reader)
+    assert host.looks == [["2-1", "1-6"]]
+    # A fifth of a second after that look began.
+    host.now += 0.14
+    assert it.confirm(stick) == stick
+    assert len(host.looks) == 1
+    host.used = {"2-1": mounted}
+    host.now += 0.02
+    again = it.confirm(stick)
+    assert again is not None
+    assert again.blocked == mounted
+    assert host.looks[1:] == [["2-1"]]
+
+
+def test_a_device_that_was_just_looked_at_is_read_again(host: Host) -> None:
+    """What is in its port now may be another one."""
+    it = discovery(host, "{}")
+    [stick, _] = it.scan([])
+    host.plugged = [dataclasses.replace(STICK, plug_id="b/3")]
+    assert it.confirm(stick) is None
+    assert len(host.looks) == 1
+
+
+def test_before_a_reset_a_device_is_looked_at_in_any_case(host: Host) -> None:
+    it = discovery(host, "{}")
+    [stick, _] = it.scan([])
+    it.refresh(stick)
+    assert len(host.looks) == 2
 
 
 def test_a_device_in_doubt_stays_so_until_it_is_identified_anew(host: Host) -> None:
