@@ -11,7 +11,8 @@ from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.identity import Identifier
 from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
-# What was found that long ago is as new as what another look would find, which takes about as long.
+# A look at the host's use is not repeated as soon as it has ended: the next one would take as long as the
+# result is old. One that waited for a moment's use to end is repeated after this time in any case.
 _RECENT_SECONDS = 0.2
 
 
@@ -37,8 +38,8 @@ class Discovery:
         self._plugged: list[Plugged] = []
         # Port -> why the device there cannot be given away, None if it can; of those looked at in this scan.
         self._reasons: dict[str, Reason | None] = {}
-        # Port -> when that look began.
-        self._began: dict[str, float] = {}
+        # Port -> when that look began, and how long it took.
+        self._looks: dict[str, tuple[float, float]] = {}
 
     def use(self, rules: list[device_spec.Rule]) -> None:
         """Use other rules from the next scan on. Thread-safe."""
@@ -54,7 +55,7 @@ class Discovery:
         :param claims: the claims on this host's known devices.
         """
         self._plugged = self._inventory.scan()
-        self._reasons, self._began = {}, {}
+        self._reasons, self._looks = {}, {}
         return self.identify(claims)
 
     def identify(self, claims: Collection[Claim]) -> list[Device]:
@@ -69,13 +70,14 @@ class Discovery:
     def _look(self, ports: Collection[str]) -> None:
         """Check the host's use of the devices in some ports."""
         if ports:
-            self._began |= dict.fromkeys(ports, self._clock())
+            began = self._clock()
             self._reasons |= dict.fromkeys(ports) | self._used(ports)
+            self._looks |= dict.fromkeys(ports, (began, self._clock() - began))
 
     def confirm(self, device: Device) -> Device | None:
         """As `refresh`, but the host's use of the device may be from a scan that has just looked at it."""
-        began = self._began.get(device.port)
-        if began is None or self._clock() - began > _RECENT_SECONDS:
+        began, took = self._looks.get(device.port, (0.0, 0.0))
+        if self._clock() - began > min(2 * took, _RECENT_SECONDS):
             return self.refresh(device)
         return self._reread(device, lambda port: self._reasons[port])
 

@@ -26,6 +26,7 @@ class Host:
         self.used: dict[str, Reason] = {}
         self.now = 100.0
         self.looks: list[list[str]] = []
+        self.look_seconds = 0.05
 
     def scan(self) -> list[Plugged]:
         return self.plugged
@@ -44,7 +45,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 def discovery(host: Host, *rules: str) -> Discovery:
     def used(ports: Collection[str]) -> dict[str, Reason]:
         host.looks.append(list(ports))
-        host.now += 0.05
+        host.now += host.look_seconds
         return {port: reason for port, reason in host.used.items() if port in ports}
 
     return Discovery(device_spec.parse(rules), used, lambda: host.now)
@@ -123,19 +124,28 @@ def test_a_device_is_looked_at_again(host: Host) -> None:
     )
 
 
-def test_a_device_that_was_just_looked_at_is_not_looked_at_again(host: Host) -> None:
+@pytest.mark.parametrize(
+    ("took", "soon", "late"),
+    [
+        pytest.param(0.05, 0.04, 0.06, id="for as long as another look takes"),
+        # It waited for what used the device for a moment.
+        pytest.param(0.15, 0.04, 0.06, id="for a fifth of a second at most"),
+    ],
+)
+def test_a_device_that_was_just_looked_at_is_not_looked_at_again(
+    host: Host, took: float, soon: float, late: float
+) -> None:
     mounted = Reason(ReasonCode.HOST_MOUNT, "used by the host: mounted at /srv")
     host.used = {"1-6": mounted}
+    host.look_seconds = took
     it = discovery(host, "{}")
     stick, reader = it.scan([claim(1, None)])
+    ended = host.now
+    host.now = ended + soon
     assert (it.confirm(stick), it.confirm(reader)) == (stick, reader)
     assert host.looks == [["2-1", "1-6"]]
-    # A fifth of a second after that look began.
-    host.now += 0.14
-    assert it.confirm(stick) == stick
-    assert len(host.looks) == 1
     host.used = {"2-1": mounted}
-    host.now += 0.02
+    host.now = ended + late
     again = it.confirm(stick)
     assert again is not None
     assert again.blocked == mounted
