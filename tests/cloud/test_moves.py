@@ -15,6 +15,7 @@ from lab.cloud.site import COMPUTE_HOST as HOME
 from lab.cloud.site import SECOND_HOST as AWAY
 from lab.host import Host
 from tests.cloud.conftest import Cloud
+from tests.cloud.offered import KIND, Offered, offering
 from tests.cloud.servers import ATTACHED, ELSEWHERE, Server, running, users
 
 Move = Callable[[Server], None]
@@ -41,6 +42,20 @@ def away(cloud: Cloud, server: Server) -> Iterator[Host]:
             server.delete()
             server.wait_gone()
         second_host.stop(cloud.site)
+
+
+@pytest.fixture(scope="module")
+def offered(cloud: Cloud, away: Host) -> Iterator[Offered]:
+    with offering(cloud) as it:
+        it.give_kind(AWAY, KIND)
+        it.wait(lambda: it.inventory(AWAY) == (2, 0), "the other host's sticks are not offered")
+        yield it
+
+
+@pytest.fixture
+def boot(offered: Offered) -> Iterator[Callable[[str], str]]:
+    with offered.booting() as start:
+        yield start
 
 
 def bindings(host: Host) -> int:
@@ -119,15 +134,34 @@ def test_there_and_back(server: Server, away: Host, there: Move, back: Move) -> 
     assert server.stick(AWAY)["state"] == "available"
 
 
+def confirmed(server: Server) -> None:
+    """Let Nova choose another host for good."""
+    server.act("migrate", admin=True)
+    server.wait_status("VERIFY_RESIZE")
+    server.act("confirmResize")
+    server.wait_status("ACTIVE")
+
+
+def test_a_server_with_a_device_of_its_flavor(
+    cloud: Cloud, offered: Offered, boot: Callable[[str], str]
+) -> None:
+    server_id = boot("moves-with-a-stick")
+    assert offered.wait_built(server_id)["status"] == "ACTIVE"
+    server = Server(cloud, "moves-with-a-stick")
+    away, home = (AWAY, HOME) if server.host() == HOME else (HOME, AWAY)
+    for move, host in ((migrate_live(away), away), (migrate_live(home), home), (confirmed, away)):
+        move(server)
+        assert server.host() == host
+        [holder] = offered.holder(offered.wait_attached(server_id, host))
+        assert f"-uuid {server_id}" in holder
+
+
 def test_migrated_for_good_and_evacuated_from_a_host_that_died(
     cloud: Cloud, server: Server, away: Host
 ) -> None:
     server.attach(HOME)
     before = bindings(away)
-    server.act("migrate", admin=True)
-    server.wait_status("VERIFY_RESIZE")
-    server.act("confirmResize")
-    server.wait_status("ACTIVE")
+    confirmed(server)
     assert server.host() == AWAY
     server.wait_stick(ELSEWHERE, HOME)
     assert not server.is_known_to(HOME)
