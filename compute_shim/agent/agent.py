@@ -28,7 +28,7 @@ from compute_shim.agent.events import (
 from compute_shim.agent.reconciler import Reconciler
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.wiper import Wiper
-from compute_shim.hypervisor.base import Driver, HypervisorUnavailable
+from compute_shim.hypervisor.base import Driver, HypervisorError, HypervisorUnavailable
 from compute_shim.objects import Claim, Device
 
 LOG = log.getLogger(__name__)
@@ -121,6 +121,9 @@ class Agent:
         except HypervisorUnavailable as error:
             self._reconciler.hypervisor_lost()
             LOG.warning("%s; next try in %s s", error, _RETRY_SECONDS)
+            return _RETRY_SECONDS
+        except HypervisorError as error:
+            LOG.error("The hypervisor refuses to be read: %s; next try in %s s", error, _RETRY_SECONDS)
             return _RETRY_SECONDS
         except Exception:
             # A host must not lose its agent to one surprise: the next resync starts anew.

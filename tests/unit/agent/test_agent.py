@@ -19,7 +19,7 @@ from compute_shim.agent.planner import Wipe
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
 from compute_shim.agent.wiper import Progress
-from compute_shim.hypervisor.base import Domain, Hostdev
+from compute_shim.hypervisor.base import Domain, Hostdev, HypervisorError
 from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, Server, State
 from tests.functional import recorded
 from tests.unit.agent.model import FakeDriver, claim, device, ours
@@ -588,6 +588,26 @@ def test_a_row_that_was_forgotten_is_forgotten_here(world: Callable[..., World])
     it.driver.state[SERVER] = running(ours(1), ours(2))
     it.driver.on_change(SERVER)
     until(lambda: it.held() == (ours(1),))
+
+
+def test_a_host_without_an_emulator_is_said_in_one_line(
+    world: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    """libvirt's qemu driver runs there, and does not tell its version."""
+    it = world([], [], [])
+
+    def name() -> str:
+        raise HypervisorError(REFUSED, "internal error: Cannot find suitable emulator for x86_64")
+
+    it.driver.name = name  # type: ignore[method-assign]
+    it.start()
+    until(lambda: any(record.levelname == "ERROR" for record in list(caplog.records)))
+    line = next(record for record in list(caplog.records) if record.levelname == "ERROR")
+    assert line.getMessage() == (
+        "The hypervisor refuses to be read: internal error: Cannot find suitable emulator for x86_64;"
+        f" next try in {agent_module._RETRY_SECONDS} s"
+    )
+    assert line.exc_info is None
 
 
 def test_one_surprise_does_not_end_the_agent(world: Callable[..., World]) -> None:
