@@ -50,6 +50,14 @@ TEXTS: dict[C, Any] = {
     C.OPEN_IN_SERVER: _("a program in the instance still uses it; end that program"),
     C.NOT_REMOVED: _("the hypervisor has not removed it yet"),
     C.HYPERVISOR_ERROR: _("the hypervisor refused it"),
+    C.CHANNEL_CONNECTING: _("it is used over the network, and the hosts are being connected"),
+    C.CHANNEL_UNREACHABLE: _("the hosts of the device and the instance cannot reach each other"),
+    C.CHANNEL_REFUSED: _(
+        "the hosts of the device and the instance do not trust each other; contact the cloud administrator"
+    ),
+    C.CHANNEL_FAILED: _("the connection between the hosts of the device and the instance failed"),
+    C.CHANNEL_LIMIT: _("the compute host has reached its limit of connections"),
+    C.NO_NETWORK_TRANSPORT: _("a host does not support USB over the network"),
     C.RESET: _("reset after use"),
     C.RESET_SKIPPED: _("not reset after use"),
     C.RESET_FAILED: _("the reset after use failed"),
@@ -85,6 +93,7 @@ TEXTS: dict[C, Any] = {
     C.SERVER_LOCKED: _("the instance is locked"),
     C.SERVER_NOT_ON_HOST: _("the instance is on no host; start it first"),
     C.DEVICE_ON_OTHER_HOST: _("the device is on a different host than the instance"),
+    C.NETWORK_NOT_ALLOWED: _("it may not be used over the network"),
     C.DEVICE_TAKEN: _("another instance has it"),
     C.DEVICE_NOT_SHARED: _("it is not shared with the project"),
     C.QUOTA_EXCEEDED: _("the quota of the project is used up"),
