@@ -114,7 +114,7 @@ def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
     default=False,
     help="If the device or all devices of the kind are in use, add the server to the queue.",
 )
-@utils.arg("--transport", choices=commands.TRANSPORTS, help=f"{commands.TRANSPORT_HELP}.")
+@utils.arg("--transport", choices=commands.TRANSPORTS, metavar="<where>", help=f"{commands.TRANSPORT_HELP}.")
 @_server
 @utils.arg(
     "device",

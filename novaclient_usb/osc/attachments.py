@@ -87,7 +87,9 @@ class AddUsbDevice(_Waiting, base.ShowOne):
             action="store_true",
             help="If the device or all devices of the kind are in use, add the server to the queue",
         )
-        parser.add_argument("--transport", choices=commands.TRANSPORTS, help=commands.TRANSPORT_HELP)
+        parser.add_argument(
+            "--transport", choices=commands.TRANSPORTS, metavar="<where>", help=commands.TRANSPORT_HELP
+        )
         return parser
 
     def take_action(self, args: argparse.Namespace) -> base.Properties:
