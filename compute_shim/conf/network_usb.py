@@ -51,8 +51,11 @@ device. Open them in the firewall between compute hosts.
     ),
     cfg.StrOpt(
         "user",
-        default="usb-shim",
-        help="User as whom the connections' processes (``usb-shim-relay``) run. It needs no privileges.",
+        default="usb-shim-relay",
+        help="""
+User as whom the connections' processes run. It needs no privileges; it must be able to read ``cert``, ``key``
+and ``ca``, and nothing else in /etc/usb-shim.
+""",
     ),
 ]
 
