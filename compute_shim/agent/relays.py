@@ -137,13 +137,17 @@ class Relays:
         self._proc = proc
         self._dev = dev
         self._clock = clock
-        self._known: dict[str, tuple[int, Wanted]] = dict(self._found())
+        self._known: dict[str, tuple[int, Wanted]] = {}
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._told_to_end: dict[int, float] = {}
         self._pauses: dict[Wanted, _Pause] = {}
         self._refusals: dict[str, Reason] = {}
         # Device id -> the state file as it was when the server's domain was connected.
         self._connected: dict[str, tuple[int, int] | None] = {}
+
+    def adopt(self) -> None:
+        """Know the relays again that an earlier agent has started."""
+        self._known |= dict(self._found())
         for _, wanted in self._known.values():
             LOG.info("The relay of device %s runs on", wanted.device_id)
 

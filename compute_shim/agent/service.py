@@ -58,6 +58,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     look_interval = _SYNCS_PER_LOOK * interval
     wiper = Wiper()
     relays = Relays(Options.of(conf))
+    relays.adopt()
     use = HostUse(lambda pid: driver.is_server(pid) or relays.is_relay(pid), lent=wiper.ports)
     discovery = Discovery(device_spec.parse(conf.usb.device_spec), use.reasons)
     transport = bus.connect(conf)

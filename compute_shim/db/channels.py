@@ -228,24 +228,26 @@ class Move:
 def pending(db: Database, up: Window) -> Sequence[Move]:
     """The claims that have to be fulfilled on another host than they are; the oldest claim first.
 
-    While a server migrates, two hosts have it: it has moved when the first one has it no more.
+    While a server migrates, two hosts have it: it has moved when the first one has it no more, or is down.
     """
     fulfilled_on = sa.func.coalesce(_C.server_host, _D.host)
     there, own = orm.aliased(models.Host), orm.aliased(models.Host)
     runs = sa.and_(_I.instance_uuid == _D.instance_uuid, _I.running.is_(True))
-    still = sa.exists().where(runs, _I.host == fulfilled_on).correlate(_D, _C)
+    is_up = sa.and_(_H.host == _I.host, _H.last_seen.between(up.begin, up.end))
+    still = sa.exists().where(runs, _I.host == fulfilled_on, is_up).correlate(_D, _C)
     now = orm.aliased(_I)
     statement = (
         sa.select(_D, now.host, there.relay_name, own.relay_name)
         .outerjoin(_C, _C.device_id == _D.id)
         .join(now, sa.and_(now.instance_uuid == _D.instance_uuid, now.running.is_(True)))
         .join(there, there.host == now.host)
-        .outerjoin(own, own.host == _D.host)
+        .join(own, own.host == _D.host)
         .where(
             _D.claimed_transport.in_(TRANSPORTS),
             _D.state.in_(states.CLAIMED),
             now.host != fulfilled_on,
             there.last_seen.between(up.begin, up.end),
+            own.last_seen.between(up.begin, up.end),
             sa.not_(still),
         )
         .order_by(_D.created_at, _D.id, now.host)

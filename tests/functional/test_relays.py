@@ -44,12 +44,13 @@ class World:
         self.run = directory / "run"
         self.options = Options(own.cert, own.key, own.ca, (49300, 49399), 4, None)
         self.clock = Clock()
-        self.relays = self.agent()
+        self.relays = self.agent(self.options)
 
-    def agent(self, options: Options | None = None) -> Relays:
+    def agent(self, options: Options | None) -> Relays:
         """What an agent that starts knows."""
-        options = options or self.options
-        return Relays(options, self.run, dev=self.run.parent / "dev", clock=self.clock)
+        relays = Relays(options, self.run, dev=self.run.parent / "dev", clock=self.clock)
+        relays.adopt()
+        return relays
 
     def until(self, condition: Callable[[dict[str, Running]], bool]) -> dict[str, Running]:
         """Wait for the relays."""
@@ -90,7 +91,7 @@ def test_a_relay_outlives_the_agent(world: World) -> None:
     before = world.until_state("listening")
     assert world.relays.is_relay(before.pid)
     assert not world.relays.is_relay(os.getpid())
-    first, world.relays = world.relays, world.agent()
+    first, world.relays = world.relays, world.agent(world.options)
     world.relays.want([SERVER])
     [after] = world.relays.observe().values()
     assert (after.pid, after.wanted, after.state) == (before.pid, SERVER, "listening")
@@ -187,7 +188,7 @@ def test_there_is_a_limit(world: World) -> None:
 def test_a_host_that_takes_no_part_ends_what_runs(world: World) -> None:
     world.relays.want([SERVER])
     world.until_state("listening")
-    first, world.relays = world.relays, Relays(None, world.run)
+    first, world.relays = world.relays, world.agent(None)
     assert not world.relays.takes_part()
     world.relays.want([])
     world.until(lambda found: not found and not first.observe())
