@@ -78,6 +78,7 @@ class ReasonCode(enum.StrEnum):
     SERVER_UNSHELVED = "server_unshelved"
     SERVER_DELETED = "server_deleted"
     RETRIED = "retried"
+    CONNECTION_CHANGED = "connection_changed"
     HOST_USE_CHANGED = "host_use_changed"
     DESCRIBED = "described"
     ENABLED = "enabled"
@@ -217,6 +218,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.SERVER_UNSHELVED: "server unshelved",
     _C.SERVER_DELETED: "server deleted",
     _C.RETRIED: "retried",
+    _C.CONNECTION_CHANGED: "connection changed",
     _C.HOST_USE_CHANGED: "host use changed",
     _C.DESCRIBED: "described",
     _C.ENABLED: "enabled",

@@ -70,6 +70,7 @@ TEXTS: dict[C, Any] = {
     C.SERVER_UNSHELVED: _("instance unshelved"),
     C.SERVER_DELETED: _("instance deleted"),
     C.RETRIED: _("tried again"),
+    C.CONNECTION_CHANGED: _("connection changed"),
     C.HOST_USE_CHANGED: _("use by the host changed"),
     C.DESCRIBED: _("description changed"),
     C.ENABLED: _("enabled"),

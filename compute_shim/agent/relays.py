@@ -333,7 +333,11 @@ class Relays:
         before: Mapping[str, object] = {}
         while not stopping.wait(_LOOK_SECONDS):
             # Also what is due: a relay to be killed, or started again.
-            due = any(self._clock() >= pause.due for pause in tuple(self._pauses.values()))
+            due = any(
+                self._clock() >= pause.due
+                for wanted, pause in tuple(self._pauses.items())
+                if wanted.device_id not in self._known
+            )
             overdue = any(self._clock() - told >= _END_SECONDS for told in tuple(self._told_to_end.values()))
             now = {
                 device_id: (pid, bool(self._command(pid)), _stamp(self._state_file(device_id)))

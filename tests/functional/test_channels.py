@@ -180,3 +180,17 @@ def test_an_agent_of_rpc_1_3_learns_nothing_of_devices_elsewhere(world: World) -
     device_id = attach(world)
     claims = world.conductor.sync({}, "compute2", "QEMU", "1.3", [])
     assert device_id not in [claim["device_id"] for claim in claims]
+
+
+def test_the_history_says_that_the_connection_changed(world: World) -> None:
+    device_id = attach(world)
+    for told in ({}, {"host": "compute2"}):
+        world.report(device_id, State.ATTACHED, port=49300, **told)
+    world.report(device_id, State.WAITING, reason_code=ReasonCode.CHANNEL_UNREACHABLE, host="compute2")
+    world.report(device_id, State.ATTACHED, host="compute2")
+    events = world.request("demo", "GET", f"/v1/devices/{device_id}/events").json["events"]
+    assert [(it["cause_code"], it["state"]) for it in events[:3]] == [
+        (ReasonCode.CONNECTION_CHANGED, State.ATTACHED),
+        (ReasonCode.CONNECTION_CHANGED, State.WAITING),
+        (ReasonCode.REQUESTED, State.ATTACHED),
+    ]
