@@ -43,8 +43,6 @@ class Nudger:
 
 
 def send(db: Database, agents: rpc.AgentClient, device_id: str, context: Mapping[str, Any]) -> None:
-    """Tell the agent of a device's host what is wanted of the device now."""
-    found = intent.claim_for_agent(db, device_id)
-    if found is not None:
-        host, version, claim = found
+    """Tell the agents of a device's host and of the server's what is wanted of the device now."""
+    for host, version, claim in intent.claims_for_agents(db, device_id):
         agents.claim_changed(host, version, claim, context)

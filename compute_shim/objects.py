@@ -24,6 +24,7 @@ __all__ = [
     "Plugged",
     "Reason",
     "ReasonCode",
+    "RelayHost",
     "Server",
     "State",
 ]
@@ -68,6 +69,7 @@ SERVER_ABSENT = (
     ReasonCode.SERVER_ON_OTHER_HOST,
     ReasonCode.SERVER_SHELVED,
     ReasonCode.KIND_NOT_FREE,
+    ReasonCode.NO_NETWORK_TRANSPORT,
 )
 
 
@@ -142,6 +144,7 @@ class Device(Plugged):
     :param kind: what it is interchangeable with, by that rule; empty: nothing; None: as for ``shared``.
     :param handover: what has to be done between two projects (`Handover`), by that rule; None: as for
         ``shared``.
+    :param over_network: by that rule, servers on other hosts may have it; None: as for ``shared``.
     :param rule: that decides on it, with its number, for administrators; empty: none matches.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
@@ -158,6 +161,7 @@ class Device(Plugged):
     kind: str | None = since("1.3")
     handover: str | None = since("1.3")
     rule: str | None = since("1.3")
+    over_network: bool | None = since("1.4")
 
     @property
     def blocked(self) -> Reason | None:
@@ -178,6 +182,18 @@ class Server:
 
 
 @dataclasses.dataclass(frozen=True)
+class RelayHost:
+    """How a host takes part in the network transport (``[network_usb]``).
+
+    :param address: where other hosts reach it.
+    :param name: of its certificate.
+    """
+
+    address: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Claim:
     """What the database wants of one known device of a host.
 
@@ -191,6 +207,10 @@ class Claim:
         `Device`. All are None from a conductor or an API older than RPC 1.2.
     :param enabled: False: an administrator withholds the device.
     :param wiped: per cent of what is stored on it that is overwritten, where it is to be; None: it is not.
+    :param peer: name, in its certificate, of the host with which the device is connected over the network;
+        None: the claim is not fulfilled over the network; empty: that host cannot do so.
+    :param address: None: the device is one of this host. Otherwise it is one of another host for a server on
+        this one; ``HOST:PORT`` of the relay there, empty if it has none.
     """
 
     device_id: str
@@ -210,6 +230,8 @@ class Claim:
     follow: str | None = since("1.2")
     enabled: bool | None = since("1.2")
     wiped: int | None = since("1.3")
+    peer: str | None = since("1.4")
+    address: str | None = since("1.4")
 
     def completed(self, older: Claim) -> Claim:
         """The same with what an older one tells of the device, if this comes from before RPC 1.2."""
@@ -236,6 +258,7 @@ class ClaimStatus:
         goes on or has failed, AVAILABLE with `ReasonCode.WIPED` when it is done.
     :param reason_code: the code of that (`ReasonCode`).
     :param wiped: as in `Claim`.
+    :param port: TCP port of the relay of a device that is connected over the network.
     """
 
     device_id: str
@@ -244,6 +267,7 @@ class ClaimStatus:
     reason: str | None = None
     reason_code: str | None = since("1.1")
     wiped: int | None = since("1.3")
+    port: int | None = since("1.4")
 
     @classmethod
     def of(cls, claim: Claim, state: State, reason: Reason | None = None) -> ClaimStatus:

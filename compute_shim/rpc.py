@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import legacy_reasons, request_ids, wire
-from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, Server
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, RelayHost, Server
 
 LOG = log.getLogger(__name__)
 
@@ -32,14 +32,18 @@ AGENT_TOPIC = "usb-shim-agent"
 #:      device in claims; ``identified`` of sync
 #: 1.3: ``shared``, ``projects``, ``kind``, ``handover`` and ``rule`` of devices, ``wiped`` of outcomes,
 #:      ``usb_ports`` of servers
-CONDUCTOR_VERSION = "1.3"
+#: 1.4: ``over_network`` of devices, ``port`` of outcomes, ``relay`` of sync
+CONDUCTOR_VERSION = "1.4"
 #: 1.1: ``reason_code`` of claims
 #: 1.2: what is known of the device in claims
 #: 1.3: ``wiped`` of claims
-AGENT_VERSION = "1.3"
-_VERSIONS = ("1.3", "1.2", "1.1", "1.0")
+#: 1.4: ``peer`` and ``address`` of claims, claims on devices of other hosts
+AGENT_VERSION = "1.4"
+_VERSIONS = ("1.4", "1.3", "1.2", "1.1", "1.0")
 _SERVERS_SINCE: wire.Version = (1, 1)
 _IDENTIFIED_SINCE: wire.Version = (1, 2)
+#: The first in which an agent is told of claims on devices of other hosts.
+CHANNELS_SINCE: wire.Version = (1, 4)
 
 # Seconds to wait for an answer of the conductor, and how often a message is offered again to a bus that is
 # away. Both sides come back by themselves, so nobody has to wait for long.
@@ -80,13 +84,21 @@ class ConductorClient:
 
     :param pin: the RPC version to speak (``[upgrade_levels] conductor``), None for the newest that the
         conductor knows.
+    :param relay: how the host takes part in the network transport, None: it does not.
     """
 
-    def __init__(self, bus: oslo_messaging.Transport, host: str, pin: str | None = None):
+    def __init__(
+        self,
+        bus: oslo_messaging.Transport,
+        host: str,
+        pin: str | None = None,
+        relay: RelayHost | None = None,
+    ):
         target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=pin or CONDUCTOR_VERSION)
         self._client = oslo_messaging.get_rpc_client(bus, target, timeout=_ANSWER_SECONDS, retry=_RETRIES)
         self._version = pin or CONDUCTOR_VERSION
         self._host = host
+        self._relay = relay
 
     def sync(
         self,
@@ -120,6 +132,8 @@ class ConductorClient:
                 ]
             if wire.number(version) >= _IDENTIFIED_SINCE:
                 found["identified"] = identified
+            if self._relay is not None and wire.number(version) >= CHANNELS_SINCE:
+                found["relay"] = dataclasses.asdict(self._relay)
             return found
 
         return [_claim(claim) for claim in self._call("sync", arguments, {})]
@@ -211,6 +225,8 @@ class AgentClient:
         :param context: of the request that changed it.
         """
         spoken = self._pin or min(version, AGENT_VERSION, key=wire.number)
+        if claim.address is not None and wire.number(spoken) < CHANNELS_SINCE:
+            return  # it would take the device for one of its own
         try:
             client = self._client.prepare(server=host, version=spoken)
             client.cast(dict(context), "claim_changed", claim=wire.encode(claim, wire.number(spoken)))

@@ -53,12 +53,14 @@ class Agent:
     """The agent of one host.
 
     :ivar config: its configuration file.
+    :ivar more: what else that is to have.
     """
 
     def __init__(self, service: Service, host: Host) -> None:
         self._service = service
         self.host = host
         self.config = ETC / f"agent-{host.name}.conf"
+        self.more = ""
 
     def configure(self, device_spec: str | None, driver: str = "qemu", *, shield: bool = False) -> None:
         """Write the agent's configuration; one that runs does not read it.
@@ -75,7 +77,7 @@ class Agent:
         write_private(
             self.config,
             f"[DEFAULT]\nhost = {self.host.name}\ntransport_url = {transport_url}\n"
-            f"[libvirt]\nconnection_uri = {driver}:///system\n{pace}{rules}",
+            f"[libvirt]\nconnection_uri = {driver}:///system\n{pace}{rules}{self.more}",
         )
 
     def start(self) -> None:

@@ -311,14 +311,17 @@ class Attachments:
         device_id: str | None = None,
         kind: str | None = None,
         lease: int | None = None,
+        transport: str | None = None,
     ) -> dict[str, Any]:
         """Request a device. It is claimed on return, and attached asynchronously.
 
         :param device_id: the device; or
         :param kind: the kind of a free device on the server's host
         :param lease: seconds after which the device is detached
+        :param transport: ``network`` or ``any``: also a device of another host, over the network
         """
-        body = {"attachment": _given(device_id=device_id, kind=kind, lease=lease)}
+        given = _given(device_id=device_id, kind=kind, lease=lease, transport=transport)
+        body = {"attachment": given}
         return self._http("POST", "servers", server_id, "attachments", json=body)["attachment"]
 
     def update(self, server_id: str, device_id: str, lease: int | None) -> dict[str, Any]:

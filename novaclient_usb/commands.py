@@ -20,6 +20,13 @@ DEVICE_HELP = (
     "USB device (ID, name, vendor:product, serial number, port such as 1-4, or BUS:DEV as lsusb prints it)"
 )
 
+#: How a server may have a device.
+TRANSPORTS = ("local", "network", "any")
+TRANSPORT_HELP = (
+    "Where the device may be: 'local' (default), on the host of the server; 'network' or 'any', also on"
+    " another host, if it may be used over the network"
+)
+
 # Errors after which a server can join the queue.
 _WORTH_WAITING = (ReasonCode.DEVICE_TAKEN, ReasonCode.KIND_NOT_FREE, ReasonCode.QUEUED_FOR_OTHERS)
 
@@ -93,12 +100,16 @@ def of_server(usb: client.Client, server_id: str, how_to_list: str) -> Finder:
 
 
 def device_or_kind(
-    usb: client.Client, server_id: str, wanted: str, how_to_list: str
+    usb: client.Client, server_id: str, wanted: str, how_to_list: str, transport: str | None = None
 ) -> tuple[str | None, str | None]:
     """The id of a matching device on a server's host, or the matching kind.
 
     Kinds take precedence, because the strings of devices are untrusted.
+
+    :param transport: with ``network`` or ``any``, devices of other hosts match as well, and no kinds
     """
+    if transport not in (None, "local"):
+        return Finder(usb, how_to_list, server_id=server_id, transport=transport).find_id(wanted), None
     kinds = usb.kinds.list(server_id=server_id) if names.may_be_kind(wanted) else []
     if wanted in [kind["name"] for kind in kinds]:
         return None, wanted
@@ -112,10 +123,11 @@ def attach_or_join(
     kind: str | None,
     lease: int | None,
     queue: bool,
+    transport: str | None = None,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Request a device. Returns the attachment, or, if it is in use and `queue` is set, the queue entry."""
     try:
-        return usb.attachments.create(server_id, device_id, kind, lease), None
+        return usb.attachments.create(server_id, device_id, kind, lease, transport), None
     except exceptions.Conflict as error:
         if not queue or client.reason_code(error) not in _WORTH_WAITING:
             raise

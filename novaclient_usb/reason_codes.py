@@ -55,6 +55,13 @@ class ReasonCode(enum.StrEnum):
     OPEN_IN_SERVER = "open_in_server"
     NOT_REMOVED = "not_removed"
     HYPERVISOR_ERROR = "hypervisor_error"
+    # Over the network, from one host to another; with ``waiting`` or ``failed``.
+    CHANNEL_CONNECTING = "channel_connecting"
+    CHANNEL_UNREACHABLE = "channel_unreachable"
+    CHANNEL_REFUSED = "channel_refused"
+    CHANNEL_FAILED = "channel_failed"
+    CHANNEL_LIMIT = "channel_limit"
+    NO_NETWORK_TRANSPORT = "no_network_transport"
 
     # Event with the state ``available``: the reset between two users of the device.
     RESET = "reset"
@@ -71,6 +78,7 @@ class ReasonCode(enum.StrEnum):
     SERVER_UNSHELVED = "server_unshelved"
     SERVER_DELETED = "server_deleted"
     RETRIED = "retried"
+    CONNECTION_CHANGED = "connection_changed"
     HOST_USE_CHANGED = "host_use_changed"
     DESCRIBED = "described"
     ENABLED = "enabled"
@@ -109,6 +117,7 @@ class ReasonCode(enum.StrEnum):
     SERVER_LOCKED = "server_locked"
     SERVER_NOT_ON_HOST = "server_not_on_host"
     DEVICE_ON_OTHER_HOST = "device_on_other_host"
+    NETWORK_NOT_ALLOWED = "network_not_allowed"
     DEVICE_TAKEN = "device_taken"
     DEVICE_UNAVAILABLE = "device_unavailable"
     DEVICE_NOT_SHARED = "device_not_shared"
@@ -189,6 +198,14 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.OPEN_IN_SERVER: "a program in the server still has the device open; end that program",
     _C.NOT_REMOVED: "the hypervisor has not removed the device yet",
     _C.HYPERVISOR_ERROR: "the hypervisor refused the device",
+    _C.CHANNEL_CONNECTING: "the hosts of the device and the server are being connected",
+    _C.CHANNEL_UNREACHABLE: "the hosts of the device and the server cannot reach each other over the network",
+    _C.CHANNEL_REFUSED: (
+        "the hosts of the device and the server do not trust each other; contact the cloud administrator"
+    ),
+    _C.CHANNEL_FAILED: "the connection between the hosts of the device and the server failed",
+    _C.CHANNEL_LIMIT: "the compute host has reached its limit of connections for USB devices",
+    _C.NO_NETWORK_TRANSPORT: "the host of the device or of the server does not support USB over the network",
     _C.RESET: "reset after use",
     _C.RESET_SKIPPED: "not reset after use",
     _C.RESET_FAILED: "the reset after use failed",
@@ -201,6 +218,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.SERVER_UNSHELVED: "server unshelved",
     _C.SERVER_DELETED: "server deleted",
     _C.RETRIED: "retried",
+    _C.CONNECTION_CHANGED: "connection changed",
     _C.HOST_USE_CHANGED: "host use changed",
     _C.DESCRIBED: "described",
     _C.ENABLED: "enabled",
@@ -224,6 +242,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.SERVER_LOCKED: "the server is locked",
     _C.SERVER_NOT_ON_HOST: "the server is not on a host; start it first",
     _C.DEVICE_ON_OTHER_HOST: "the device is on a different host than the server",
+    _C.NETWORK_NOT_ALLOWED: "the device may not be used over the network",
     _C.DEVICE_TAKEN: "another server has the device",
     _C.DEVICE_NOT_SHARED: "the device is not shared with the project",
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",

@@ -114,6 +114,7 @@ def do_usb_events(cs: nova_client.Client, args: argparse.Namespace) -> None:
     default=False,
     help="If the device or all devices of the kind are in use, add the server to the queue.",
 )
+@utils.arg("--transport", choices=commands.TRANSPORTS, metavar="<where>", help=f"{commands.TRANSPORT_HELP}.")
 @_server
 @utils.arg(
     "device",
@@ -126,8 +127,10 @@ def do_usb_attach(cs: nova_client.Client, args: argparse.Namespace) -> None:
     usb = _client(cs)
     server_id = _find_server(cs, args.server).id
     how = f"'nova usb-list --server {shlex.quote(args.server)}' lists the devices of its host."
-    device_id, kind = commands.device_or_kind(usb, server_id, args.device, how)
-    attachment, entry = commands.attach_or_join(usb, server_id, device_id, kind, args.lease, args.queue)
+    device_id, kind = commands.device_or_kind(usb, server_id, args.device, how, args.transport)
+    attachment, entry = commands.attach_or_join(
+        usb, server_id, device_id, kind, args.lease, args.queue, args.transport
+    )
     if attachment is None:
         _print_properties(entry or {})
         _end(commands.WAITING if args.wait else 0)

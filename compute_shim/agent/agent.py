@@ -21,11 +21,13 @@ from compute_shim.agent.events import (
     DevicesChanged,
     DomainChanged,
     Event,
+    RelaysChanged,
     Resync,
     Stop,
     Wiped,
 )
 from compute_shim.agent.reconciler import Reconciler
+from compute_shim.agent.relays import Relays
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.wiper import Wiper
 from compute_shim.hypervisor.base import Driver, HypervisorError, HypervisorUnavailable
@@ -46,6 +48,8 @@ class Agent:
     :param reset_device: resets a device of the host, raises OSError.
     :param shield: is given the devices that are plugged in and offered, or known, after each scan.
     :param wiper: overwrites the data on devices.
+    :param relays: connect devices with servers on other hosts.
+    :param problems: that the operator of this host must fix, beside those that the driver knows.
     """
 
     def __init__(
@@ -57,9 +61,14 @@ class Agent:
         reset_device: Callable[[Device], None] = usb_reset.reset,
         shield: Callable[[Collection[Device]], None] = lambda devices: None,
         wiper: Wiper | None = None,
+        relays: Relays | None = None,
+        problems: Callable[[], list[str]] = list,
     ) -> None:
         wiper = wiper or Wiper()
-        self._reconciler = Reconciler(driver, discovery, reporter, reset_device, shield, wiper)
+        relays = relays or Relays(None)
+        self._reconciler = Reconciler(
+            driver, discovery, reporter, reset_device, shield, wiper, relays, problems
+        )
         self._interval = interval
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
         driver.listen(self._domain_changed)
@@ -82,6 +91,10 @@ class Agent:
         :param request_id: of the request that changed it.
         """
         self._queue.put(ClaimsArrived(tuple(claims), complete, request_id))
+
+    def relays_changed(self) -> None:
+        """A relay has another state, or has ended."""
+        self._queue.put(RelaysChanged())
 
     def stop(self) -> None:
         """Make `run` return, after the current pass."""

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from compute_shim.agent.planner import Attach, Detach
+from compute_shim.agent.planner import Action
 from compute_shim.objects import Reason, ReasonCode
 
 # Seconds before what was refused is tried again.
@@ -21,7 +21,7 @@ _LONGEST_PAUSE_SECONDS = 600
 class _Refusal:
     """The reason for a refusal, the time of the next attempt, and the interval in seconds."""
 
-    action: Attach | Detach
+    action: Action
     reason: Reason
     due: float
     pause: float
@@ -37,7 +37,7 @@ class Backoff:
         self._clock = clock
         self._refusals: dict[str, _Refusal] = {}
 
-    def record(self, actions: Collection[Attach | Detach], refusals: Mapping[str, Reason]) -> None:
+    def record(self, actions: Collection[Action], refusals: Mapping[str, Reason]) -> None:
         """Record the results of actions.
 
         :param refusals: device id -> reason; all other actions succeeded.
@@ -53,7 +53,7 @@ class Backoff:
                 pause = min(max(_FIRST_PAUSE_SECONDS, pause), _LONGEST_PAUSE_SECONDS)
                 self._refusals[action.device_id] = _Refusal(action, reason, self._clock() + pause, pause)
 
-    def due(self, action: Attach | Detach) -> bool:
+    def due(self, action: Action) -> bool:
         """Whether to try an action now. Not at each event, because a refused attach causes events."""
         refusal = self._refusals.get(action.device_id)
         if refusal is None or refusal.action != action or refusal.reason.code == ReasonCode.SERVER_BUSY:

@@ -89,7 +89,7 @@ _KEYS = {
     ),
 }
 _FOLLOW = ("device", "socket")
-_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects", "kind", "handover")
+_KNOWN = (*_KEYS, "allow", "follow", "shared", "projects", "kind", "handover", "network")
 # Keystone, keystone/api/validation/parameter_types.py: ID_STRING.
 _PROJECT = re.compile(r"[a-zA-Z0-9-]{1,64}")
 _KIND = re.compile(kinds.PATTERN)
@@ -110,6 +110,7 @@ class Rule:
     :param projects: ids of the projects that the devices are shared with.
     :param kind: of the devices; empty: none.
     :param handover: the action between two projects; None: the default.
+    :param network: whether servers on other hosts may have the devices, over the network.
     """
 
     number: int
@@ -121,6 +122,7 @@ class Rule:
     projects: tuple[str, ...] = ()
     kind: str = ""
     handover: Handover | None = None
+    network: bool = False
 
     def handover_of(self, device: Plugged) -> Handover:
         """The action between two projects for a device that this rule offers."""
@@ -214,6 +216,7 @@ def _rule(number: int, item: Any, value: str) -> Rule:
         projects=_projects(item.get("projects", []), value),
         kind=_kind(item.get("kind", ""), value),
         handover=_handover(item.get("handover"), value),
+        network=_flag("network", item.get("network", False), value),
     )
 
 

@@ -105,6 +105,7 @@ class Discovery:
             projects=rule.projects,
             kind=rule.kind,
             handover=rule.handover_of(device),
+            over_network=rule.network,
         )
         return device if used is None else _blocked(device, used)
 

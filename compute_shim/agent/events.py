@@ -40,6 +40,10 @@ class Wiped:
     """A wipe has made progress or is complete."""
 
 
+class RelaysChanged:
+    """A relay has another state, or has ended: its device may have been unplugged."""
+
+
 class Resync:
     """Observe everything again: periodically, or because the connection to the hypervisor was lost."""
 
@@ -48,4 +52,4 @@ class Stop:
     """Stop the agent."""
 
 
-Event = ClaimsArrived | DomainChanged | DeviceBound | DevicesChanged | Wiped | Resync | Stop
+Event = ClaimsArrived | DomainChanged | DeviceBound | DevicesChanged | Wiped | RelaysChanged | Resync | Stop

@@ -12,7 +12,8 @@ from oslo_context.context import RequestContext
 from oslo_log import log
 
 from compute_shim.agent import metrics
-from compute_shim.agent.planner import Attach, Detach, Reset
+from compute_shim.agent.planner import Action, Attach, AttachChannel, Detach, Reset
+from compute_shim.agent.relays import Relays
 from compute_shim.hypervisor.base import (
     Domain,
     Driver,
@@ -38,11 +39,12 @@ class Done:
 
 
 def execute(
-    actions: Iterable[Detach | Attach],
+    actions: Iterable[Action],
     domains: Mapping[str, Domain],
     driver: Driver,
     confirm: Callable[[Device], Device | None],
     request_ids: Mapping[str, str],
+    relays: Relays,
 ) -> Done:
     """Execute the actions in order; a refused action does not stop the others.
 
@@ -57,13 +59,13 @@ def execute(
         context = _log_context(request_ids, action.device_id)
         try:
             before = done.domains.get(action.server_id) or domains[action.server_id]
-            done.domains[action.server_id] = _perform(action, before, driver, confirm)
+            done.domains[action.server_id] = _perform(action, before, driver, confirm, relays)
         except HypervisorUnavailable:
             raise
         except HypervisorError as error:
             done.refusals[action.device_id] = error.reason
             _log_refusal(action, error, context)
-            if isinstance(action, Attach):
+            if not isinstance(action, Detach):
                 metrics.attach_refusals.labels(error.reason.code).inc()
         else:
             LOG.info("Done: %s", action, **context)
@@ -71,16 +73,25 @@ def execute(
 
 
 def _perform(
-    action: Detach | Attach, before: Domain, driver: Driver, confirm: Callable[[Device], Device | None]
+    action: Action,
+    before: Domain,
+    driver: Driver,
+    confirm: Callable[[Device], Device | None],
+    relays: Relays,
 ) -> Domain | None:
     """Execute one action; returns the changed domain, None if it is no longer on this host."""
     if isinstance(action, Detach):
         with metrics.detach_seconds.time():
             return driver.detach(action.server_id, action.device_id, live=action.live, config=action.config)
+    if isinstance(action, AttachChannel):
+        relays.connected(action.device_id)
+        with metrics.attach_seconds.time():
+            driver.attach_channel(action.server_id, action.device_id, relays.socket(action.device_id))
+        return before.with_channel(action.device_id)
     return before.with_device(action.device_id, _attach(action, driver, confirm))
 
 
-def _log_refusal(action: Detach | Attach, error: HypervisorError, context: dict[str, Any]) -> None:
+def _log_refusal(action: Action, error: HypervisorError, context: dict[str, Any]) -> None:
     # While a server is migrated or saved, it is asked again every second.
     level = logging.DEBUG if isinstance(error, HypervisorBusy) else logging.WARNING
     LOG.log(level, "Cannot %s: %s", action, error, **context)

@@ -61,6 +61,13 @@ outcomes_queued = Gauge(
     namespace=NAMESPACE,
     registry=None,
 )
+certificate_days = Gauge(
+    "certificate_days",
+    "Days until the certificate of [network_usb] expires; NaN if it is not set, 0 if it cannot be used.",
+    namespace=NAMESPACE,
+    registry=None,
+)
+certificate_days.set(float("nan"))
 
 
 class Flaps:
@@ -128,6 +135,7 @@ _COUNTED = (
     attach_refusals,
     syncs,
     outcomes_queued,
+    certificate_days,
     flaps.counter,
 )
 

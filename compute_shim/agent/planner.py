@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Computes the actions that make a host match its claims. Pure functions.
 
-`plan` compares the desired with the actual state, `resets` returns the devices to reset after the plan, and
-`statuses` returns the status of each claim. All work on a `Snapshot` of the host.
+`relays` returns the relays that are to run, `plan` compares the desired with the actual state, `resets`
+returns the devices to reset after the plan, and `statuses` returns the status of each claim. All work on a
+`Snapshot` of the host.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from compute_shim.agent.relays import Wanted
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
+from compute_shim.relay.state import State as RelayState
 
 _NO_WIPES: Mapping[str, tuple[int, Reason]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Detach:
-    """Remove one of our hostdevs from a domain."""
+    """Remove one of our hostdevs or channels from a domain."""
 
     server_id: str
     device_id: str
@@ -50,6 +53,21 @@ class Attach:
 
 
 @dataclasses.dataclass(frozen=True)
+class AttachChannel:
+    """Connect a running domain to the relay of a device of another host."""
+
+    server_id: str
+    device_id: str
+
+    def __str__(self) -> str:
+        return f"connect server {self.server_id} to device {self.device_id} of another host"
+
+
+#: What is executed on the hypervisor.
+Action = Detach | Attach | AttachChannel
+
+
+@dataclasses.dataclass(frozen=True)
 class Reset:
     """Reset a device between two owners."""
 
@@ -71,14 +89,31 @@ class Wipe:
     percent: int = dataclasses.field(compare=False)
 
 
-def plan(host: Snapshot) -> list[Detach | Attach]:
+def relays(host: Snapshot) -> list[Wanted]:
+    """The relays that are to run: of devices for servers elsewhere, and of servers for devices elsewhere."""
+    found = []
+    for claim in host.claims.values():
+        device = host.device_of(claim)
+        if claim.server_id is None or not claim.peer or device is None or _unfit(host, claim) is not None:
+            continue
+        if claim.device_id not in host.present and not host.is_held(device):
+            found.append(Wanted(claim.device_id, claim.generation, claim.peer, device=device))
+    for claim in host.carried.values():
+        domain = host.domains.get(claim.server_id or "")
+        if domain is not None and domain.running and claim.peer and claim.address:
+            found.append(Wanted(claim.device_id, claim.generation, claim.peer, claim.address))
+    return found
+
+
+def plan(host: Snapshot) -> list[Action]:
     """The actions in order: all detaches precede all attaches.
 
     A hostdev of ours is removed if it has no claim, is empty, or has an address that belongs to another
     device. A hostdev in a persistent definition is always removed: Nova writes the definition, and an absent
-    device would prevent the domain from starting.
+    device would prevent the domain from starting. A channel is removed if it has no claim, or no connection:
+    it does not connect again.
     """
-    detaches: list[Detach | Attach] = []
+    detaches: list[Action] = []
     fulfilled: set[str] = set()
     for domain in host.domains.values():
         wrong = {
@@ -87,18 +122,26 @@ def plan(host: Snapshot) -> list[Detach | Attach]:
             if hostdev.device_id is not None and not _belongs(host, domain, hostdev)
         }
         fulfilled |= {hostdev.device_id for hostdev in domain.live if hostdev.device_id} - wrong
+        wrong |= {device_id for device_id in domain.channels if not _is_connected(host, domain, device_id)}
         defined = {hostdev.device_id for hostdev in domain.config if hostdev.device_id is not None}
         detaches += [
             Detach(domain.uuid, device_id, live=device_id in wrong, config=device_id in defined)
             for device_id in sorted(wrong | defined)
         ]
-    attaches: list[Detach | Attach] = []
+    attaches: list[Action] = []
     for claim in host.claims.values():
         device = host.device_of(claim)
         if claim.server_id is None or device is None or claim.device_id in fulfilled:
             continue
-        if _obstacle(host, claim) is None:
+        # A relay that still has the device is about to end.
+        if _obstacle(host, claim) is None and claim.device_id not in host.relays:
             attaches.append(Attach(claim.server_id, claim.device_id, device))
+    for claim in host.carried.values():
+        relay, target = host.relay_of(claim), host.domains.get(claim.server_id or "")
+        if relay is None or target is None or not target.running or relay.state != RelayState.LISTENING:
+            continue
+        if claim.device_id not in target.channels or not _is_connected(host, target, claim.device_id):
+            attaches.append(AttachChannel(target.uuid, claim.device_id))
     return detaches + attaches
 
 
@@ -121,7 +164,7 @@ def wipes(host: Snapshot) -> list[Wipe]:
         device = host.device_of(claim)
         if claim.wiped is None or claim.server_id is not None or claim.ending or device is None:
             continue
-        if device.blocked is None and claim.device_id not in host.present and not host.is_held(device):
+        if device.blocked is None and not _is_in_use(host, claim.device_id, device):
             found.append(Wipe(claim.device_id, claim.generation, device.plug_id, device, percent=claim.wiped))
     return found
 
@@ -148,7 +191,7 @@ def statuses(
     def status(claim: Claim) -> tuple[State, Reason | None]:
         refusal = refusals.get(claim.device_id)
         if claim.server_id is None:
-            if claim.device_id in host.present:
+            if claim.device_id in host.present or claim.device_id in host.relays:
                 return State.DETACHING, refusal
             if claim.device_id not in resets and _to_reset(host, claim) is not None:
                 return State.DETACHING, None
@@ -159,12 +202,60 @@ def statuses(
             return State.WAITING, refusal
         return _obstacle(host, claim) or (State.FAILED, refusal or Reason(ReasonCode.HYPERVISOR_ERROR))
 
-    return [
-        _wiped(claim, *wipes[claim.device_id])
-        if claim.wiped is not None and claim.device_id in wipes
-        else ClaimStatus.of(claim, *status(claim))
-        for claim in host.claims.values()
-    ]
+    found = []
+    for claim in host.claims.values():
+        if claim.wiped is not None and claim.device_id in wipes:
+            found.append(_wiped(claim, *wipes[claim.device_id]))
+        elif claim.server_id is not None and claim.peer is not None:
+            found.append(_served(host, claim, refusals.get(claim.device_id)))
+        # What a relay still has is not reported before that has ended.
+        elif claim.server_id is None or claim.device_id not in host.relays:
+            found.append(ClaimStatus.of(claim, *status(claim)))
+    for claim in host.carried.values():
+        if claim.server_id is not None:
+            state, why = _carried(host, claim, refusals.get(claim.device_id))
+            found.append(ClaimStatus.of(claim, state, why))
+    return found
+
+
+def _served(host: Snapshot, claim: Claim, refusal: Reason | None) -> ClaimStatus:
+    """The status of a claim on a device of this host whose server is on another one."""
+    relay = host.relay_of(claim)
+    if not claim.peer:
+        return ClaimStatus.of(claim, State.WAITING, Reason(ReasonCode.NO_NETWORK_TRANSPORT))
+    if relay is not None:
+        connected = relay.state == RelayState.CONNECTED
+        why = None if connected else Reason(ReasonCode.CHANNEL_CONNECTING)
+        found = ClaimStatus.of(claim, State.ATTACHED if connected else State.WAITING, why)
+        return dataclasses.replace(found, port=relay.port)
+    return ClaimStatus.of(claim, *(_unfit(host, claim) or _without_relay(refusal)))
+
+
+def _carried(host: Snapshot, claim: Claim, refusal: Reason | None) -> tuple[State, Reason | None]:
+    """The status of a claim on a device of another host whose server is on this one."""
+    domain, relay = host.domains.get(claim.server_id or ""), host.relay_of(claim)
+    if domain is None:
+        return State.WAITING, Reason(ReasonCode.DOMAIN_ABSENT)
+    if not domain.running:
+        return State.WAITING, Reason(ReasonCode.SERVER_OFF)
+    if not claim.peer:
+        return State.WAITING, Reason(ReasonCode.NO_NETWORK_TRANSPORT)
+    if relay is None or claim.device_id not in domain.channels:
+        return _without_relay(refusal)
+    if relay.state == RelayState.CONNECTED:
+        return State.ATTACHED, None
+    if not relay.reason:
+        return State.WAITING, Reason(ReasonCode.CHANNEL_CONNECTING)
+    code = ReasonCode.CHANNEL_REFUSED if relay.refused else ReasonCode.CHANNEL_UNREACHABLE
+    return State.WAITING, Reason(code, f"{claim.peer} at {claim.address}: {relay.reason}")
+
+
+def _without_relay(refusal: Reason | None) -> tuple[State, Reason]:
+    """The status of a claim whose relay does not run, or to which the hypervisor has not connected."""
+    if refusal is None:
+        return State.WAITING, Reason(ReasonCode.CHANNEL_CONNECTING)
+    is_passing = refusal.code in (ReasonCode.SERVER_BUSY, ReasonCode.NO_NETWORK_TRANSPORT)
+    return State.WAITING if is_passing else State.FAILED, refusal
 
 
 def _wiped(claim: Claim, percent: int, why: Reason) -> ClaimStatus:
@@ -181,14 +272,33 @@ def _belongs(host: Snapshot, domain: Domain, hostdev: Hostdev) -> bool:
     return device is not None and hostdev.holds(device)
 
 
+def _is_connected(host: Snapshot, domain: Domain, device_id: str) -> bool:
+    """Whether a channel of a domain has its claim, and is connected to its relay."""
+    claim = host.carried.get(device_id)
+    if claim is None or claim.server_id != domain.uuid:
+        return False
+    relay = host.relay_of(claim)
+    return relay is not None and not relay.idle
+
+
+def _is_in_use(host: Snapshot, device_id: str, device: Device) -> bool:
+    """Whether a domain or a relay has the device."""
+    return device_id in host.present or device_id in host.relays or host.is_held(device)
+
+
 def _obstacle(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
-    """The reason why a claim with a server cannot be fulfilled, None if it can."""
+    """The reason why a claim with a server cannot be fulfilled on this host, None if it can."""
     domain = host.domains.get(claim.server_id or "")
-    device = host.device_of(claim)
-    if domain is None:
+    if domain is None or claim.peer is not None:
         return State.WAITING, Reason(ReasonCode.DOMAIN_ABSENT)
     if not domain.running:
         return State.WAITING, Reason(ReasonCode.SERVER_OFF)
+    return _unfit(host, claim)
+
+
+def _unfit(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
+    """The reason why the device of a claim cannot be given to any server, None if it can."""
+    device = host.device_of(claim)
     if device is None:
         return _absence(host, claim)
     if device.blocked is not None:
@@ -226,6 +336,6 @@ def _known_as(claim: Claim) -> tuple[str, str]:
 def _to_reset(host: Snapshot, claim: Claim) -> Device | None:
     """The device that a server returned, once no domain has it. An unplugged device needs no reset."""
     device = host.device_of(claim)
-    if not claim.ending or device is None or claim.device_id in host.present:
+    if not claim.ending or device is None or _is_in_use(host, claim.device_id, device):
         return None
-    return None if host.is_held(device) else device
+    return device

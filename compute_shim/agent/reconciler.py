@@ -10,7 +10,16 @@ from oslo_log import log
 from compute_shim.agent import executor, metrics, planner
 from compute_shim.agent.backoff import Backoff
 from compute_shim.agent.discovery import Discovery
-from compute_shim.agent.events import ClaimsArrived, DeviceBound, DevicesChanged, DomainChanged, Event, Resync
+from compute_shim.agent.events import (
+    ClaimsArrived,
+    DeviceBound,
+    DevicesChanged,
+    DomainChanged,
+    Event,
+    RelaysChanged,
+    Resync,
+)
+from compute_shim.agent.relays import Relays
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.agent.wiper import Wiper
@@ -26,6 +35,8 @@ class Reconciler:
     :param reset_device: resets a device of the host, raises OSError.
     :param shield: is given the devices that are plugged in and offered, or known, after each scan.
     :param wiper: overwrites the data on devices.
+    :param relays: connect devices with servers on other hosts.
+    :param problems: that the operator of this host must fix, beside those that the driver knows.
     """
 
     def __init__(
@@ -36,6 +47,8 @@ class Reconciler:
         reset_device: Callable[[Device], None],
         shield: Callable[[Collection[Device]], None],
         wiper: Wiper,
+        relays: Relays,
+        problems: Callable[[], list[str]],
     ) -> None:
         self._driver = driver
         self._discovery = discovery
@@ -43,6 +56,8 @@ class Reconciler:
         self._reset_device = reset_device
         self._shield = shield
         self._wiper = wiper
+        self._relays = relays
+        self._problems = problems
         self._backoff = Backoff()
         self._replugs = metrics.Replugs()
         self._claims: dict[str, Claim] | None = None
@@ -76,9 +91,9 @@ class Reconciler:
         if (
             everything
             or any(map(_misses_ours, changed))
-            or any(isinstance(event, DeviceBound | DevicesChanged) for event in events)
+            or any(isinstance(event, DeviceBound | DevicesChanged | RelaysChanged) for event in events)
         ):
-            self._devices = self._discovery.scan((self._claims or {}).values())
+            self._devices = self._discovery.scan(self._own_claims())
             self._shield_due = True
         elif any(isinstance(event, ClaimsArrived) for event in events):
             self._identify()
@@ -111,7 +126,11 @@ class Reconciler:
         # Without a word from the conductor nobody knows what is wanted, so nothing may be taken out.
         if self._claims is None or self._devices is None or self._domains is None:
             return
-        before = Snapshot(self._claims.values(), self._devices, self._domains.values())
+        before = Snapshot(
+            self._claims.values(), self._devices, self._domains.values(), self._relays.observe()
+        )
+        self._relays.want(planner.relays(before))
+        before = before.with_relays(self._relays.observe())
         after = self._execute(before, self._domains)
         self._reset(after)
         self._wiper.want(planner.wipes(after))
@@ -142,9 +161,13 @@ class Reconciler:
                 self._request_ids[claim.device_id] = arrived.request_id
         self._claims = merged
 
+    def _own_claims(self) -> list[Claim]:
+        """The claims on devices of this host; others say nothing about what is plugged in here."""
+        return [claim for claim in (self._claims or {}).values() if claim.address is None]
+
     def _identify(self) -> None:
         """Identify the devices by the new claims, and report them again if they were reported."""
-        before, self._devices = self._devices, self._discovery.identify((self._claims or {}).values())
+        before, self._devices = self._devices, self._discovery.identify(self._own_claims())
         if before == self._told_devices:
             self._tell_devices()
 
@@ -168,7 +191,7 @@ class Reconciler:
         return [domains[uuid] for uuid in changed if uuid in domains]
 
     def _tell_devices(self) -> None:
-        devices, problems = self._devices or [], self._driver.problems()
+        devices, problems = self._devices or [], [*self._driver.problems(), *self._problems()]
         identified = self._claims is not None
         news = (devices, problems, identified)
         if news != (self._told_devices, self._told_problems, self._told_identified):
@@ -188,7 +211,9 @@ class Reconciler:
         ]
         if not actions:
             return host
-        done = executor.execute(actions, domains, self._driver, self._discovery.confirm, self._request_ids)
+        done = executor.execute(
+            actions, domains, self._driver, self._discovery.confirm, self._request_ids, self._relays
+        )
         after = _updated(domains, done.domains)
         self._update_domains(after)
         self._backoff.record(actions, done.refusals)
@@ -203,7 +228,7 @@ class Reconciler:
     def _tell_statuses(self, host: Snapshot) -> None:
         # Nobody is told that a device is attached before it is told that it is there.
         if self._devices == self._told_devices:
-            refusals = dict(self._backoff.reasons())
+            refusals = self._relays.refusals() | self._backoff.reasons()
             busy = self._wiper.busy()
             if busy is not None:
                 refusals[busy] = Reason(ReasonCode.WIPING)

@@ -200,7 +200,8 @@ def _is_kept(outcome: ClaimStatus, claim: Claim) -> bool:
 
     That the host has no domain for a server is the least precise status.
     """
-    if outcome.state != claim.state:
+    # The claim does not tell which port the database has.
+    if outcome.state != claim.state or outcome.port is not None:
         return False
     if outcome.reason_code in SERVER_ABSENT and claim.reason_code in _BETTER_KNOWN:
         return True

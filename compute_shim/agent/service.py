@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +14,18 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import bus, metrics, request_ids, rpc, wire
-from compute_shim.agent import device_spec
+from compute_shim.agent import certificate, device_spec, usb_reset
 from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.host_use import HostUse
+from compute_shim.agent.relays import Options, Relays
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.shield import Shield
 from compute_shim.agent.wiper import Wiper
 from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
-from compute_shim.objects import Claim
+from compute_shim.objects import Claim, Device, RelayHost
 
 LOG = log.getLogger(__name__)
 
@@ -55,22 +57,30 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
     wiper = Wiper()
-    use = HostUse(driver.is_server, lent=wiper.ports)
+    relays = Relays(Options.of(conf))
+    relays.adopt()
+    use = HostUse(lambda pid: driver.is_server(pid) or relays.is_relay(pid), lent=wiper.ports)
     discovery = Discovery(device_spec.parse(conf.usb.device_spec), use.reasons)
     transport = bus.connect(conf)
-    reporter = Reporter(rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor), interval)
+    relay = _relay_host(conf) if relays.takes_part() else None
+    client = rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor, relay)
+    reporter = Reporter(client, interval)
     shield = Shield(discovery.offers)
     agent = Agent(
         driver,
         discovery,
         reporter,
         look_interval,
+        reset_device=functools.partial(_reset, conf),
         shield=lambda devices: shield.update(devices) if conf.usb.shield else shield.remove(),
         wiper=wiper,
+        relays=relays,
+        problems=functools.partial(certificate.problems, conf),
     )
     endpoint = rpc.server(transport, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     # Its start waits for the message bus, without which the host must be looked after as well.
     server = bus.RpcServer(endpoint, "conductor and API", conf, daemon)
+    stopping = threading.Event()
     threads = [
         threading.Thread(target=agent.run, name="agent"),
         threading.Thread(
@@ -78,6 +88,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
             name="reporter",
             args=(lambda claims: agent.claims_arrived(claims, complete=True),),
         ),
+        threading.Thread(target=relays.watch, name="relays", args=(agent.relays_changed, stopping)),
     ]
     daemon.announce()
     _warn_of_no_rule(conf)
@@ -89,11 +100,23 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     try:
         daemon.wait(lambda: _reload_rules(conf, discovery, agent))
     finally:
+        stopping.set()
         agent.stop()
         reporter.stop()
         for thread in threads:
             thread.join()
         driver.close()
+
+
+def _relay_host(conf: cfg.ConfigOpts) -> RelayHost:
+    return RelayHost(conf.network_usb.address or conf.host, conf.network_usb.name or conf.host)
+
+
+def _reset(conf: cfg.ConfigOpts, device: Device) -> None:
+    """Reset a device, and let the host's drivers have it, unless they are kept from it."""
+    usb_reset.reset(device)
+    if not conf.usb.shield:
+        usb_reset.probe(device)
 
 
 def _warn_of_no_rule(conf: cfg.ConfigOpts) -> None:

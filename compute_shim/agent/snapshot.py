@@ -1,27 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The input of the planner: claims, plugged devices and domains of one host, indexed."""
+"""The input of the planner: claims, plugged devices, domains and relays of one host, indexed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from compute_shim.agent.relays import Running
 from compute_shim.hypervisor.base import Domain
 from compute_shim.objects import Claim, Device
+
+_NO_RELAYS: Mapping[str, Running] = {}
 
 
 class Snapshot:
     """The state of a host. Immutable.
 
-    :ivar claims: device id -> claim.
+    :ivar claims: device id -> claim on a device of the host.
+    :ivar carried: device id -> claim on a device of another host, for a server on this one.
+    :ivar relays: device id -> relay that runs.
     :ivar devices: all that are plugged in and known or offered.
     :ivar domains: UUID -> domain.
     :ivar present: ids of our devices that are in some domain, or in its definition.
     """
 
     def __init__(
-        self, claims: Iterable[Claim], devices: Collection[Device], domains: Iterable[Domain]
+        self,
+        claims: Iterable[Claim],
+        devices: Collection[Device],
+        domains: Iterable[Domain],
+        relays: Mapping[str, Running] = _NO_RELAYS,
     ) -> None:
-        self.claims = {claim.device_id: claim for claim in claims}
+        known = list(claims)
+        self.claims = {claim.device_id: claim for claim in known if claim.address is None}
+        self.carried = {claim.device_id: claim for claim in known if claim.address is not None}
+        self.relays = relays
         self.devices = devices
         self.domains = {domain.uuid: domain for domain in domains}
         self._by_id = {device.device_id: device for device in devices if device.device_id is not None}
@@ -42,7 +54,29 @@ class Snapshot:
         now = {domain.uuid: domain for domain in domains}
         if now == self.domains:
             return self
-        return Snapshot(self.claims.values(), self.devices, now.values())
+        return Snapshot(self._all_claims(), self.devices, now.values(), self.relays)
+
+    def with_relays(self, relays: Mapping[str, Running]) -> Snapshot:
+        """A copy with other relays."""
+        if relays == self.relays:
+            return self
+        return Snapshot(self._all_claims(), self.devices, self.domains.values(), relays)
+
+    def _all_claims(self) -> list[Claim]:
+        return [*self.claims.values(), *self.carried.values()]
+
+    def relay_of(self, claim: Claim) -> Running | None:
+        """The relay of a claim, None if none runs for its generation."""
+        running = self.relays.get(claim.device_id)
+        if running is None or running.ending:
+            return None
+        wanted = running.wanted
+        is_its = (wanted.generation, wanted.peer, wanted.address) == (
+            claim.generation,
+            claim.peer,
+            claim.address,
+        )
+        return running if is_its else None
 
     def device_of(self, claim: Claim) -> Device | None:
         """The device that a claim is on, None if it is not plugged in."""

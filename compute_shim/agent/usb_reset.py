@@ -7,6 +7,7 @@ on the device, including its firmware, is not changed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -32,6 +33,15 @@ def reset(device: Device, sys: Path = Path("/sys"), dev: Path = Path("/dev")) ->
         fcntl.ioctl(descriptor, _USBDEVFS_RESET)
     finally:
         os.close(descriptor)
+
+
+def probe(device: Device, sys: Path = Path("/sys")) -> None:
+    """Let the host's drivers have what no driver has: a process that was killed has left it so."""
+    usb = sys / "bus/usb"
+    for interface in sorted((usb / "devices").glob(f"{device.port}:*")):
+        if usb_tree.driver(str(interface)) is None:
+            with contextlib.suppress(OSError):  # no driver wants it, or it is gone
+                (usb / "drivers_probe").write_text(interface.name)
 
 
 def _is_held(devices: Path, port: str) -> bool:

@@ -7,12 +7,15 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 from compute_shim import exception, liveness, nova
-from compute_shim.api import servers
+from compute_shim.api import servers, transports
 from compute_shim.api.call import Call
 from compute_shim.api.visibility import Viewer
 from compute_shim.db import device_list, handover, instances, models, queries, queue, states, usage
 from compute_shim.objects import Reason, ReasonCode
 from compute_shim.policies import attachments as policies
+
+#: The note of a device that a server on another host can have.
+OVER_NETWORK = "over the network"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,9 @@ def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[C
     yield _condition("unlocked", _passes(call, server, servers.refuse_locked), ReasonCode.SERVER_LOCKED)
     yield _condition("on_a_host", bool(server.host_id), ReasonCode.SERVER_NOT_ON_HOST)
     host = instances.host_of(call.service.db, server, row.host)
-    yield _condition("same_host", host == row.host, ReasonCode.DEVICE_ON_OTHER_HOST)
+    carried = host not in (None, row.host) and transports.obstacle(call, row, host or "") is None
+    met, note = host == row.host or carried, OVER_NETWORK if carried else None
+    yield Condition("same_host", met, _if(not met, ReasonCode.DEVICE_ON_OTHER_HOST), note)
     awaited = queue.is_awaited(call.service.db, row.id, besides=server.id)
     yield _condition("first_in_line", not awaited, ReasonCode.QUEUED_FOR_OTHERS)
     most = call.service.conf.api.max_devices_per_server

@@ -82,6 +82,7 @@ class Viewer:
             "state_since": None,
             "available": state == State.AVAILABLE,
             "kind": row.kind,
+            "over_network": bool(row.over_network),
             "server_id": None,
             "lease_until": None,
             "host_id": nova.host_id(self.project_id, row.host),

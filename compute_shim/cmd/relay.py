@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import gc
 import logging
@@ -46,6 +47,8 @@ def main() -> NoReturn:
         "generation": str(arguments.generation),
         "peer": arguments.peer,
     }
+    if arguments.mode == "device":
+        facts["port"] = str(_port(arguments.listen_fd))
     state = StateFile(arguments.state, facts)
     # What is there now stays; `connection.free_memory` need not look at it.
     gc.freeze()
@@ -85,6 +88,13 @@ def _relay(arguments: argparse.Namespace, state: StateFile) -> DeviceRelay | Ser
         raise ValueError(f"file descriptor {arguments.node_fd} is not the node of a USB device")
     hold = functools.partial(usbredir.Redirection, usbredir.Libraries(), arguments.node_fd)
     return DeviceRelay(hold, listening, arguments.peer, claim, own, state)
+
+
+def _port(descriptor: int) -> int | str:
+    """The TCP port of a listening socket; ``_listening`` checks that it is one."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as found:
+        return found.getsockname()[1] if found.family != socket.AF_UNIX else ""
+    return ""
 
 
 def _listening(descriptor: int, *families: socket.AddressFamily) -> socket.socket:

@@ -25,7 +25,7 @@ class NovaSays(enum.Enum):
 class Claim:
     """The fields of a claim that a decision depends on.
 
-    :param host: of the device.
+    :param host: where the server has to be: that of the device, unless that is used over the network.
     :param reason_code: why the claim is not fulfilled, None if it is, or if the reason is unknown.
     """
 
@@ -74,7 +74,11 @@ class Nothing:
 Decision = Release | Locate | Nothing
 
 # Why a claim waits whose server is on another host.
-_ELSEWHERE = (ReasonCode.SERVER_ON_OTHER_HOST, ReasonCode.KIND_NOT_FREE)
+_ELSEWHERE = (
+    ReasonCode.SERVER_ON_OTHER_HOST,
+    ReasonCode.KIND_NOT_FREE,
+    ReasonCode.NO_NETWORK_TRANSPORT,
+)
 # Of an agent of RPC 1.0, these say that there is no domain: it told "server_off" of one that it saw.
 _NO_DOMAIN = tuple(code for code in SERVER_ABSENT if code != ReasonCode.SERVER_OFF)
 

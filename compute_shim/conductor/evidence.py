@@ -10,7 +10,7 @@ stop the others.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ LOG = log.getLogger(__name__)
 
 _Value = TypeVar("_Value")
 
+_NOWHERE: Mapping[str, str] = {}
 # The first in which agents report the domains of their host.
 _TELLS_DOMAINS: wire.Version = (1, 1)
 
@@ -51,24 +52,30 @@ class Witnesses:
         self._auth = auth
 
     def evidence(
-        self, claims: Sequence[models.Device], up: Window, alive: Callable[[], None]
+        self,
+        claims: Sequence[models.Device],
+        up: Window,
+        alive: Callable[[], None],
+        elsewhere: Mapping[str, str] = _NOWHERE,
     ) -> dict[str, Evidence]:
         """The evidence about the servers of claims, by device id.
 
         :param alive: is called between calls of Nova, each of which may take long; may raise.
+        :param elsewhere: device id -> where the server is, if not on the device's host.
         """
         if not claims:
             return {}
-        testimony = self._ask(claims, alive)
+        where = {claim.id: elsewhere.get(claim.id, claim.host) for claim in claims}
+        testimony = self._ask(claims, where, alive)
         # Agent reports are read last: they must not be older than Nova's answers.
         hosts = {host.host: host for host in queries.hosts(self._db)}
         seen = absence.domains_seen(self._db, up, set(testimony.servers))
 
         def of(claim: models.Device) -> Evidence:
-            host, server_id = hosts.get(claim.host), claim.instance_uuid or ""
+            host, server_id = hosts.get(where[claim.id]), claim.instance_uuid or ""
             return Evidence(
                 nova=testimony.servers[server_id],
-                knows_host=claim.host in testimony.hosts,
+                knows_host=where[claim.id] in testimony.hosts,
                 host_up=host is not None and host.last_seen in up,
                 tells_domains=host is not None and wire.number(host.version) >= _TELLS_DOMAINS,
                 domain_seen=server_id in seen,
@@ -76,9 +83,11 @@ class Witnesses:
 
         return {claim.id: of(claim) for claim in claims}
 
-    def _ask(self, claims: Sequence[models.Device], alive: Callable[[], None]) -> _Testimony:
+    def _ask(
+        self, claims: Sequence[models.Device], where: Mapping[str, str], alive: Callable[[], None]
+    ) -> _Testimony:
         found: dict[str, nova.Server | NovaSays] = {}
-        for host in sorted({claim.host for claim in claims}):
+        for host in sorted(set(where.values())):
             nothing: dict[str, nova.Server] = {}
             found |= _answer(partial(self._nova.servers_on, self._auth, host), nothing)
             alive()

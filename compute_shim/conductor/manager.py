@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import oslo_messaging
@@ -18,13 +18,20 @@ class Manager:
     """The only component that persists agent reports.
 
     :param news: called when a device may have become free.
+    :param nudge: tells the agents concerned what is wanted of a device.
     """
 
     target = oslo_messaging.Target(version=rpc.CONDUCTOR_VERSION)
 
-    def __init__(self, db: Database, news: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        news: Callable[[], None] = lambda: None,
+        nudge: Callable[[str, Mapping[str, Any]], None] = lambda device_id, context: None,
+    ) -> None:
         self._db = db
         self._news = news
+        self._nudge = nudge
 
     @oslo_messaging.expected_exceptions(ValueError)
     @metrics.sync()
@@ -38,6 +45,7 @@ class Manager:
         problems: list[str] | None = None,
         servers: list[dict[str, Any]] | None = None,
         identified: bool = True,
+        relay: dict[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Record what an agent sees on its host; return the desired state of every known device there.
 
@@ -48,10 +56,11 @@ class Manager:
             the agent cannot say now, or speaks RPC 1.0.
         :param identified: False: the agent does not know yet what is known of its host, so that what it sees
             is not recorded.
+        :param relay: how the host takes part in the network transport (RPC 1.4), None: it does not.
         :raises ValueError: that is no name of a host
         """
         host = payloads.host(host)
-        digest = payloads.digest(hypervisor, version, devices, problems, servers, identified)
+        digest = payloads.digest(hypervisor, version, devices, problems, servers, identified, relay)
         plugged = len(devices) if isinstance(devices, list) else 0
         claims = syncs.unchanged(self._db, host, digest, plugged)
         if claims is None:
@@ -64,9 +73,10 @@ class Manager:
                 payloads.problems(problems),
                 payloads.servers(servers, version),
                 digest,
+                payloads.relay(relay),
             )
             self._news()
-        return [payloads.claim(claim, version) for claim in claims]
+        return payloads.claims(claims, version)
 
     @oslo_messaging.expected_exceptions(ValueError)
     def report(self, context: dict[str, Any], host: str, outcomes: list[dict[str, Any]]) -> None:
@@ -75,6 +85,8 @@ class Manager:
         :raises ValueError: that is no name of a host
         """
         told = payloads.outcomes(outcomes)
-        queries.record_statuses(self._db, payloads.host(host), told)
+        moved = queries.record_statuses(self._db, payloads.host(host), told)
         self._news()
+        for device_id in moved:
+            self._nudge(device_id, context)
         metrics.count_refusals(told)

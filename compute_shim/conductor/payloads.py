@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -20,7 +20,8 @@ from oslo_log import log
 
 from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, Server, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, RelayHost, Server, State
+from compute_shim.rpc import CHANNELS_SINCE
 from compute_shim.text import UNPRINTABLE
 from novaclient_usb import kinds
 from novaclient_usb.reason_codes import describe
@@ -32,8 +33,11 @@ _MOST_RECORDS = 1024
 # Conductors of another version may make something else of the same message.
 _VERSION = metadata.version("openstack-usb-passthrough")
 _LARGEST_INTEGER = 2**31 - 1
-# The first version in which a claim may wait for one of a kind.
-_KINDS_SINCE: wire.Version = (1, 3)
+# Why a claim waits whose server is on another host -> the first version that knows this reason.
+_ELSEWHERE_SINCE: dict[str, wire.Version] = {
+    ReasonCode.KIND_NOT_FREE: (1, 3),
+    ReasonCode.NO_NETWORK_TRANSPORT: CHANNELS_SINCE,
+}
 
 # PostgreSQL stores no NUL, and no database a lone surrogate; nothing else needs control characters.
 _UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
@@ -46,6 +50,7 @@ _PLACE = {"type": ["string", "null"], "pattern": rf"^[!-~]{{1,{TEXT_LENGTH}}}\Z"
 # Boot, place and number (`compute_shim.agent.inventory`): no more than the column holds.
 _PLUG_ID = r"^[0-9a-f-]{1,36}/[0-9.]{1,16}/[0-9]{1,20}\Z"
 _KEY = {"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH}
+_HOST_NAME = rf"[A-Za-z0-9:_][A-Za-z0-9.:_-]{{0,{TEXT_LENGTH - 1}}}"
 
 
 def _matching(pattern: str) -> dict[str, Any]:
@@ -94,6 +99,7 @@ _DEVICE = _schema(
         "projects": {"type": ["array", "null"], "items": _matching("[a-zA-Z0-9-]{1,64}"), "maxItems": 1000},
         "handover": {"enum": [*Handover, None]},
         "rule": {"type": ["string", "null"]},
+        "over_network": {"type": ["boolean", "null"]},
         "kind": {"type": ["string", "null"], "pattern": rf"^({kinds.PATTERN})?\Z"},
     },
 )
@@ -117,6 +123,7 @@ _OUTCOME = _schema(
     {
         "reason_code": _CODE,
         "wiped": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
+        "port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
     },
 )
 
@@ -128,6 +135,10 @@ _SERVER = _schema(
     },
     {"usb_ports": {"type": ["integer", "null"], "minimum": 0, "maximum": _LARGEST_INTEGER}},
 )
+
+
+# A name or an address, as it goes into another host's command line: it does not begin with a dash.
+_RELAY = _schema({"address": _matching(_HOST_NAME), "name": _matching(_HOST_NAME)}, {})
 
 
 def digest(*told: Any) -> str:
@@ -201,6 +212,11 @@ def servers(values: Any, version: str) -> dict[str, Server] | None:
     return found if len(found) == len(values) else None
 
 
+def relay(value: Any) -> RelayHost | None:
+    """How a host takes part in the network transport; None if it does not, or what it tells is malformed."""
+    return next((wire.decode(RelayHost, one) for one in _valid(_RELAY, [value])), None) if value else None
+
+
 def outcomes(values: Any) -> list[ClaimStatus]:
     """The results of claims that an agent reports."""
     return [_outcome(value) for value in _valid(_OUTCOME, values)]
@@ -237,10 +253,16 @@ def _storable(name: str, value: Any) -> Any:
     return int(value) if isinstance(value, float) else value
 
 
+def claims(values: Iterable[Claim], version: str) -> list[dict[str, Any]]:
+    """Claims for an agent of this version of the RPC; on devices of other hosts if it knows those."""
+    spoken = wire.number(version)
+    return [claim(it, version) for it in values if it.address is None or spoken >= CHANNELS_SINCE]
+
+
 def claim(value: Claim, version: str) -> dict[str, Any]:
     """A claim for an agent that speaks this version of the RPC."""
     spoken = wire.number(version)
-    if value.reason_code == ReasonCode.KIND_NOT_FREE and spoken < _KINDS_SINCE:
+    if spoken < _ELSEWHERE_SINCE.get(value.reason_code or "", wire.FIRST):
         # Such an agent keeps what it knows as the word of Nova, and would correct anything else.
         code = ReasonCode.SERVER_ON_OTHER_HOST
         value = dataclasses.replace(value, reason_code=code, reason=describe(code))

@@ -22,7 +22,7 @@ from compute_shim.conductor import metrics
 from compute_shim.conductor.backoff import BackOff
 from compute_shim.conductor.decision import Claim, Decision, Locate, Release, decide
 from compute_shim.conductor.evidence import Witnesses
-from compute_shim.db import absence, intent, models
+from compute_shim.db import absence, channels, intent, models
 from compute_shim.db.api import Database
 from compute_shim.db.events import Actor
 from compute_shim.db.leases import Lease
@@ -100,8 +100,14 @@ class ServerSync:
         keys = {claim.id: _key(claim) for claim in claims}
         self._back_off.keep(set(keys.values()))
         due = [claim for claim in claims if self._back_off.is_due(keys[claim.id])]
-        evidence = self._witnesses.evidence(due, up, self._stay_leader)
-        decisions = {claim.id: decide(_claim(claim), evidence[claim.id]) for claim in due}
+        elsewhere = channels.server_hosts(self._db, [claim.id for claim in due])
+        evidence = self._witnesses.evidence(due, up, self._stay_leader, elsewhere)
+        decisions = {
+            claim.id: decide(
+                Claim(elsewhere.get(claim.id, claim.host), claim.reason_code), evidence[claim.id]
+            )
+            for claim in due
+        }
         gone = [claim for claim in due if isinstance(decisions[claim.id], Release)]
         ripe = self._prove(claims, gone, started)
         for claim in due:
@@ -195,10 +201,6 @@ class ServerSync:
     def _leads(self) -> bool:
         with self._leading:
             return not self._stopped and self._lease.acquire()
-
-
-def _claim(row: models.Device) -> Claim:
-    return Claim(row.host, row.reason_code)
 
 
 def _key(claim: models.Device) -> tuple[str, int, str, str | None]:

@@ -19,6 +19,7 @@ from oslo_messaging import opts as messaging_options
 from compute_shim import bus, credentials, exception, liveness, metrics, notifications, rpc
 from compute_shim.conductor import metrics as conductor_metrics
 from compute_shim.conductor import nova_checks
+from compute_shim.conductor.carrying import Carrying
 from compute_shim.conductor.evidence import Witnesses
 from compute_shim.conductor.lease_end import LeaseEnd
 from compute_shim.conductor.line_end import LineEnd
@@ -77,15 +78,19 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
     nova = Nova(conf)
     auth = nova.service_auth()
     witnesses = None if auth is None else Witnesses(db, nova, auth)
-    serving = Serving(
-        db,
-        nudger,
-        Keystone(conf).limits,
-        conf.api.max_devices_per_server,
-        lambda: liveness.Window.now(conf),
-        lambda server_id, host: witnesses is not None and witnesses.is_on(server_id, host),
-    )
-    endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, serving.wake))
+    window = functools.partial(liveness.Window.now, conf)
+
+    def is_on(server_id: str, host: str) -> bool:
+        return witnesses is not None and witnesses.is_on(server_id, host)
+
+    serving = Serving(db, nudger, Keystone(conf).limits, conf.api.max_devices_per_server, window, is_on)
+    carrying = Carrying(db, nudger, window, is_on)
+
+    def news() -> None:
+        serving.wake()
+        carrying.wake()
+
+    endpoint = rpc.server(transport, rpc.CONDUCTOR_TOPIC, conf.host, Manager(db, news, nudger.nudge))
     messaging_options.set_defaults(conf, executor_thread_pool_size=_THREADS)
     server = bus.RpcServer(endpoint, "agents", conf, daemon)
     sync, line_end = _of_servers(conf, db, nudger)
@@ -97,6 +102,7 @@ def run(conf: cfg.ConfigOpts, daemon: Daemon) -> None:
         if _database_is_ready(conf, db, daemon):
             server.start()
             threading.Thread(target=serving.run, name="queue", daemon=True).start()
+            threading.Thread(target=carrying.run, name="channels", daemon=True).start()
             of_servers = [task for task in (sync, line_end) if task is not None]
             _periodically(conf, db, nudger, of_servers, placement_sync)
 

@@ -23,13 +23,14 @@ from compute_shim.conf import (
     lease,
     libvirt,
     metrics,
+    network_usb,
     upgrade_levels,
     usb,
 )
 
 PROJECT = "usb-shim"
 
-_OWN = (base, api, usb, agent, libvirt, conductor, history, lease, upgrade_levels, metrics)
+_OWN = (base, api, usb, network_usb, agent, libvirt, conductor, history, lease, upgrade_levels, metrics)
 
 
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
@@ -77,6 +78,7 @@ def check(conf: cfg.ConfigOpts) -> None:
             for option in value:
                 _read(value, option, name)
     base.check(conf)
+    network_usb.check(conf)
 
 
 def _read(options: Mapping[str, Any], name: str, group: str) -> Any:

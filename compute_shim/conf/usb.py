@@ -31,9 +31,10 @@ A rule matches a device that has all the values it names:
 * ``allow``: ``false`` to refuse what matches; default ``true``
 * ``shared``: ``true`` to let all projects have what matches; default ``false``: administrators alone
 * ``projects``: a list of the ids of projects that may have it
+* ``network``: ``true`` to let servers on other hosts use what matches over the network; default ``false``
 
-All values but those of ``allow`` and ``shared`` are in quotes; ``$`` in them is ``$``, or may be written
-``$$``. A rule without keys, ``{}``, matches every device.
+All values but those of ``allow``, ``shared`` and ``network`` are in quotes; ``$`` in them is ``$``, or may be
+written ``$$``. A rule without keys, ``{}``, matches every device.
 
 Hubs, and what the host itself uses, are never offered. Keyboards and mice that a BIOS can use (boot
 protocol), and network adapters (Bluetooth and mobile broadband included), are offered only by a rule with

@@ -29,6 +29,7 @@ class Filter:
     :param owner: the project that has them.
     :param server_id: those that this server has, wherever they are.
     :param server_host: beside those, the devices of this host.
+    :param over_network: with ``server_host``, also the devices that may be used over the network.
     """
 
     project_id: str | None
@@ -44,6 +45,7 @@ class Filter:
     owner: str | None = None
     server_id: str | None = None
     server_host: str | None = None
+    over_network: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +154,8 @@ def _filters(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
     if wanted.server_id is not None:
         claimed = _D.instance_uuid == wanted.server_id
         there = _D.host == wanted.server_host
+        if wanted.over_network:
+            there = sa.or_(there, _D.over_network.is_(True))
         conditions.append(claimed if wanted.server_host is None else sa.or_(claimed, there))
     return conditions
 

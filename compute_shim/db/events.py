@@ -31,6 +31,18 @@ _LIMIT_TIME = datetime.timedelta(hours=1)
 
 _CAUSE_LENGTH = 32  # of the column
 
+# Obstacles of a device that is used over the network.
+_CONNECTION: dict[str, ReasonCode] = dict.fromkeys(
+    (
+        ReasonCode.CHANNEL_CONNECTING,
+        ReasonCode.CHANNEL_UNREACHABLE,
+        ReasonCode.CHANNEL_REFUSED,
+        ReasonCode.CHANNEL_FAILED,
+        ReasonCode.CHANNEL_LIMIT,
+        ReasonCode.NO_NETWORK_TRANSPORT,
+    ),
+    ReasonCode.CONNECTION_CHANGED,
+)
 # A claim's obstacle -> what ends it, and what makes it.
 _ENDED_BY: dict[str, ReasonCode] = {
     ReasonCode.UNPLUGGED: ReasonCode.PLUGGED_IN,
@@ -43,6 +55,7 @@ _ENDED_BY: dict[str, ReasonCode] = {
     ReasonCode.KIND_NOT_FREE: ReasonCode.SERVER_MOVED,
     ReasonCode.SERVER_SHELVED: ReasonCode.SERVER_UNSHELVED,
     ReasonCode.SERVER_BUSY: ReasonCode.SERVER_BUSY,
+    **_CONNECTION,
 }
 _MADE_BY: dict[str, ReasonCode] = {
     ReasonCode.UNPLUGGED: ReasonCode.UNPLUGGED,
@@ -52,6 +65,7 @@ _MADE_BY: dict[str, ReasonCode] = {
     ReasonCode.KIND_NOT_FREE: ReasonCode.SERVER_MOVED,
     ReasonCode.SERVER_SHELVED: ReasonCode.SERVER_SHELVED,
     ReasonCode.SERVER_BUSY: ReasonCode.SERVER_BUSY,
+    **_CONNECTION,
 }
 
 

@@ -14,7 +14,7 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, handover, lines, models, sharing, states, usage
+from compute_shim.db import channels, events, handover, lines, models, sharing, states, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
@@ -38,6 +38,8 @@ def claim(
     kind: str | None = None,
     caps: Caps = NO_CAPS,
     lease: int | None = None,
+    transport: str | None = None,
+    server_host: str | None = None,
 ) -> bool:
     """Take a free device for a server of a project.
 
@@ -45,6 +47,8 @@ def claim(
     :param unshared: take it whomever it is shared with.
     :param kind: take it as one of this kind, so that another may take its place.
     :param lease: seconds for which the server has it; None: as long as it likes.
+    :param transport: one of `channels.TRANSPORTS`; None: on the device's host only.
+    :param server_host: where the server is, if that is not the device's host.
     :raises compute_shim.db.usage.OverLimit: the project, or the server, would have too many
     """
     with db.writer() as session:
@@ -59,8 +63,11 @@ def claim(
             kind=kind,
             caps=caps,
             lease=lease,
+            transport=transport,
         )
         if taken:
+            if server_host is not None:
+                channels.open_to(session, session.get_one(_D, device_id), server_host)
             lines.leave(session, server_id, device_id, kind)
         return taken
 
@@ -78,6 +85,7 @@ def take(
     caps: Caps = NO_CAPS,
     lease: int | None = None,
     allocated: bool | None = None,
+    transport: str | None = None,
 ) -> bool:
     """As `claim`, in an existing transaction.
 
@@ -89,6 +97,7 @@ def take(
         "project_id": project_id,
         "user_id": actor and actor.user_id,
         "claimed_kind": kind,
+        "claimed_transport": transport,
         "lease_until": None if lease is None else InSeconds(lease),
         "lease_warned": None,
         "allocated": allocated,
@@ -249,16 +258,28 @@ def _put(
     return changed
 
 
-def claim_for_agent(db: Database, device_id: str) -> tuple[str, str, objects.Claim] | None:
-    """The host of a device, the RPC version of its agent, and what is wanted of the device.
+def claims_for_agents(db: Database, device_id: str) -> list[tuple[str, str, objects.Claim]]:
+    """Host, RPC version of its agent, and what is wanted of a device: of its own host, then of the server's.
 
-    :returns: None if there is no such device
+    :returns: nothing if there is no such device; one unless it is used over the network
     """
+    own, peer = orm.aliased(models.Host), orm.aliased(models.Host)
     statement = (
-        sa.select(_D, models.Host.version)
-        .outerjoin(models.Host, models.Host.host == _D.host)
+        sa.select(_D, own, models.Channel, peer)
+        .outerjoin(own, own.host == _D.host)
+        .outerjoin(models.Channel, models.Channel.device_id == _D.id)
+        .outerjoin(peer, peer.host == models.Channel.server_host)
         .where(_D.id == device_id)
     )
     with db.reader() as session:
         found = session.execute(statement).one_or_none()
-        return found and (found[0].host, found[1] or "", states.claim_of(found[0]))
+        if found is None:
+            return []
+        row, host, channel, server_host = found
+        ends = [
+            (row.host, "" if host is None else host.version, channels.device_end(row, channel, server_host))
+        ]
+        if channel is not None and server_host is not None:
+            claim = channels.server_end(row, channel, host)
+            ends.append((channel.server_host, server_host.version, claim))
+        return ends

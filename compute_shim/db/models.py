@@ -46,6 +46,7 @@ class Device(Base):
         sa.Index("host_usb_devices_kind_idx", "kind"),
         sa.Index("host_usb_devices_project_id_idx", "project_id"),
         sa.Index("host_usb_devices_lease_until_idx", "lease_until"),
+        sa.Index("host_usb_devices_claimed_transport_idx", "claimed_transport"),
         sa.Index("host_usb_devices_shared_created_at_id_idx", "shared", "created_at", "id"),
         sa.Index("host_usb_devices_state_created_at_id_idx", "state", "created_at", "id"),
         _MYSQL,
@@ -117,6 +118,11 @@ class Device(Base):
     claimed_kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
     # The claim is from an allocation of Nova's in Placement (`compute_shim.db.allocations`); empty is False.
     allocated: orm.Mapped[bool | None]
+    # By the rule, servers on other hosts may have it; empty is False.
+    over_network: orm.Mapped[bool | None]
+    # How whoever has the device asked for it (`compute_shim.db.channels`): ``network`` or ``any``; empty:
+    # on its own host only.
+    claimed_transport: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
 
 
 class DeviceProject(Base):
@@ -130,6 +136,33 @@ class DeviceProject(Base):
 
     device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
     project_id: orm.Mapped[str] = orm.mapped_column(sa.String(PROJECT_LENGTH), primary_key=True)
+
+
+class Channel(Base):
+    """A claim that is fulfilled over the network, on another host than the device's.
+
+    It is valid as long as the device has a claim, of whichever generation.
+    """
+
+    __tablename__ = "usb_channels"
+    __table_args__ = (
+        sa.Index("usb_channels_device_host_idx", "device_host"),
+        sa.Index("usb_channels_server_host_idx", "server_host"),
+        _MYSQL,
+    )
+
+    device_id: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
+    device_host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    server_host: orm.Mapped[str] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    # As the agents of both hosts tell of this generation; empty: not yet.
+    told_generation: orm.Mapped[int]
+    relay_port: orm.Mapped[int | None]
+    device_state: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    device_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
+    device_reason: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
+    server_state: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    server_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
+    server_reason: orm.Mapped[str | None] = orm.mapped_column(sa.String(REASON_LENGTH))
 
 
 class Project(Base):
@@ -239,6 +272,9 @@ class Host(Base):
     digest: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
     # `last_seen` at that sync. A conductor of RPC 1.0, which knows no digest, changes `last_seen` alone.
     digested_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(_PRECISE)
+    # As in `compute_shim.objects.RelayHost`; empty: it does not take part in the network transport.
+    relay_address: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
+    relay_name: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
 
 
 class Instance(Base):

@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from oslo_log import log
+from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import events, handover, instances, kinds, models, sharing, states, syncs
+from compute_shim.db import channels, events, handover, instances, kinds, models, sharing, states, syncs
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -34,6 +35,7 @@ def sync_host(
     problems: Iterable[str] = (),
     servers: Mapping[str, objects.Server] | None = None,
     digest: str | None = None,
+    relay: objects.RelayHost | None = None,
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
@@ -41,7 +43,8 @@ def sync_host(
     :param problems: what the operator of the host has to mend, a line each.
     :param servers: by their UUIDs, all that have a domain there; None: unknown.
     :param digest: of all that the agent told, for `compute_shim.db.syncs.unchanged`.
-    :returns: what is wanted of every known device of the host
+    :param relay: how the host takes part in the network transport, None: it does not.
+    :returns: what is wanted of every known device of the host, and of those of other hosts for servers on it
     """
     with db.writer() as session:
         is_new = syncs.record_host(
@@ -51,6 +54,8 @@ def sync_host(
             version=version,
             problems="\n".join(problems),
             digest=digest,
+            relay_address=None if relay is None else relay.address,
+            relay_name=None if relay is None else relay.name,
         )
         rows = list(
             session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())
@@ -69,28 +74,68 @@ def sync_host(
             rows.remove(row)
             events.add(session, row, ReasonCode.FORGOTTEN, note=Reason(ReasonCode.SURPLUS))
             session.delete(row)
-        return [states.claim_of(row) for row in rows]
+        if is_new:
+            return [states.claim_of(row) for row in rows]
+        session.flush()
+        return channels.claims(session, host, rows)
 
 
 @retried
-def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimStatus]) -> None:
-    """Record the results of claims on a host; a result without a claim on that host changes nothing."""
+def record_statuses(db: Database, host: str, outcomes: Iterable[objects.ClaimStatus]) -> set[str]:
+    """Record the results of claims on a host; a result without a claim on that host changes nothing.
+
+    :returns: ids of the devices of the host whose relay has another port, of which that of the server's host
+        has to be told
+    """
     by_id = {outcome.device_id: outcome for outcome in outcomes}
+    moved: set[str] = set()
     with db.writer() as session:
+        ends = channels.of(session, by_id)
+        ours = {device_id for device_id, channel in ends.items() if channel.server_host == host}
+        hosts = {host, *(channel.device_host for channel in ends.values())}
         # As a sync does, or each may lock a device that the other wants next.
-        session.execute(sa.select(models.Host.host).where(models.Host.host == host).with_for_update())
+        locked = sa.select(models.Host.host).where(models.Host.host.in_(hosts)).order_by(models.Host.host)
+        session.execute(locked.with_for_update())
         rows = session.scalars(
             sa.select(models.Device)
-            .where(models.Device.host == host, models.Device.id.in_(by_id))
+            .where(
+                sa.or_(models.Device.host == host, models.Device.id.in_(ours))
+                if ours
+                # One condition, where nothing is carried to the host: an index has both columns.
+                else models.Device.host == host,
+                models.Device.id.in_(by_id),
+            )
             .with_for_update()
         ).all()
         for row in rows:
             before = events.Snapshot.of(row)
-            outcome = by_id[row.id]
-            if states.apply_status(row, outcome):
+            outcome, channel = by_id[row.id], ends.get(row.id)
+            port = None if channel is None else channel.relay_port
+            if _apply(session, row, channel, host, outcome):
                 events.record(session, row, before, handover.cause(outcome), note=_note(outcome))
+                if channel is not None and channel.relay_port != port:
+                    moved.add(row.id)
             else:
                 LOG.debug("Not an answer to the claim on device %s: %r", row.id, outcome)
+    return moved
+
+
+def _apply(
+    session: orm.Session,
+    row: models.Device,
+    channel: models.Channel | None,
+    host: str,
+    outcome: objects.ClaimStatus,
+) -> bool:
+    """Apply what the agent of a host tells; False if it does not answer the claim."""
+    if channel is not None and row.state in states.CLAIMED:
+        end = channels.End.DEVICE if row.host == host else channels.End.SERVER
+        return channels.apply_status(row, channel, end, outcome)
+    if row.host != host or not states.apply_status(row, outcome):
+        return False
+    if channel is not None and row.instance_uuid is None:
+        channels.close(session, [row.id])
+    return True
 
 
 def _note(outcome: objects.ClaimStatus) -> Reason | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import events, models, sharing, states
+from compute_shim.db import channels, events, models, sharing, states
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
 from compute_shim.liveness import Window
@@ -36,6 +36,7 @@ def delete_host(db: Database, name: str, up: Window, actor: Actor | None = None)
         host = _host_that_is_down(session, name, up)
         rows = _devices(session, models.Device.host == name)
         sharing.forget(session, rows)
+        channels.close(session, [row.id for row in rows])
         for row in rows:
             before = events.Snapshot.of(row) if row.instance_uuid else None
             _end(row)
@@ -76,6 +77,7 @@ def release(db: Database, device_id: str, up: Window, actor: Actor | None = None
             raise NotClaimed
         before = events.Snapshot.of(row)
         _end(row)
+        channels.close(session, [row.id])
         states.derive_state(row)
         events.record(session, row, before, ReasonCode.RELEASED, actor)
         return row

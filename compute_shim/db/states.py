@@ -57,7 +57,7 @@ def unplug(row: models.Device) -> None:
 def end_claim(row: models.Device) -> None:
     """End the claim on a device; `derive_state` then sets its state."""
     row.instance_uuid = row.project_id = row.user_id = row.claimed_kind = None
-    row.lease_until = row.lease_warned = row.allocated = None
+    row.lease_until = row.lease_warned = row.allocated = row.claimed_transport = None
 
 
 def forget_user(row: models.Device) -> None:
@@ -105,7 +105,7 @@ def reason(row: models.Device) -> Reason | None:
         return _obstacle(row)
     if row.state_reason is None:
         return None
-    return _reason(_code(row, row.state_reason), row.state_reason)
+    return stored_reason(_code(row, row.state_reason), row.state_reason)
 
 
 def _code(row: models.Device, text: str) -> ReasonCode | str | None:
@@ -127,7 +127,7 @@ def _obstacle(row: models.Device) -> Reason | None:
     if row.blocked_reason is None:
         return _wipe(row) if waits_for_wipe(row) else None
     code = row.blocked_code or legacy_reasons.code_of(row.blocked_reason, ReasonCode.HOST_USE)
-    return _reason(code, row.blocked_reason)
+    return stored_reason(code, row.blocked_reason)
 
 
 def _wipe(row: models.Device) -> Reason:
@@ -142,7 +142,7 @@ def _wipe(row: models.Device) -> Reason:
     return Reason(ReasonCode.WIPING, f"{describe(ReasonCode.WIPING)}: {row.wiped or 0} %")
 
 
-def _reason(code: str | None, text: str | None) -> Reason:
+def stored_reason(code: str | None, text: str | None) -> Reason:
     """A reason as it is stored; a text that says no more than the code is no details."""
     plain = Reason(code or ReasonCode.HYPERVISOR_ERROR)
     has_details = bool(text) and text != plain.text and legacy_reasons.has_details(text)
@@ -153,11 +153,8 @@ def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
     """Apply the status of a claim that the agent reports; False if it does not answer the claim."""
     if outcome.generation != row.generation:
         return False
-    if row.state in CLAIMED and outcome.state in _OUTCOMES:
-        put(row, outcome.state, _told(outcome))
-        if outcome.state == State.ATTACHED:
-            forget_user(row)
-            row.last_project_id, row.last_plug_id = row.project_id, row.plug_id
+    if is_outcome_of_claim(row, outcome):
+        fulfil(row, outcome.state, told_reason(outcome))
         return True
     if is_to_be_wiped(row) and outcome.reason_code in WIPES:
         _wiped(row, outcome)
@@ -167,9 +164,22 @@ def apply_status(row: models.Device, outcome: objects.ClaimStatus) -> bool:
         derive_state(row)
         return True
     if row.state == State.DETACHING and outcome.state == State.DETACHING:
-        put(row, State.DETACHING, _told(outcome))
+        put(row, State.DETACHING, told_reason(outcome))
         return True
     return False
+
+
+def is_outcome_of_claim(row: models.Device, outcome: objects.ClaimStatus) -> bool:
+    """Whether an outcome is one of a claim with a server, and the device has such a claim."""
+    return row.state in CLAIMED and outcome.state in _OUTCOMES
+
+
+def fulfil(row: models.Device, state: State | str, why: Reason | None) -> None:
+    """Set the state of a claim with a server."""
+    put(row, state, why)
+    if state == State.ATTACHED:
+        forget_user(row)
+        row.last_project_id, row.last_plug_id = row.project_id, row.plug_id
 
 
 def _wiped(row: models.Device, outcome: objects.ClaimStatus) -> None:
@@ -183,11 +193,11 @@ def _wiped(row: models.Device, outcome: objects.ClaimStatus) -> None:
     derive_state(row)
 
 
-def _told(outcome: objects.ClaimStatus) -> Reason | None:
+def told_reason(outcome: objects.ClaimStatus) -> Reason | None:
     """The reason that an agent gave."""
     if outcome.reason_code is None:
         return None
-    return _reason(outcome.reason_code, outcome.reason)
+    return stored_reason(outcome.reason_code, outcome.reason)
 
 
 def claim_of(row: models.Device) -> objects.Claim:

@@ -18,7 +18,7 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import kinds, models, recognition, sharing, states
+from compute_shim.db import channels, kinds, models, recognition, sharing, states
 from compute_shim.db.api import Database, retried
 
 # More rows than a host can have devices plugged in (127 on a bus: USB 2.0 specification, 9.4.6). A device
@@ -39,7 +39,7 @@ _REPEATED = (
     .values(last_seen=sa.bindparam("now"), digested_at=sa.bindparam("now"))
 )
 # What `compute_shim.db.states.claim_of` reads of a device.
-_CLAIMS = sa.select(
+_CLAIM_COLUMNS = (
     models.Device.id,
     models.Device.identity,
     models.Device.port,
@@ -64,7 +64,28 @@ _CLAIMS = sa.select(
     models.Device.last_plug_id,
     models.Device.wiped,
     models.Device.wipe_error,
-).where(models.Device.host == sa.bindparam("of_host"))
+)
+_OF_HOST: sa.BindParameter[str] = sa.bindparam("of_host")
+# The devices of the host; and, of the few that are used over the network, those of this host and those that
+# servers on this host have.
+_CLAIMS = sa.union_all(
+    sa.select(
+        sa.literal_column("0", sa.Integer).label("half"),
+        *_CLAIM_COLUMNS,
+        *(sa.cast(sa.null(), column.type).label(column.name) for column in channels.COLUMNS),
+    ).where(models.Device.host == _OF_HOST),
+    *(
+        sa.select(sa.literal_column(half, sa.Integer).label("half"), *_CLAIM_COLUMNS, *channels.COLUMNS)
+        .select_from(models.Channel)
+        .join(models.Device, models.Device.id == models.Channel.device_id)
+        .outerjoin(models.Host, models.Host.host == peer)
+        .where(own == _OF_HOST)
+        for half, own, peer in (
+            ("1", models.Channel.device_host, models.Channel.server_host),
+            ("2", models.Channel.server_host, models.Channel.device_host),
+        )
+    ),
+)
 
 
 @retried
@@ -85,9 +106,12 @@ def unchanged(db: Database, host: str, digest: str, plugged: int) -> list[object
         if connection.execute(_REPEATED, repeated).rowcount != 1:
             return None
         rows: Sequence[Any] = connection.execute(_CLAIMS, {"of_host": host}).all()
-    if sum(row.present for row in rows) != plugged:
+    own = [row for row in rows if row.half == 0]
+    if sum(row.present for row in own) != plugged:
         return None
-    return [states.claim_of(row) for row in rows]
+    return channels.of_rows(
+        own, [row for row in rows if row.half == 1], [row for row in rows if row.half == 2]
+    )
 
 
 def record_host(session: orm.Session, host: str, **values: Any) -> bool:

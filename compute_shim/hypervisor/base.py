@@ -108,6 +108,11 @@ class Domain:
         others = (other for other in self.live if other.alias != hostdev.alias)
         return dataclasses.replace(self, live=(*others, hostdev))
 
+    def with_channel(self, device_id: str) -> Domain:
+        """A copy of the domain that is connected to a device of another host."""
+        others = (other for other in self.channels if other != device_id)
+        return dataclasses.replace(self, channels=(*others, device_id))
+
 
 class Driver(abc.ABC):
     """A hypervisor on this host.

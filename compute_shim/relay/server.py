@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import logging
 import socket
+import ssl
 from typing import Any, NoReturn
 
 from compute_shim.relay import credentials, greeting
@@ -93,24 +94,31 @@ class ServerRelay:
     async def _reach(self) -> Connection:
         """Connect to the other relay, as often as it takes."""
         delays = itertools.chain(_DELAYS, itertools.repeat(_DELAYS[-1]))
+        is_reached = asyncio.Event()
         told = ""
         self._state.write(State.CONNECTING)
         while True:
+            is_reached.clear()
             try:
                 async with asyncio.timeout(PATIENCE):
-                    far = await self._connect()
+                    far = await self._connect(is_reached)
             except (OSError, greeting.Refused, credentials.WrongPeer) as error:
                 reason = explained(error)
+                refused = is_reached.is_set() or isinstance(error, ssl.SSLError)
             else:
                 LOG.info("Connected: %s at %s port %s", self._peer, *self._address)
                 return far
-            self._state.write(State.CONNECTING, reason)
+            self._state.write(State.CONNECTING, reason, refused=refused)
             if reason != told:
                 LOG.warning("Cannot connect to %s at %s port %s: %s", self._peer, *self._address, reason)
             told = reason
             await asyncio.sleep(next(delays))
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, is_reached: asyncio.Event) -> Connection:
+        """Connect once.
+
+        :param is_reached: is set when the TLS connection is established.
+        """
         far = Connection()
         host, port = self._address
         try:
@@ -123,6 +131,7 @@ class ServerRelay:
                 server_hostname="",
                 ssl_shutdown_timeout=PATIENCE,
             )
+            is_reached.set()
             watch_peer(far.transport.get_extra_info("socket"))
             credentials.refuse_other(far.transport.get_extra_info("peercert"), self._peer)
             far.write(self._claim.hello())

@@ -21,7 +21,7 @@ class State(enum.StrEnum):
 
 
 class StateFile:
-    """One ``name value`` per line: state, reason, mode, pid, claim, generation, peer.
+    """One ``name value`` per line: state, reason, refused, pid, mode, claim, generation, peer, port.
 
     It is replaced as a whole, so a reader never sees half of it. It stays when the relay ends. A relay that
     was killed leaves the state that it had, with a pid that is gone.
@@ -33,12 +33,19 @@ class StateFile:
         self._path = path
         self._facts = facts
 
-    def write(self, state: State, reason: str = "") -> None:
+    def write(self, state: State, reason: str = "", *, refused: bool = False) -> None:
         """Replace the file. If that is impossible, this is logged, and the device goes on.
 
         :param reason: a sentence in one line; it may be empty.
+        :param refused: the other relay was reached, and one of the two has refused the other.
         """
-        lines = {"state": state.value, "reason": reason, "pid": str(os.getpid()), **self._facts}
+        lines = {
+            "state": state.value,
+            "reason": reason,
+            "refused": "yes" if refused else "no",
+            "pid": str(os.getpid()),
+            **self._facts,
+        }
         whole = self._path.with_name(f".{self._path.name}.new")
         try:
             whole.write_text("".join(f"{name} {value}".rstrip() + "\n" for name, value in lines.items()))

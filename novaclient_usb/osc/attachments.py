@@ -87,6 +87,9 @@ class AddUsbDevice(_Waiting, base.ShowOne):
             action="store_true",
             help="If the device or all devices of the kind are in use, add the server to the queue",
         )
+        parser.add_argument(
+            "--transport", choices=commands.TRANSPORTS, metavar="<where>", help=commands.TRANSPORT_HELP
+        )
         return parser
 
     def take_action(self, args: argparse.Namespace) -> base.Properties:
@@ -95,9 +98,9 @@ class AddUsbDevice(_Waiting, base.ShowOne):
         how = (
             f"'openstack usb device list --server {shlex.quote(args.server)}' lists the devices of its host."
         )
-        device_id, kind = commands.device_or_kind(self.usb, server_id, args.device, how)
+        device_id, kind = commands.device_or_kind(self.usb, server_id, args.device, how, args.transport)
         attachment, entry = commands.attach_or_join(
-            self.usb, server_id, device_id, kind, args.lease, args.queue
+            self.usb, server_id, device_id, kind, args.lease, args.queue, args.transport
         )
         if attachment is None:
             self._status = commands.WAITING if args.wait else 0
@@ -150,6 +153,8 @@ class ListServerUsbDevice(_OfServer, base.Lister):
             "Reason Code": "reason_code",
             "Since": "state_since",
             "Claimed Kind": "kind",
+            "Transport": "transport",
+            "Over Network": "over_network",
             "Port": "port",
             "Speed": "speed",
         }
@@ -204,6 +209,9 @@ def _flat(attachment: dict[str, Any]) -> dict[str, Any]:
         "device_id": attachment["device_id"],
         "device": names.lsusb_line(device),
         "kind": attachment["kind"],
+        # A service of an earlier version does not tell them.
+        "transport": attachment.get("transport", "local"),
+        "over_network": attachment.get("over_network", False),
         "lease_until": attachment["lease_until"],
         **{key: device[key] for key in ("state", "reason_code", "state_reason")},
     }

@@ -90,14 +90,17 @@ class Proxy(proxy.Proxy):
         device: str | Device | None = None,
         kind: str | None = None,
         lease: int | None = None,
+        transport: str | None = None,
     ) -> Attachment:
         """Request a device. It is claimed on return, and attached asynchronously.
 
         :param device: the device; or
         :param kind: the kind of a free device on the server's host
         :param lease: seconds after which the device is detached
+        :param transport: ``network`` or ``any``: also a device of another host, over the network
         """
-        return self._create(Attachment, **_wanted(server, device, kind, lease))
+        how = {} if transport is None else {"transport": transport}
+        return self._create(Attachment, **_wanted(server, device, kind, lease), **how)
 
     def update_attachment(
         self, server: Any, device: str | Device | Attachment, lease: int | None

@@ -39,6 +39,7 @@ class Device(_Resource):
         "serial",
         "port",
         "kind",
+        "transport",
         "project_id",
         *_PAGING,
     )
@@ -56,6 +57,8 @@ class Device(_Resource):
     is_enabled = resource.Body("enabled", type=bool)
     is_shared = resource.Body("shared")
     kind = resource.Body("kind")
+    #: Whether servers on other hosts may have it, over the network.
+    is_over_network = resource.Body("over_network", type=bool)
     last_project_id = resource.Body("last_project_id")
     lease_until = resource.Body("lease_until")
     port = resource.Body("port")
@@ -112,7 +115,10 @@ class Attachment(_Resource):
     #: Seconds after which the device is detached; None for no end. Only sent in requests.
     lease = resource.Body("lease")
     lease_until = resource.Body("lease_until")
+    #: Whether the device is on another host than the server.
+    is_over_network = resource.Body("over_network", type=bool)
     server_id = resource.URI("server_id")
+    transport = resource.Body("transport")
 
     @property
     def state(self) -> str | None:

@@ -173,7 +173,7 @@ def test_on_rabbitmq_the_refusal_of_a_version_comes_by_its_name(served: tuple[An
     client = rpc.ConductorClient(served[0], "compute1")
     client._client = rabbit = RabbitClient("UnsupportedVersion")
     assert client.sync("QEMU", []) == []
-    assert rabbit.versions == ["1.3", "1.2", "1.1", "1.0"]
+    assert rabbit.versions == ["1.4", "1.3", "1.2", "1.1", "1.0"]
     client._client = rabbit = RabbitClient("ValueError")
     with pytest.raises(oslo_messaging.RemoteError):
         client.sync("QEMU", [])

@@ -23,6 +23,7 @@ from oslo_utils import timeutils
 from compute_shim import conf as configuration
 from compute_shim import exception, nova, rpc
 from compute_shim.api import deploy
+from compute_shim.conductor.carrying import Carrying
 from compute_shim.conductor.manager import Manager
 from compute_shim.conductor.serving import Serving
 from compute_shim.conf import database
@@ -155,10 +156,9 @@ class Nudger:
         self.contexts: list[Mapping[str, Any]] = []
 
     def nudge(self, device_id: str, context: Mapping[str, Any]) -> None:
-        found = intent.claim_for_agent(self._db, device_id)
-        assert found is not None
-        host, _, claim = found
-        self.nudges.append((host, claim))
+        found = intent.claims_for_agents(self._db, device_id)
+        assert found
+        self.nudges += [(host, claim) for host, _, claim in found]
         self.contexts.append(context)
 
 
@@ -179,9 +179,11 @@ class World:
         self.nova = Nova()
         # Of each server, as the agents tell; None: they do not.
         self.usb_ports: int | None = None
+        # The hosts that take part in the network transport.
+        self.relays: set[str] = set()
         self.keystone = Keystone()
         self.nudger = Nudger(self.db)
-        self.conductor = Manager(self.db)
+        self.conductor = Manager(self.db, nudge=self.nudger.nudge)
         self.api = deploy.deploy(self.conf, self.db, self.nova, self.keystone, self.nudger)
 
     def sync(self, host: str = "compute1", **changes: Any) -> list[dict[str, Any]]:
@@ -195,7 +197,10 @@ class World:
             for server in self.nova.servers.values()
             if server.host_id == nova.host_id(server.project_id, host)
         ]
-        return self.conductor.sync({}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices, servers=here)
+        relay = {"address": f"{host}.example", "name": host} if host in self.relays else None
+        return self.conductor.sync(
+            {}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices, servers=here, relay=relay
+        )
 
     def report(
         self,
@@ -204,9 +209,10 @@ class World:
         reason: str | None = None,
         reason_code: str | None = None,
         generation: int = 0,
+        host: str | None = None,
         **later: Any,
     ) -> None:
-        """The agent of a device's host tells what became of the claim.
+        """The agent of a device's host, or of another one, tells what became of the claim.
 
         :param generation: less than that of the claim by so much.
         :param later: fields of later versions of the RPC.
@@ -221,7 +227,7 @@ class World:
             "reason_code": reason_code,
             **later,
         }
-        self.conductor.report({}, row.host, [outcome])
+        self.conductor.report({}, host or row.host, [outcome])
 
     def silence(self, host: str) -> None:
         """The agent of a host has not been heard of for long."""
@@ -287,6 +293,9 @@ class Stage:
             "quota": self._quota,
             "leases": self._leases,
             "serve": self._serve,
+            "relays": self._relays,
+            "move": self._move,
+            "follow": self._follow,
         }
 
     @webob.dec.wsgify
@@ -336,7 +345,24 @@ class Stage:
             lambda server_id, host: True,
         ).serve()
 
-    def _nudge(self) -> Any:
-        """The last thing that an agent was told."""
-        host, claim = self._world.nudger.nudges[-1]
+    def _relays(self, *, hosts: list[str]) -> None:
+        """Which hosts take part in the network transport, from their next sync on."""
+        self._world.relays = set(hosts)
+
+    def _move(self, server: str, host: str) -> None:
+        """Nova moves a server; the agents tell at their next sync."""
+        servers = self._world.nova.servers
+        moved = nova.host_id(servers[server].project_id, host)
+        servers[server] = dataclasses.replace(servers[server], host_id=moved)
+
+    def _follow(self) -> None:
+        """The conductor looks for servers whose devices have to follow them."""
+        world = self._world
+        Carrying(
+            world.db, world.nudger, lambda: Window.now(world.conf), lambda server_id, host: True
+        ).follow()
+
+    def _nudge(self, back: int = 1) -> Any:
+        """The last thing that an agent was told, or one before it."""
+        host, claim = self._world.nudger.nudges[-back]
         return {"host": host, "claim": dataclasses.asdict(claim)}

@@ -3,35 +3,84 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lab.host import Host
+from lab.host import Host, command
+from lab.host.usb import EVERYTHING
 from lab.stack import Stack
+from lab.stack_agent import Agent
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.test_survival import install_hook, remove_hook
 from tests.lab.world import World, until
+from tests.pki import Authority
+
+# As `EVERYTHING`, and over the network.
+NETWORK = EVERYTHING.replace("}", ', "network": true}')
 
 # Linux numbers the devices of a bus from 1 to 127 (drivers/usb/core/hub.c: choose_devnum).
 _MOST_NUMBERS = 127
 
 
 @pytest.fixture(scope="module")
-def second(stack: Stack) -> Iterator[Host]:
+def second_agent(stack: Stack) -> Iterator[Agent]:
     """A second host with the same sticks in the same ports; libvirt has our hook on both."""
     agent = stack.start_second_host()
     for host in (stack.host, agent.host):
         install_hook(host)
-    yield agent.host
+    yield agent
     remove_hook(stack.host)
     agent.host.stop()
+
+
+@pytest.fixture
+def second(second_agent: Agent) -> Host:
+    """The second host."""
+    return second_agent.host
+
+
+@pytest.fixture
+def by_network(stack: Stack, second_agent: Agent, tmp_path: Path) -> Iterator[None]:
+    """Both hosts take part in the network transport, and all devices may be used by it."""
+    authority = Authority(tmp_path, "authority")
+    agents = (stack.agent, second_agent)
+    for agent in agents:
+        options = ["[network_usb]", "user = nobody"]
+        name = agent.host.name
+        for option, file in dataclasses.asdict(authority.issue(name, name)).items():
+            path = f"/run/pki/{option}.pem"
+            agent.host.run(f"mkdir -p /run/pki && cat > {path}", stdin=Path(file).read_text())
+            options.append(f"{option} = {path}")
+        agent.host.run("chown nobody /run/pki/key.pem; chmod 600 /run/pki/key.pem")
+        agent.more = "\n".join(options) + "\n"
+        restart(agent, NETWORK)
+    yield
+    for agent in agents:
+        agent.more = ""
+        restart(agent, EVERYTHING)
+
+
+def restart(agent: Agent, device_spec: str | None = None) -> None:
+    """Restart an agent, with other rules if told so."""
+    agent.stop()
+    if device_spec is not None:
+        agent.configure(device_spec)
+    agent.start()
 
 
 @pytest.fixture
 def elsewhere(world: World, second: Host) -> World:
     """The second host and its devices."""
     return World(world.stack, second, world.servers)
+
+
+def relays(host: Host) -> list[int]:
+    """The processes of the relays of a host."""
+    found = host.run("pgrep -f '[c]ompute_shim.cmd.relay'", check=False).stdout
+    return [int(pid) for pid in found.split()]
 
 
 def migrate(origin: World, target: World, server: str) -> None:
@@ -106,3 +155,54 @@ def test_a_hook_that_fails_stops_the_migration_and_nothing_else(world: World, el
     assert world.held_by("LABSTICK01") == ["one"]
     assert world.device("LABSTICK01")["state"] == "attached"
     assert elsewhere.host_driver(elsewhere.device("LABSTICK01")["port"]) == "usb-storage"
+
+
+def test_a_server_uses_a_device_of_the_other_host(
+    stack: Stack, world: World, elsewhere: World, second_agent: Agent, by_network: None
+) -> None:
+    """From the API to QEMU, through restarts of both agents, a killed relay, and moves there and back."""
+    server = world.servers["one"]
+    stick = elsewhere.device("LABSTICK01")
+    elsewhere.wait_free(stick["id"])
+    asked = world.usb.attachments.create(server.uuid, stick["id"], transport="network")
+    assert (asked["transport"], asked["over_network"]) == ("network", True)
+
+    def is_attached() -> bool:
+        device = world.usb.devices.get(stick["id"])
+        return device["state"] == "attached" and "USB Redir" in world.monitor("one", "info usb")
+
+    until(is_attached, "the server does not have it")
+    assert world.hostdevs()["one"] == []
+    [of_device], [of_server] = relays(elsewhere.host), relays(world.host)
+    assert elsewhere.host_driver(stick["port"]) == "usbfs"
+    for host, pid in ((elsewhere.host, of_device), (world.host, of_server)):
+        status = host.run(["cat", f"/proc/{pid}/status"]).stdout
+        assert "Uid:\t65534\t65534" in status
+        assert "CapBnd:\t0000000000000000" in status
+    # The device at home of the same serial number stays free.
+    assert world.device("LABSTICK01")["state"] == "available"
+
+    restart(stack.agent)
+    restart(second_agent)
+    assert (relays(elsewhere.host), relays(world.host)) == ([of_device], [of_server])
+    assert is_attached()
+
+    elsewhere.host.run(f"kill -KILL {of_device}; {command.until(f'[ ! -e /proc/{of_device} ]')}")
+    until(lambda: relays(elsewhere.host) not in ([], [of_device]), "the relay is not started again")
+    until(is_attached, "the server does not have it again")
+
+    migrate(world, elsewhere, "one")
+    try:
+        until(lambda: elsewhere.held_by("LABSTICK01") == ["one"], "it is not attached on its own host")
+        until(lambda: not relays(elsewhere.host) and not relays(world.host), "relays are left")
+        [now] = world.usb.attachments.list(server.uuid)
+        assert not now["over_network"]
+    finally:
+        migrate(elsewhere, world, "one")
+    until(is_attached, "it has not followed the server back")
+
+    world.usb.attachments.delete(server.uuid, stick["id"])
+    world.usb.attachments.wait_detached(server.uuid, stick["id"], 120.0)
+    assert "USB Redir" not in world.monitor("one", "info usb")
+    until(lambda: not relays(elsewhere.host) and not relays(world.host), "relays are left")
+    until(lambda: elsewhere.host_driver(stick["port"]) == "usb-storage", "the host does not have its stick")

@@ -13,7 +13,7 @@ from oslo_config import cfg, generator
 
 from compute_shim import conf as configuration
 from compute_shim.agent import device_spec
-from compute_shim.conf import base, usb
+from compute_shim.conf import base, network_usb, usb
 
 
 def load(directory: Path, text: str) -> cfg.ConfigOpts:
@@ -128,3 +128,31 @@ def test_a_machine_with_such_a_name_needs_the_option(
 
 def test_the_options_of_the_group_usb_are_mutable() -> None:
     assert all(option.mutable for option in usb.OPTS)
+
+
+# The network transport.
+
+_FILES = "[network_usb]\ncert = /c\nkey = /k\nca = /a\n"
+
+
+def test_the_network_transport_is_off_by_default(tmp_path: Path) -> None:
+    assert not network_usb.is_set(load(tmp_path, ""))
+    conf = load(tmp_path, _FILES)
+    assert network_usb.is_set(conf)
+    assert network_usb.ports(conf) == (49300, 49399)
+
+
+@pytest.mark.parametrize(
+    ("written", "refusal"),
+    [
+        ("[network_usb]\ncert = /c\n", r"\[network_usb\] key and ca not set. Set cert, key and ca, or none"),
+        (f"{_FILES}ports = 5-4\n", "5-4 is not a range of TCP ports"),
+        (f"{_FILES}ports = 0-4\n", "0-4 is not a range of TCP ports"),
+        (f"{_FILES}ports = 4-65536\n", "4-65536 is not a range of TCP ports"),
+        (f"{_FILES}ports = many\n", r"\[network_usb\] ports"),
+    ],
+)
+def test_a_network_transport_that_is_set_in_part(tmp_path: Path, written: str, refusal: str) -> None:
+    with pytest.raises(cfg.Error, match=refusal) as refused:
+        load(tmp_path, written)
+    assert "\n" not in str(refused.value)

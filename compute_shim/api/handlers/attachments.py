@@ -11,12 +11,13 @@ import webob
 from oslo_policy import policy
 
 from compute_shim import exception, liveness, nova
-from compute_shim.api import devices, leases, paging, servers, validation
+from compute_shim.api import devices, leases, paging, servers, transports, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import attachments as schemas
 from compute_shim.api.schemas import base
 from compute_shim.api.visibility import Viewer, utc
 from compute_shim.db import (
+    channels,
     device_leases,
     device_list,
     handover,
@@ -63,6 +64,11 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.query(base.NOTHING)
     wanted = call.body(schemas.CREATE)["attachment"]
     validation.one_of_two("attachment", wanted)
+    if "kind" in wanted and wanted.get("transport", transports.LOCAL) != transports.LOCAL:
+        raise exception.Invalid(
+            "Invalid input: attachment.transport: with kind it must be local. Name a device_id to use a"
+            " device over the network."
+        )
     server = servers.find_to_change(call, policies.CREATE, server_id)
     row = _get(call, server, **wanted)
     call.nudge(row.id)
@@ -168,6 +174,7 @@ def _get(
     device_id: str | None = None,
     kind: str | None = None,
     lease: int | None = None,
+    transport: str = transports.LOCAL,
 ) -> models.Device:
     """Take a device by its id or its kind; asking again for what the server has is no error."""
     if device_id is None:
@@ -176,7 +183,7 @@ def _get(
     if row.instance_uuid == server.id:
         _again(call, server, row)
     else:
-        _claim(call, server, row, lease)
+        _claim(call, server, row, lease, transport)
     return row
 
 
@@ -199,14 +206,11 @@ def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> mo
     )
 
 
-def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | None) -> None:
+def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | None, transport: str) -> None:
     """Take a device that another server may be taking at this moment."""
-    if row.host != servers.live_host(call, server, row.host):
-        raise exception.Conflict(
-            f"USB device {row.id} is on a different host than server {server.id}.",
-            ReasonCode.DEVICE_ON_OTHER_HOST,
-        )
-    if _take(call, server, row, _caps(call, server), leases.seconds(call, row.kind, lease)):
+    host = transports.server_host(call, server, row, transport)
+    seconds = leases.seconds(call, row.kind, lease)
+    if _take(call, server, row, _caps(call, server), seconds, transport=transport, server_host=host):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -240,8 +244,12 @@ def _take(
     caps: usage.Caps,
     lease: int | None,
     kind: str | None = None,
+    transport: str = transports.LOCAL,
+    server_host: str | None = None,
 ) -> bool:
     """Claim a device if it is free.
+
+    :param server_host: where the server is, if that is not the device's host.
 
     :raises compute_shim.exception.OverLimit: the server or its project would have too many
     :raises compute_shim.exception.Conflict: the server has no free USB port
@@ -257,6 +265,8 @@ def _take(
             kind=kind,
             caps=caps,
             lease=lease,
+            transport=None if transport == transports.LOCAL else transport,
+            server_host=server_host,
         )
     except usage.OverLimit as over:
         raise _over_limit(server, over) from None
@@ -321,11 +331,14 @@ def _again(call: Call, server: nova.Server, row: models.Device) -> None:
 
 
 def _views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
+    elsewhere = channels.server_hosts(call.service.db, [row.id for row in rows])
     return [
         {
             "server_id": row.instance_uuid,
             "device_id": row.id,
             "kind": row.claimed_kind,
+            "transport": row.claimed_transport or transports.LOCAL,
+            "over_network": row.id in elsewhere,
             "lease_until": None if row.lease_until is None else utc(row.lease_until),
             "device": view,
         }

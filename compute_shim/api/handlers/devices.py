@@ -10,7 +10,7 @@ import re
 import webob
 
 from compute_shim import exception, liveness
-from compute_shim.api import conditions, devices, paging, servers
+from compute_shim.api import conditions, devices, paging, servers, transports
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
@@ -47,6 +47,7 @@ def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
         owner=query.get("project_id"),
         server_id=server.id if server else None,
         server_host=instances.host_of(call.service.db, server) if server else None,
+        over_network=query.get("transport", transports.LOCAL) != transports.LOCAL,
     )
 
 
@@ -68,7 +69,8 @@ def explain(call: Call, device_id: str) -> webob.Response:
     if server is not None:
         found += conditions.of_server(call, row, server)
     viewer = Viewer.of(call)
-    wanted = f"{server.id if server else 'SERVER'} {row.id}"
+    carried = any(condition.note == conditions.OVER_NETWORK for condition in found)
+    wanted = f"{'--transport network ' if carried else ''}{server.id if server else 'SERVER'} {row.id}"
     explanation = {
         "device_id": row.id,
         "server_id": None if server is None else server.id,

@@ -8,7 +8,18 @@ LIST = base.listing({}, SORT_KEYS)
 
 #: Exactly one of the two. The handler checks this, because the error of a schema would be unclear.
 CREATE = base.wrapped(
-    "attachment", base.strict({"device_id": base.UUID, "kind": base.KIND, "lease": base.SECONDS})
+    "attachment",
+    base.strict(
+        {
+            "device_id": base.UUID,
+            "kind": base.KIND,
+            "lease": base.SECONDS,
+            "transport": {
+                "enum": ["local", "network", "any"],
+                "description": '"local", "network" or "any"',
+            },
+        }
+    ),
 )
 
 UPDATE = base.wrapped(

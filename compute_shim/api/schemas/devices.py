@@ -26,6 +26,7 @@ LIST = base.listing(
         "serial": base.TEXT,
         "port": base.TEXT,
         "kind": base.KIND,
+        "transport": {"enum": ["local", "network", "any"], "description": "local, network or any"},
         "project_id": base.TEXT,
     },
     SORT_KEYS,

@@ -84,6 +84,7 @@ class Qemu(LibvirtDriver):
             domain = connection.lookupByUUIDString(uuid)
             _refuse_if_busy(domain)
             guest = Guest(domain)
+            qemu_process.let_in(domain.name(), socket)
             # QEMU names the speed of the device only when it is connected.
             with _refusal_explained(guest, ""):
                 guest.attach_channel(device_id, socket)

@@ -47,6 +47,19 @@ def held_devices(
     return {address for address in found if not _stays_with_the_host(sys, *address)}
 
 
+def let_in(domain: str, socket: str, run: Path = RUN, proc: Path = Path("/proc")) -> None:
+    """Give a unix socket to the user of a domain's process, and nobody else.
+
+    What fails here is told by QEMU, which cannot connect then.
+
+    :param domain: its name.
+    :param run: as for `held_devices`.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((run / f"{domain}.pid").read_text())
+        os.chown(socket, (proc / str(pid)).stat().st_uid, -1)
+
+
 def can_be_seen() -> bool:
     """Whether the processes of domains can be identified."""
     return RUN.is_dir()

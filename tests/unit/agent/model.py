@@ -137,8 +137,18 @@ class FakeDriver(Driver):
             domain,
             live=without(domain.live) if live else domain.live,
             config=without(domain.config) if config else domain.config,
+            channels=tuple(it for it in domain.channels if it != device_id) if live else domain.channels,
         )
         return self.state[uuid]
+
+    def attach_channel(self, uuid: str, device_id: str, socket: str) -> None:
+        self._answer()
+        self.calls.append(("attach_channel", uuid, device_id, socket))
+        if self.refuse is not None:
+            raise HypervisorError(ReasonCode.HYPERVISOR_ERROR, self.refuse)
+        if device_id in self.state[uuid].channels:
+            raise HypervisorError(ReasonCode.HYPERVISOR_ERROR, "non unique alias detected")
+        self.state[uuid] = self.state[uuid].with_channel(device_id)
 
     def close(self) -> None:
         self.state = {}

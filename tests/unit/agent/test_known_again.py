@@ -35,6 +35,7 @@ from compute_shim.agent import device_spec, inventory
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.events import ClaimsArrived, DevicesChanged, Resync
 from compute_shim.agent.reconciler import Reconciler
+from compute_shim.agent.relays import Relays
 from compute_shim.agent.wiper import Wiper
 from compute_shim.conductor.manager import Manager
 from compute_shim.db import intent, models, queries
@@ -165,6 +166,8 @@ class Host(RuleBasedStateMachine):
             lambda device: None,
             lambda devices: None,
             Wiper(),
+            Relays(None),
+            list,
         )
         self.agent.observe([Resync()])
         self.agent.reconcile()

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from compute_shim.agent import executor
 from compute_shim.agent.planner import Attach, Detach, Reset, plan, resets, statuses
+from compute_shim.agent.relays import Relays
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain, Hostdev
 from compute_shim.objects import Claim, ClaimStatus, Device, Reason, ReasonCode, State
@@ -18,6 +19,7 @@ from tests.unit.agent.model import FakeDriver, claim, device, hosts, ours
 
 SERVER = "00000000-0000-0000-0000-000000000001"
 OTHER = "00000000-0000-0000-0000-000000000002"
+RELAYS = Relays(None)
 
 Host = tuple[list[Claim], list[Device], list[Domain]]
 
@@ -26,7 +28,7 @@ def carry_out(claims: list[Claim], devices: list[Device], domains: list[Domain])
     """The domains after the plan."""
     driver = FakeDriver(domains, devices)
     actions = plan(Snapshot(claims, devices, domains))
-    done = executor.execute(actions, driver.state, driver, lambda found: found, {})
+    done = executor.execute(actions, driver.state, driver, lambda found: found, {}, RELAYS)
     assert done.refusals == {}
     assert all(driver.state[uuid] == domain for uuid, domain in done.domains.items())
     return driver.domains()

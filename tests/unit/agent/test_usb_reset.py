@@ -28,3 +28,12 @@ def test_what_is_gone_is_not_reset(tmp_path: Path, driver: str | None) -> None:
         (interface / "driver").symlink_to(f"../../../../bus/usb/drivers/{driver}")
     with pytest.raises(FileNotFoundError):
         usb_reset.reset(device(1), tmp_path / "sys", tmp_path / "dev")
+
+
+def test_what_no_driver_has_is_given_to_the_host_s_drivers(tmp_path: Path) -> None:
+    usb = tmp_path / "sys/bus/usb"
+    for interface in ("2-1:1.0", "2-1:1.1", "2-10:1.0"):
+        (usb / "devices" / interface).mkdir(parents=True)
+    (usb / "devices/2-1:1.0/driver").symlink_to("../../../../bus/usb/drivers/usbhid")
+    usb_reset.probe(device(1), tmp_path / "sys")
+    assert (usb / "drivers_probe").read_text() == "2-1:1.1"

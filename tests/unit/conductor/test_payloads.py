@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compute_shim import legacy_reasons, wire
 from compute_shim.conductor import payloads
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, Server
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, RelayHost, Server
 from tests.unit.db.test_states import STICK
 
 GOOD = dataclasses.asdict(STICK)
@@ -342,3 +342,38 @@ def test_an_agent_of_rpc_1_0_is_told_reasons_in_its_own_words() -> None:
     claim = Claim("x", "0781:5567:A", "2-1", 1, reason="no stick", reason_code=ReasonCode.UNPLUGGED)
     assert payloads.claim(claim, "1.0")["reason"] == "unplugged"
     assert payloads.claim(claim, "1.1")["reason"] == "no stick"
+
+
+RELAY = {"address": "compute1.example", "name": "compute1"}
+
+
+def test_how_a_host_takes_part_in_the_network_transport() -> None:
+    assert payloads.relay(RELAY | {"later": 1}) == RelayHost("compute1.example", "compute1")
+    assert payloads.relay(RELAY | {"address": "fd00::1"}) == RelayHost("fd00::1", "compute1")
+    assert payloads.relay(None) is None
+
+
+@pytest.mark.parametrize("wrong", ["", "-x", "a b", "a=b", "a\nb", "x" * 256, None, 5])
+@pytest.mark.parametrize("field", ["address", "name"])
+def test_what_would_go_into_the_command_line_of_another_host(field: str, wrong: Any) -> None:
+    assert payloads.relay(RELAY | {field: wrong}) is None
+
+
+@pytest.mark.parametrize(("port", "known"), [(1, 1), (65535, 65535), (None, None)])
+def test_the_port_of_a_relay(port: Any, known: int | None) -> None:
+    outcome = {"device_id": "x", "generation": 1, "state": "waiting", "reason": None, "port": port}
+    assert [it.port for it in payloads.outcomes([outcome])] == [known]
+    for wrong in (0, 65536, -1, "80", True, 1.5):
+        assert payloads.outcomes([outcome | {"port": wrong}]) == []
+
+
+def test_claims_on_devices_of_other_hosts_are_for_agents_that_know_them() -> None:
+    own = Claim("x", "0781:5567:A", "2-1", 1, peer="compute2")
+    other = Claim("y", "0781:5567:B", "2-1", 1, peer="compute2", address="")
+    assert [claim["device_id"] for claim in payloads.claims([own, other], "1.4")] == ["x", "y"]
+    [old] = payloads.claims([own, other], "1.3")
+    assert old["device_id"] == "x"
+    assert not {"peer", "address"} & old.keys()
+    lost = Claim("x", "0781:5567:A", "2-1", 1, reason_code=ReasonCode.NO_NETWORK_TRANSPORT)
+    assert payloads.claim(lost, "1.3")["reason_code"] == ReasonCode.SERVER_ON_OTHER_HOST
+    assert payloads.claim(lost, "1.4")["reason_code"] == ReasonCode.NO_NETWORK_TRANSPORT

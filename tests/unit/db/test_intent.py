@@ -183,12 +183,12 @@ def test_where_the_server_of_a_forgotten_device_is() -> None:
 def test_what_an_agent_is_told_of_a_claim() -> None:
     db = moved(dongle("B"))
     for serial, host, server_id in (("A", HOST, SERVER), ("B", NEW_HOST, None)):
-        found = intent.claim_for_agent(db, row_of(db, serial).id)
+        [found] = intent.claims_for_agents(db, row_of(db, serial).id)
         assert found is not None
         assert (found[0], found[1], found[2].server_id) == (host, "1.3", server_id)
-    assert intent.claim_for_agent(db, "missing") is None
+    assert intent.claims_for_agents(db, "missing") == []
     with db.writer() as session:
         session.delete(session.get_one(models.Host, HOST))
-    found = intent.claim_for_agent(db, row_of(db, "A").id)
+    [found] = intent.claims_for_agents(db, row_of(db, "A").id)
     assert found is not None
     assert (found[0], found[1]) == (HOST, "")

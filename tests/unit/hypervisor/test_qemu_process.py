@@ -90,3 +90,12 @@ def test_the_processes_of_domains(root: Path) -> None:
     (root / "run/instance-2.pid").write_text("")
     found = [pid for pid in (1, 7, 42) if qemu_process.is_domain(pid, root / "run")]
     assert found == [42]
+
+
+def test_a_socket_is_given_to_the_user_of_the_domain(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "chown", lambda *arguments: given.append(arguments))
+    qemu_process.let_in("instance-1", "/run/x.sock", root / "run", root / "proc")
+    assert given == [("/run/x.sock", (root / "proc/42").stat().st_uid, -1)]
+    qemu_process.let_in("instance-2", "/run/x.sock", root / "run", root / "proc")
+    assert len(given) == 1

@@ -634,6 +634,7 @@ def test_help_tells_the_commands(nova: Any) -> None:
     assert nova("help", "usb-attach").out == (
         """\
 usage: nova usb-attach [--wait] [--timeout <seconds>] [--for <time>] [--queue]
+                       [--transport <where>]
                        <server> <device>
 
 Attach a USB device on the compute host to a server.
@@ -652,6 +653,9 @@ Options:
                        or 7d.
   --queue              If the device or all devices of the kind are in use,
                        add the server to the queue.
+  --transport <where>  Where the device may be: 'local' (default), on the host
+                       of the server; 'network' or 'any', also on another
+                       host, if it may be used over the network.
 """
     )
     overview = nova("help").out

@@ -368,16 +368,32 @@ def test_add(openstack: Any, cloud: Any, make_device: Any, make_attachment: Any)
 | device_id    | {STICK1}                        |
 | kind         | None                                                        |
 | lease_until  | None                                                        |
+| over_network | False                                                       |
 | reason_code  | None                                                        |
 | server_id    | {DEMO}                        |
 | state        | attaching                                                   |
 | state_reason | None                                                        |
+| transport    | local                                                       |
 +--------------+-------------------------------------------------------------+
 """
     )
     assert cloud.usb_log == [
         f"GET http://usb{OF_DEMO}",
         f'POST http://usb{ATTACHMENTS} {{"attachment": {{"device_id": "{STICK1}"}}}}',
+    ]
+
+
+def test_add_over_the_network(openstack: Any, cloud: Any, make_device: Any, make_attachment: Any) -> None:
+    """Devices of other hosts match as well, and no kinds."""
+    cloud.usb("GET", f"{OF_DEMO}&transport=any", {"devices": [make_device()]})
+    attachment = make_attachment() | {"transport": "any", "over_network": True}
+    cloud.usb("POST", ATTACHMENTS, {"attachment": attachment}, status=202)
+    command = ("server", "add", "usb", "device", "--transport", "any", "demo", "LABSTICK01", "-f", "json")
+    shown = json.loads(openstack(*command).out)
+    assert (shown["transport"], shown["over_network"]) == ("any", True)
+    assert cloud.usb_log == [
+        f"GET http://usb{OF_DEMO}&transport=any",
+        f'POST http://usb{ATTACHMENTS} {{"attachment": {{"device_id": "{STICK1}", "transport": "any"}}}}',
     ]
 
 
