@@ -16,7 +16,7 @@ from compute_shim import nova
 from compute_shim.db import events, handover, intent, models, states, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.events import Actor
-from compute_shim.objects import Handover, Reason, ReasonCode, State
+from compute_shim.objects import Handover, Reason, ReasonCode
 
 _D, _P = models.Device, models.DeviceProject
 
@@ -126,10 +126,7 @@ def release(db: Database, claim: models.Device) -> bool:
         row = session.get(_D, claim.id, with_for_update=True)
         if row is None or row.generation != claim.generation or row.state not in states.CLAIMED:
             return False
-        before = events.Snapshot.of(row)
-        row.generation += 1
-        states.put(row, State.DETACHING)
-        events.record(session, row, before, ReasonCode.ALLOCATION_ENDED)
+        intent.begin_release(session, row, ReasonCode.ALLOCATION_ENDED)
         return True
 
 

@@ -161,11 +161,16 @@ def replace(db: Database, claim: models.Device, host: str) -> str | None:
                 break
         else:
             return None
-        before = events.Snapshot.of(row)
-        row.generation += 1
-        states.put(row, State.DETACHING)
-        events.record(session, row, before, ReasonCode.SERVER_MOVED)
+        begin_release(session, row, ReasonCode.SERVER_MOVED)
         return device_id
+
+
+def begin_release(session: orm.Session, row: models.Device, cause: ReasonCode) -> None:
+    """Have a device, whose row is locked, taken out of its server."""
+    before = events.Snapshot.of(row)
+    row.generation += 1
+    states.put(row, State.DETACHING)
+    events.record(session, row, before, cause)
 
 
 @retried
