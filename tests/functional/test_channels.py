@@ -184,8 +184,8 @@ def test_an_agent_of_rpc_1_3_learns_nothing_of_devices_elsewhere(world: World) -
 
 def test_the_history_says_that_the_connection_changed(world: World) -> None:
     device_id = attach(world)
-    for told in ({}, {"host": "compute2"}):
-        world.report(device_id, State.ATTACHED, port=49300, **told)
+    for host in ("compute1", "compute2"):
+        world.report(device_id, State.ATTACHED, port=49300, host=host)
     world.report(device_id, State.WAITING, reason_code=ReasonCode.CHANNEL_UNREACHABLE, host="compute2")
     world.report(device_id, State.ATTACHED, host="compute2")
     events = world.request("demo", "GET", f"/v1/devices/{device_id}/events").json["events"]
