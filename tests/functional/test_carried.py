@@ -108,7 +108,7 @@ class Conductor:
             list(problems),
             told,
             identified,
-            {"address": "127.0.0.1", "name": self._host},
+            "127.0.0.1",
         )
         return [wire.decode(Claim, claim) for claim in answer]
 

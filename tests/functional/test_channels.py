@@ -155,8 +155,7 @@ def test_a_host_that_takes_no_part(world: World) -> None:
 def test_a_server_that_migrates_is_on_two_hosts_until_it_has(world: World) -> None:
     device_id = attach(world)
     server = {"uuid": FAR, "running": True, "usb_ports": None}
-    relay = {"address": "compute3", "name": "compute3"}
-    world.conductor.sync({}, "compute3", "QEMU", "1.4", [], servers=[server], relay=relay)
+    world.conductor.sync({}, "compute3", "QEMU", "1.4", [], servers=[server], relay_address="compute3")
     carrying(world).follow()
     assert channels.server_hosts(world.db, [device_id]) == {device_id: "compute2"}
     world.silence("compute2")
