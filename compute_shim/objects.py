@@ -24,7 +24,6 @@ __all__ = [
     "Plugged",
     "Reason",
     "ReasonCode",
-    "RelayHost",
     "Server",
     "State",
 ]
@@ -182,18 +181,6 @@ class Server:
 
 
 @dataclasses.dataclass(frozen=True)
-class RelayHost:
-    """How a host takes part in the network transport (``[network_usb]``).
-
-    :param address: where other hosts reach it.
-    :param name: of its certificate.
-    """
-
-    address: str
-    name: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Claim:
     """What the database wants of one known device of a host.
 
@@ -207,7 +194,7 @@ class Claim:
         `Device`. All are None from a conductor or an API older than RPC 1.2.
     :param enabled: False: an administrator withholds the device.
     :param wiped: per cent of what is stored on it that is overwritten, where it is to be; None: it is not.
-    :param peer: name, in its certificate, of the host with which the device is connected over the network;
+    :param peer: name, as in its certificate, of the host with which the device is connected over the network;
         None: the claim is not fulfilled over the network; empty: that host cannot do so.
     :param address: None: the device is one of this host. Otherwise it is one of another host for a server on
         this one; ``HOST:PORT`` of the relay there, empty if it has none.

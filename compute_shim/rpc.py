@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from compute_shim import legacy_reasons, request_ids, wire
-from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, RelayHost, Server
+from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, Server
 
 LOG = log.getLogger(__name__)
 
@@ -32,7 +32,7 @@ AGENT_TOPIC = "usb-shim-agent"
 #:      device in claims; ``identified`` of sync
 #: 1.3: ``shared``, ``projects``, ``kind``, ``handover`` and ``rule`` of devices, ``wiped`` of outcomes,
 #:      ``usb_ports`` of servers
-#: 1.4: ``over_network`` of devices, ``port`` of outcomes, ``relay`` of sync
+#: 1.4: ``over_network`` of devices, ``port`` of outcomes, ``relay_address`` of sync
 CONDUCTOR_VERSION = "1.4"
 #: 1.1: ``reason_code`` of claims
 #: 1.2: what is known of the device in claims
@@ -84,7 +84,7 @@ class ConductorClient:
 
     :param pin: the RPC version to speak (``[upgrade_levels] conductor``), None for the newest that the
         conductor knows.
-    :param relay: how the host takes part in the network transport, None: it does not.
+    :param relay_address: where other hosts reach its relays, None: it takes no part in the network transport.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class ConductorClient:
         bus: oslo_messaging.Transport,
         host: str,
         pin: str | None = None,
-        relay: RelayHost | None = None,
+        relay_address: str | None = None,
     ):
         target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=pin or CONDUCTOR_VERSION)
         self._client = oslo_messaging.get_rpc_client(bus, target, timeout=_ANSWER_SECONDS, retry=_RETRIES)
         self._version = pin or CONDUCTOR_VERSION
         self._host = host
-        self._relay = relay
+        self._relay_address = relay_address
 
     def sync(
         self,
@@ -132,8 +132,8 @@ class ConductorClient:
                 ]
             if wire.number(version) >= _IDENTIFIED_SINCE:
                 found["identified"] = identified
-            if self._relay is not None and wire.number(version) >= CHANNELS_SINCE:
-                found["relay"] = dataclasses.asdict(self._relay)
+            if self._relay_address is not None and wire.number(version) >= CHANNELS_SINCE:
+                found["relay_address"] = self._relay_address
             return found
 
         return [_claim(claim) for claim in self._call("sync", arguments, {})]

@@ -22,7 +22,7 @@ def problems(conf: cfg.ConfigOpts) -> list[str]:
     """What the operator of this host has to fix, one sentence each; also updates the metric of the expiry."""
     if not network_usb.is_set(conf):
         return []
-    group, name = conf.network_usb, conf.network_usb.name or conf.host
+    group = conf.network_usb
     try:
         credentials.Credentials(group.cert, group.key, group.ca).client_context()
         # The standard library has no other way to read a certificate (ssl: _test_decode_cert).
@@ -37,7 +37,7 @@ def problems(conf: cfg.ConfigOpts) -> list[str]:
         state = "has expired" if days <= 0 else f"expires in {days:.0f} days"
         found.append(f"The certificate {group.cert} of [network_usb] {state}. Replace it.")
     try:
-        credentials.refuse_other(decoded, name)
+        credentials.refuse_other(decoded, conf.host)
     except credentials.WrongPeer as wrong:
         found.append(
             f"The certificate {group.cert} of [network_usb] is not for this host: {wrong}. Other hosts refuse"

@@ -94,7 +94,12 @@ def relays(host: Snapshot) -> list[Wanted]:
     found = []
     for claim in host.claims.values():
         device = host.device_of(claim)
-        if claim.server_id is None or not claim.peer or device is None or _unfit(host, claim) is not None:
+        if (
+            claim.server_id is None
+            or not claim.peer
+            or device is None
+            or _unservable(host, claim) is not None
+        ):
             continue
         if claim.device_id not in host.present and not host.is_held(device):
             found.append(Wanted(claim.device_id, claim.generation, claim.peer, device=device))
@@ -220,15 +225,26 @@ def statuses(
 
 def _served(host: Snapshot, claim: Claim, refusal: Reason | None) -> ClaimStatus:
     """The status of a claim on a device of this host whose server is on another one."""
-    relay = host.relay_of(claim)
+    relay, obstacle = host.relay_of(claim), _unservable(host, claim)
     if not claim.peer:
         return ClaimStatus.of(claim, State.WAITING, Reason(ReasonCode.NO_NETWORK_TRANSPORT))
-    if relay is not None:
+    if relay is not None and obstacle is None:
         connected = relay.state == RelayState.CONNECTED
         why = None if connected else Reason(ReasonCode.CHANNEL_CONNECTING)
         found = ClaimStatus.of(claim, State.ATTACHED if connected else State.WAITING, why)
         return dataclasses.replace(found, port=relay.port)
-    return ClaimStatus.of(claim, *(_unfit(host, claim) or _without_relay(refusal)))
+    return ClaimStatus.of(claim, *(obstacle or _without_relay(refusal)))
+
+
+def _unservable(host: Snapshot, claim: Claim) -> tuple[State, Reason] | None:
+    """The reason why a device cannot be given to a server on another host, None if it can.
+
+    This host's own rule decides, whatever the conductor has been told of it.
+    """
+    device = host.device_of(claim)
+    if device is not None and not device.over_network:
+        return State.FAILED, Reason(ReasonCode.NETWORK_NOT_ALLOWED)
+    return _unfit(host, claim)
 
 
 def _carried(host: Snapshot, claim: Claim, refusal: Reason | None) -> tuple[State, Reason | None]:

@@ -25,7 +25,7 @@ from compute_shim.agent.shield import Shield
 from compute_shim.agent.wiper import Wiper
 from compute_shim.daemon import Daemon
 from compute_shim.hypervisor.base import Driver
-from compute_shim.objects import Claim, Device, RelayHost
+from compute_shim.objects import Claim, Device
 
 LOG = log.getLogger(__name__)
 
@@ -62,8 +62,8 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     use = HostUse(lambda pid: driver.is_server(pid) or relays.is_relay(pid), lent=wiper.ports)
     discovery = Discovery(device_spec.parse(conf.usb.device_spec), use.reasons)
     transport = bus.connect(conf)
-    relay = _relay_host(conf) if relays.takes_part() else None
-    client = rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor, relay)
+    address = (conf.network_usb.address or conf.host) if relays.takes_part() else None
+    client = rpc.ConductorClient(transport, conf.host, conf.upgrade_levels.conductor, address)
     reporter = Reporter(client, interval)
     shield = Shield(discovery.offers)
     agent = Agent(
@@ -106,10 +106,6 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
         for thread in threads:
             thread.join()
         driver.close()
-
-
-def _relay_host(conf: cfg.ConfigOpts) -> RelayHost:
-    return RelayHost(conf.network_usb.address or conf.host, conf.network_usb.name or conf.host)
 
 
 def _reset(conf: cfg.ConfigOpts, device: Device) -> None:

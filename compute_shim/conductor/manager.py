@@ -45,7 +45,7 @@ class Manager:
         problems: list[str] | None = None,
         servers: list[dict[str, Any]] | None = None,
         identified: bool = True,
-        relay: dict[str, Any] | None = None,
+        relay_address: str | None = None,
     ) -> list[dict[str, Any]]:
         """Record what an agent sees on its host; return the desired state of every known device there.
 
@@ -56,11 +56,11 @@ class Manager:
             the agent cannot say now, or speaks RPC 1.0.
         :param identified: False: the agent does not know yet what is known of its host, so that what it sees
             is not recorded.
-        :param relay: how the host takes part in the network transport (RPC 1.4), None: it does not.
+        :param relay_address: where other hosts reach its relays (RPC 1.4), None: it has none.
         :raises ValueError: that is no name of a host
         """
         host = payloads.host(host)
-        digest = payloads.digest(hypervisor, version, devices, problems, servers, identified, relay)
+        digest = payloads.digest(hypervisor, version, devices, problems, servers, identified, relay_address)
         plugged = len(devices) if isinstance(devices, list) else 0
         claims = syncs.unchanged(self._db, host, digest, plugged)
         if claims is None:
@@ -73,7 +73,7 @@ class Manager:
                 payloads.problems(problems),
                 payloads.servers(servers, version),
                 digest,
-                payloads.relay(relay),
+                payloads.relay_address(relay_address),
             )
             self._news()
         return payloads.claims(claims, version)

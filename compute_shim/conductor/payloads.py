@@ -20,7 +20,7 @@ from oslo_log import log
 
 from compute_shim import legacy_reasons, wire
 from compute_shim.db.models import REASON_LENGTH, TEXT_LENGTH
-from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, RelayHost, Server, State
+from compute_shim.objects import Claim, ClaimStatus, Device, Handover, ReasonCode, Server, State
 from compute_shim.rpc import CHANNELS_SINCE
 from compute_shim.text import UNPRINTABLE
 from novaclient_usb import kinds
@@ -50,7 +50,8 @@ _PLACE = {"type": ["string", "null"], "pattern": rf"^[!-~]{{1,{TEXT_LENGTH}}}\Z"
 # Boot, place and number (`compute_shim.agent.inventory`): no more than the column holds.
 _PLUG_ID = r"^[0-9a-f-]{1,36}/[0-9.]{1,16}/[0-9]{1,20}\Z"
 _KEY = {"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH}
-_HOST_NAME = rf"[A-Za-z0-9:_][A-Za-z0-9.:_-]{{0,{TEXT_LENGTH - 1}}}"
+# A name or an address. It goes into the command line of another host.
+_ADDRESS = re.compile(rf"[A-Za-z0-9:_][A-Za-z0-9.:_-]{{0,{TEXT_LENGTH - 1}}}")
 
 
 def _matching(pattern: str) -> dict[str, Any]:
@@ -137,10 +138,6 @@ _SERVER = _schema(
 )
 
 
-# A name or an address, as it goes into another host's command line: it does not begin with a dash.
-_RELAY = _schema({"address": _matching(_HOST_NAME), "name": _matching(_HOST_NAME)}, {})
-
-
 def digest(*told: Any) -> str:
     """The same for two messages only if they say the same, unchecked as they are."""
     canonical = json.dumps([_VERSION, *told], sort_keys=True, separators=(",", ":"))
@@ -212,9 +209,9 @@ def servers(values: Any, version: str) -> dict[str, Server] | None:
     return found if len(found) == len(values) else None
 
 
-def relay(value: Any) -> RelayHost | None:
-    """How a host takes part in the network transport; None if it does not, or what it tells is malformed."""
-    return next((wire.decode(RelayHost, one) for one in _valid(_RELAY, [value])), None) if value else None
+def relay_address(value: Any) -> str | None:
+    """Where other hosts reach the relays of a host; None if it has none, or what it tells is no address."""
+    return value if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
 
 
 def outcomes(values: Any) -> list[ClaimStatus]:

@@ -11,8 +11,8 @@ OPTS = [
         help="""
 PEM file with the certificate of this compute host. Set it with ``key`` and ``ca``, on both hosts, to let
 devices whose rule has ``"network": true`` be used by servers on other hosts. The certificate must have
-``name`` among its DNS names, and be valid for servers and clients. Renewed files are used from the next
-connection on.
+``[DEFAULT] host`` among its DNS names, and be valid for servers and clients. Renewed files are used from the
+next connection on.
 """,
     ),
     cfg.StrOpt(
@@ -28,11 +28,6 @@ connection on.
         "address",
         sample_default="<[DEFAULT] host>",
         help="Name or address at which the other compute hosts reach this one.",
-    ),
-    cfg.HostDomainOpt(
-        "name",
-        sample_default="<[DEFAULT] host>",
-        help="DNS name in the certificate of this host, by which the other hosts recognize it.",
     ),
     cfg.StrOpt(
         "ports",

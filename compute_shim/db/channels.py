@@ -48,8 +48,8 @@ COLUMNS = (
     _C.server_state,
     _C.server_code,
     _C.server_reason,
+    _H.host,
     _H.relay_address,
-    _H.relay_name,
 )
 
 
@@ -92,8 +92,7 @@ def device_end(row: Any, channel: Any = None, peer: Any = None) -> objects.Claim
     claim = states.claim_of(row)
     if channel is None or claim.server_id is None:
         return claim
-    name = None if peer is None else peer.relay_name
-    return _as_told(dataclasses.replace(claim, peer=name or ""), row, channel, End.DEVICE)
+    return _as_told(dataclasses.replace(claim, peer=_name(peer)), row, channel, End.DEVICE)
 
 
 def server_end(row: Any, channel: Any, owner: Any) -> objects.Claim:
@@ -109,9 +108,17 @@ def server_end(row: Any, channel: Any, owner: Any) -> objects.Claim:
         address = f"{shown}:{channel.relay_port}"
     if claim.server_id is None:
         return dataclasses.replace(claim, address=address)
-    name = None if owner is None else owner.relay_name
-    told = dataclasses.replace(claim, address=address, peer=name or "")
+    told = dataclasses.replace(claim, address=address, peer=_name(owner))
     return _as_told(told, row, channel, End.SERVER)
+
+
+def _name(host: Any) -> str:
+    """The name in the certificate of a host; empty if it takes no part in the network transport.
+
+    It is the name that Nova knows, and none that an agent tells: every compute host can send messages as
+    another one, and must not be let in for that.
+    """
+    return host.host if host is not None and host.relay_address else ""
 
 
 def _as_told(claim: objects.Claim, row: Any, channel: Any, end: End) -> objects.Claim:
@@ -169,7 +176,7 @@ def server_hosts(db: Database, device_ids: Collection[str]) -> dict[str, str]:
 
 def relay_hosts(db: Database, names: Collection[str]) -> Mapping[str, models.Host]:
     """Those of some hosts that take part in the network transport, by name."""
-    statement = sa.select(_H).where(_H.host.in_(names), _H.relay_name.is_not(None))
+    statement = sa.select(_H).where(_H.host.in_(names), _H.relay_address.is_not(None))
     with db.reader() as session:
         return {host.host: host for host in session.scalars(statement)}
 
@@ -237,7 +244,7 @@ def pending(db: Database, up: Window) -> Sequence[Move]:
     still = sa.exists().where(runs, _I.host == fulfilled_on, is_up).correlate(_D, _C)
     now = orm.aliased(_I)
     statement = (
-        sa.select(_D, now.host, there.relay_name, own.relay_name)
+        sa.select(_D, now.host, there.relay_address, own.relay_address)
         .outerjoin(_C, _C.device_id == _D.id)
         .join(now, sa.and_(now.instance_uuid == _D.instance_uuid, now.running.is_(True)))
         .join(there, there.host == now.host)
@@ -254,8 +261,8 @@ def pending(db: Database, up: Window) -> Sequence[Move]:
     )
     found: dict[str, Move] = {}
     with db.reader() as session:
-        for claim, host, peer, name in session.execute(statement):
-            reachable = claim.host == host or (bool(peer) and bool(name) and bool(claim.over_network))
+        for claim, host, peer, relay in session.execute(statement):
+            reachable = claim.host == host or (bool(peer) and bool(relay) and bool(claim.over_network))
             found.setdefault(claim.id, Move(claim, host, reachable))
     return list(found.values())
 

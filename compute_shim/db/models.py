@@ -272,9 +272,8 @@ class Host(Base):
     digest: orm.Mapped[str | None] = orm.mapped_column(sa.String(CODE_LENGTH))
     # `last_seen` at that sync. A conductor of RPC 1.0, which knows no digest, changes `last_seen` alone.
     digested_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(_PRECISE)
-    # As in `compute_shim.objects.RelayHost`; empty: it does not take part in the network transport.
+    # Where other hosts reach its relays; empty: it does not take part in the network transport.
     relay_address: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
-    relay_name: orm.Mapped[str | None] = orm.mapped_column(sa.String(TEXT_LENGTH))
 
 
 class Instance(Base):

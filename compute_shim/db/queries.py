@@ -35,7 +35,7 @@ def sync_host(
     problems: Iterable[str] = (),
     servers: Mapping[str, objects.Server] | None = None,
     digest: str | None = None,
-    relay: objects.RelayHost | None = None,
+    relay_address: str | None = None,
 ) -> list[objects.Claim]:
     """Record what is plugged into a host now.
 
@@ -43,7 +43,7 @@ def sync_host(
     :param problems: what the operator of the host has to mend, a line each.
     :param servers: by their UUIDs, all that have a domain there; None: unknown.
     :param digest: of all that the agent told, for `compute_shim.db.syncs.unchanged`.
-    :param relay: how the host takes part in the network transport, None: it does not.
+    :param relay_address: where other hosts reach its relays, None: it takes no part in the network transport.
     :returns: what is wanted of every known device of the host, and of those of other hosts for servers on it
     """
     with db.writer() as session:
@@ -54,8 +54,7 @@ def sync_host(
             version=version,
             problems="\n".join(problems),
             digest=digest,
-            relay_address=None if relay is None else relay.address,
-            relay_name=None if relay is None else relay.name,
+            relay_address=relay_address,
         )
         rows = list(
             session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())

@@ -155,8 +155,7 @@ def test_a_host_that_takes_no_part(world: World) -> None:
 def test_a_server_that_migrates_is_on_two_hosts_until_it_has(world: World) -> None:
     device_id = attach(world)
     server = {"uuid": FAR, "running": True, "usb_ports": None}
-    relay = {"address": "compute3", "name": "compute3"}
-    world.conductor.sync({}, "compute3", "QEMU", "1.4", [], servers=[server], relay=relay)
+    world.conductor.sync({}, "compute3", "QEMU", "1.4", [], servers=[server], relay_address="compute3")
     carrying(world).follow()
     assert channels.server_hosts(world.db, [device_id]) == {device_id: "compute2"}
     world.silence("compute2")
@@ -184,8 +183,8 @@ def test_an_agent_of_rpc_1_3_learns_nothing_of_devices_elsewhere(world: World) -
 
 def test_the_history_says_that_the_connection_changed(world: World) -> None:
     device_id = attach(world)
-    for told in ({}, {"host": "compute2"}):
-        world.report(device_id, State.ATTACHED, port=49300, **told)
+    for host in ("compute1", "compute2"):
+        world.report(device_id, State.ATTACHED, port=49300, host=host)
     world.report(device_id, State.WAITING, reason_code=ReasonCode.CHANNEL_UNREACHABLE, host="compute2")
     world.report(device_id, State.ATTACHED, host="compute2")
     events = world.request("demo", "GET", f"/v1/devices/{device_id}/events").json["events"]

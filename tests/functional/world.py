@@ -197,9 +197,9 @@ class World:
             for server in self.nova.servers.values()
             if server.host_id == nova.host_id(server.project_id, host)
         ]
-        relay = {"address": f"{host}.example", "name": host} if host in self.relays else None
+        relay = f"{host}.example" if host in self.relays else None
         return self.conductor.sync(
-            {}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices, servers=here, relay=relay
+            {}, host, "QEMU 7.2.22", rpc.CONDUCTOR_VERSION, devices, servers=here, relay_address=relay
         )
 
     def report(

@@ -23,11 +23,11 @@ Load = Callable[..., cfg.ConfigOpts]
 def load(tmp_path: Path) -> Load:
     """A configuration of host1 with these files."""
 
-    def make(own: Credentials | None, more: str = "") -> cfg.ConfigOpts:
+    def make(own: Credentials | None, host: str = "host1") -> cfg.ConfigOpts:
         files = {} if own is None else dataclasses.asdict(own)
         lines = [f"{option} = {file}\n" for option, file in files.items()]
         file = tmp_path / "usb-shim.conf"
-        file.write_text(f"[DEFAULT]\nhost = host1\n[network_usb]\n{''.join(lines)}{more}")
+        file.write_text(f"[DEFAULT]\nhost = {host}\n[network_usb]\n{''.join(lines)}")
         return configuration.load([f"--config-file={file}"])
 
     return make
@@ -67,7 +67,7 @@ def test_one_of_another_host(load: Load, authority: Authority, monkeypatch: pyte
     other = authority.issue("host2", "host2")
     [problem] = certificate.problems(load(other))
     assert "its certificate is for 'host2', not for 'host1'" in problem
-    assert certificate.problems(load(other, "name = host2\n")) == []
+    assert certificate.problems(load(other, "host2")) == []
 
 
 @pytest.mark.parametrize("content", [None, "nonsense"])

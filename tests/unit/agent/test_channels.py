@@ -12,8 +12,9 @@ from compute_shim.agent.planner import AttachChannel, Detach, plan, relays, rese
 from compute_shim.agent.relays import Running, Wanted
 from compute_shim.agent.snapshot import Snapshot
 from compute_shim.hypervisor.base import Domain
-from compute_shim.objects import ClaimStatus, Reason, ReasonCode, State
-from tests.unit.agent.model import claim, device, ours
+from compute_shim.objects import ClaimStatus, Device, Reason, ReasonCode, State
+from tests.unit.agent import model
+from tests.unit.agent.model import claim, ours
 
 HERE = "00000000-0000-0000-0000-000000000001"
 ELSEWHERE = "00000000-0000-0000-0000-000000000002"
@@ -23,6 +24,11 @@ SERVED = claim(1, ELSEWHERE, peer="host2")
 CARRIED = claim(1, HERE, peer="host1", address=ADDRESS)
 DOMAIN = Domain(HERE, "instance-1", True)
 CONNECTED = Domain(HERE, "instance-1", True, channels=("device-1",))
+
+
+def device(number: int, **changes: Any) -> Device:
+    """A device that its rule allows over the network."""
+    return model.device(number, **{"over_network": True} | changes)
 
 
 def served(state: str = "", **changes: Any) -> dict[str, Running]:
@@ -82,6 +88,15 @@ def test_a_device_that_cannot_be_given_away_is_not_served() -> None:
         host = Snapshot([SERVED], devices, [])
         assert relays(host) == []
         assert status(host)[1] == code
+
+
+@pytest.mark.parametrize("relay", [{}, served("connected")])
+@pytest.mark.parametrize("allowed", [False, None])
+def test_the_rule_of_its_host_decides(allowed: bool | None, relay: dict[str, Running]) -> None:
+    """Whatever the conductor was told of it, and also of what is served already."""
+    host = Snapshot([SERVED], [device(1, over_network=allowed)], [], relay)
+    assert relays(host) == []
+    assert status(host) == (State.FAILED, ReasonCode.NETWORK_NOT_ALLOWED, None)
 
 
 def test_it_is_served_when_the_server_on_this_host_has_let_it_go() -> None:

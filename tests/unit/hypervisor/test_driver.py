@@ -114,6 +114,9 @@ class Refusing:
     def UUIDString(self) -> str:  # noqa: N802  libvirt's name
         return SERVERS[1]
 
+    def name(self) -> str:
+        return "a domain without a process"
+
     def XMLDesc(self, flags: int) -> str:  # noqa: N802
         return "<domain><devices><controller type='usb' model='qemu-xhci'/></devices></domain>"
 

@@ -15,7 +15,6 @@ def upgrade() -> None:
     op.add_column("host_usb_devices", sa.Column("over_network", sa.Boolean))
     op.add_column("host_usb_devices", sa.Column("claimed_transport", sa.String(16)))
     op.add_column("usb_hosts", sa.Column("relay_address", sa.String(255)))
-    op.add_column("usb_hosts", sa.Column("relay_name", sa.String(255)))
     op.create_table(
         "usb_channels",
         sa.Column("device_id", sa.String(36), primary_key=True),
