@@ -722,7 +722,7 @@ def test_it_is_no_error_to_detach_what_is_being_detached(world: World) -> None:
     row = queries.device(world.db, device_id)
     assert row is not None
     assert (row.state, row.allocated) == (State.DETACHING, True)
-    assert world.request("demo", "DELETE", f"/v1/servers/{server.id}/attachments/{device_id}").status_int == 202
+    assert world.detach("demo", server.id, device_id).status_int == 202
 
 
 def test_a_server_without_a_free_port_is_not_given_more(cloud: Cloud) -> None:
