@@ -145,7 +145,7 @@ def test_nova_is_asked_less_and_less_often_about_what_it_does_not_confirm() -> N
     hosts.move()
     conductor, now = hosts.conductor(), [0]
     conductor._unconfirmed._clock = lambda: now[0]
-    asked = []
+    asked: list[int] = []
     for second in range(40):
         now[0] = second
         hosts.serve(conductor)
