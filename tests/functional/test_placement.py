@@ -712,6 +712,19 @@ def test_it_is_not_detached_while_it_is_in_the_flavor(world: World) -> None:
     assert world.request("demo", "DELETE", path).status_int == 202
 
 
+def test_it_is_no_error_to_detach_what_is_being_detached(world: World) -> None:
+    """The allocation has ended before the agent told that the device is free."""
+    world.sync(STICK1={"kind": "dongle"})
+    device_id = world.device_id("STICK1")
+    server = SERVERS["DEMO"]
+    assert allocations.claim(world.db, server, "compute1", ["dongle"], 1, Actor(None, "req-1")) == device_id
+    assert intent.release(world.db, device_id, server.id)
+    row = queries.device(world.db, device_id)
+    assert row is not None
+    assert (row.state, row.allocated) == (State.DETACHING, True)
+    assert world.detach("demo", server.id, device_id).status_int == 202
+
+
 def test_a_server_without_a_free_port_is_not_given_more(cloud: Cloud) -> None:
     cloud.plug(HERE, "A", "B")
     server = cloud.nova.boot()

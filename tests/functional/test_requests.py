@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,21 @@ def test_a_project_has_only_so_many_queue_entries(world: World, monkeypatch: pyt
     assert [answer.status_int for answer in answers] == [202, 409]
     assert answers[1].json["error"]["reason_code"] == "queue_full"
     assert "has 1 queue entries. Delete one first." in answers[1].json["error"]["message"]
+
+
+def test_an_id_may_be_in_capital_letters(world: World) -> None:
+    server = dataclasses.replace(SERVERS["DEMO"], id="abcdefab-cdef-abcd-efab-cdefabcdefab")
+    world.nova.servers[server.id] = server
+    world.sync(STICK1={}, STICK2={})
+    path = f"/v1/servers/{server.id.upper()}"
+    assert world.attach("demo", server.id.upper(), world.device_id("STICK1")).status_int == 202
+    entry = {"entry": {"device_id": world.device_id("STICK2")}}
+    assert world.request("demo", "POST", f"{path}/queue", entry).status_int == 202
+    for listed, noun in (
+        (f"{path}/attachments", "attachments"),
+        (f"/v1/events?server_id={server.id.upper()}", "events"),
+        (f"{path}/queue", "queue"),
+        (f"/v1/queue?server_id={server.id.upper()}", "queue"),
+    ):
+        found = world.request("demo", "GET", listed).json[noun]
+        assert {item["server_id"] for item in found} == {server.id}, listed

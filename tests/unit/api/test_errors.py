@@ -78,6 +78,7 @@ def test_a_body_that_is_too_large_is_told_the_limit() -> None:
 @pytest.mark.parametrize("body", ["<html>", "[5]", '{"detail": 5}', '{"message": 5}', '{"error": "no"}'])
 def test_a_strange_body_is_replaced(body: str) -> None:
     answer = ask(webob.Response(status=502, text=body, content_type="text/html"))
+    assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
     assert answer.json["error"]["message"] == HTTPStatus(502).description
     assert answer.json["error"]["code"] == 502
     assert answer.json["error"]["title"] == "Bad Gateway"

@@ -61,16 +61,22 @@ class Hosts:
         self.sync(AWAY, "a", running=running, **self.away)
         self.report(State.WAITING, code)
 
-    def serve(self) -> None:
+    def conductor(self) -> Serving:
+        """One that starts."""
+        return Serving(self.db, self.nudger, lambda project_id: self.limits, None, self.window, self.is_on)
+
+    def window(self) -> Window:
+        now = timeutils.utcnow()
+        minute = datetime.timedelta(minutes=1)
+        return Window(now - minute, now + minute)
+
+    def serve(self, conductor: Serving | None = None) -> None:
         """A conductor looks at all that waits."""
         with self.db.writer() as session:
             for host in session.query(models.Host):
                 moment = timeutils.utcnow()
                 host.last_seen = moment if host.host in self.up else moment - datetime.timedelta(days=1)
-        now = timeutils.utcnow()
-        minute = datetime.timedelta(minutes=1)
-        up = Window(now - minute, now + minute)
-        Serving(self.db, self.nudger, lambda project_id: self.limits, None, lambda: up, self.is_on).serve()
+        (conductor or self.conductor()).serve()
 
     def is_on(self, server_id: str, host: str) -> bool:
         self.asked.append((server_id, host))
@@ -131,6 +137,27 @@ def test_an_agents_word_is_not_enough() -> None:
     hosts.confirmed = True
     hosts.serve()
     assert hosts.there.instance_uuid == "a"
+
+
+def test_nova_is_asked_less_and_less_often_about_what_it_does_not_confirm() -> None:
+    hosts = Hosts()
+    hosts.confirmed = False
+    hosts.move()
+    conductor, now = hosts.conductor(), [0]
+    conductor._unconfirmed._clock = lambda: now[0]
+    asked: list[int] = []
+    for second in range(40):
+        now[0] = second
+        hosts.serve(conductor)
+        if len(hosts.asked) > len(asked):
+            asked.append(second)
+    assert asked == [0, 5, 15, 35]
+    # An agent that comes back tells it anew.
+    hosts.up = {HOST}
+    hosts.serve(conductor)
+    hosts.up = {HOST, AWAY}
+    hosts.serve(conductor)
+    assert len(hosts.asked) == 5
 
 
 def test_nova_is_asked_only_where_there_is_something_to_get() -> None:
@@ -331,3 +358,23 @@ def test_a_device_that_is_wanted_back_at_home_stays() -> None:
     assert (hosts.claim.state, hosts.there.instance_uuid) == (State.ATTACHED, None)
     cause = history.page(hosts.db, history.Filter(hosts.id))[0].cause_code
     assert cause == ReasonCode.SERVER_MOVED
+
+
+@pytest.mark.parametrize("free", ["dongle", "reader"])
+def test_a_move_without_a_free_device_is_in_the_way_of_no_other(free: str) -> None:
+    hosts = Hosts()
+    kinds = {"dongle": "a", "reader": "b"}
+    devices = [
+        dataclasses.replace(STICK, kind=kind, shared=True, identity=kind, serial=kind) for kind in kinds
+    ]
+    queries.sync_host(hosts.db, HOST, "QEMU", "1.3", devices, servers=dict.fromkeys("ab", Server(True)))
+    claims = {row.kind: row for row in hosts.rows(HOST) if row.present}
+    for kind, server in kinds.items():
+        assert intent.claim(hosts.db, claims[kind].id, server, "demo", kind=kind)
+    there = [dataclasses.replace(device, serial="far") for device in devices if device.kind == free]
+    queries.sync_host(hosts.db, HOST, "QEMU", "1.3", devices, servers={})
+    queries.sync_host(hosts.db, AWAY, "QEMU", "1.3", there, servers=dict.fromkeys("ab", Server(True)))
+    waiting = [ClaimStatus(row.id, 1, State.WAITING, reason_code=ABSENT) for row in claims.values()]
+    queries.record_statuses(hosts.db, HOST, waiting)
+    hosts.serve()
+    assert [row.instance_uuid for row in hosts.rows(AWAY) if row.present] == [kinds[free]]

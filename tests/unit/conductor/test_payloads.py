@@ -312,7 +312,9 @@ def test_servers_are_told_since_rpc_1_1() -> None:
         SERVER["uuid"]: Server(True),
         "00000000-0000-0000-0000-000000000002": Server(True),
     }
-    assert payloads.servers([{**SERVER, "usb_ports": 3}], "1.3") == {SERVER["uuid"]: Server(True, 3)}
+    for ports in (0, 3, None):
+        told = payloads.servers([{**SERVER, "usb_ports": ports}], "1.3")
+        assert told == {SERVER["uuid"]: Server(True, ports)}
     assert payloads.servers([], "1.1") == {}
     assert payloads.servers(None, "1.1") is None
     assert payloads.servers(None, "1.0") == payloads.servers([SERVER], "1.0") == {}
