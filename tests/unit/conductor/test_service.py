@@ -71,6 +71,21 @@ class Daemon:
         self.failures.append(reason)
 
 
+class Loop:
+    """Something that is woken and runs: it is only noted that it is."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+        self.runs = threading.Event()
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def run(self) -> None:
+        assert threading.current_thread().daemon
+        self.runs.set()
+
+
 class Parts:
     """What `service.run` puts together: it is only noted what they are given, and when they begin."""
 
@@ -82,12 +97,14 @@ class Parts:
         self.is_ready = True
         self.sync: Any = object()
         self.line_end: Any = object()
+        self.serving, self.carrying = Loop(), Loop()
         for name, value in {
             "readiness.database": lambda conf: self.db,
             "notifications.start": lambda conf, db: self.done.append("notifications"),
             "metrics.serve": lambda conf, registry: self.done.append("metrics"),
             "Witnesses": lambda db, nova, auth: self,
             "Serving": self._serving,
+            "Carrying": self._carrying,
             "rpc.server": self._endpoint,
             "bus.RpcServer": self._server,
             "_of_servers": lambda *given: (self.sync, self.line_end),
@@ -100,11 +117,15 @@ class Parts:
 
     def _serving(self, *given: Any) -> Any:
         *_, self.window, self.is_on_host = given
-        return self
+        return self.serving
+
+    def _carrying(self, *given: Any) -> Any:
+        assert given[-2:] == (self.window, self.is_on_host)
+        return self.carrying
 
     def _endpoint(self, transport: object, topic: str, host: str, manager: Any) -> str:
         assert (topic, host) == (rpc.CONDUCTOR_TOPIC, "controller")
-        assert manager._news == self.wake
+        manager._news()
         # So does the library.
         with contextlib.suppress(cfg.DuplicateOptError):
             self.conf.register_opts(oslo_messaging.server._pool_opts)
@@ -121,12 +142,6 @@ class Parts:
 
     def is_on(self, server_id: str, host: str) -> bool:
         return (server_id, host) == ("server", "compute1")
-
-    def wake(self) -> None: ...
-
-    def run(self) -> None:
-        assert threading.current_thread().daemon
-        self.serves = True
 
     def start(self) -> None:
         self.done.append("server")
@@ -185,7 +200,9 @@ def test_what_runs_until_the_program_is_told_to_stop(monkeypatch: pytest.MonkeyP
         ("end", parts.sync),
         ("finish", 10),
     ]
-    assert parts.serves
+    for loop in (parts.serving, parts.carrying):
+        assert loop.runs.wait(60)
+        assert loop.woken == 1
     assert parts.clients == "agents"
     # We try again ourselves; each of the calls that are answered at once has a connection.
     assert its_conf.database.max_retries == 0
