@@ -11,24 +11,30 @@ The rules, in order:
 
 By rule 4 alone, a device could be mistaken for another one of its kind that was unplugged as well. While such
 a device that the host has seen since boot is missing, the identity of the device that returned is ambiguous.
-It is *in doubt*: it cannot be attached until the other one is in its socket again, or is deleted.
+It is *in doubt*: it cannot be attached until the other one is in its socket again, or is deleted. The other
+one may be a *stranger*: a device that the conductor has never heard of.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
 from compute_shim.objects import Claim, Device, Plugged, Reason, ReasonCode
 
 #: Vendor, product, serial number: all that can be known of a device by itself.
 Model = tuple[str, str, str]
 
+#: Where a device is, and its model.
+Place = tuple[str, Model]
+
 # How many of the devices that a device in doubt may be are named.
 _NAMED = 3
 # Of an identity: `vid:pid`.
 _IDS_LENGTH = 9
+# A device that shows other numbers at every plug, while the conductor is away, must not fill the memory.
+_MOST_STRANGERS = 512
 
 
 class Identifier:
@@ -41,20 +47,31 @@ class Identifier:
         # Device id -> the generation of the claim by which it was identified, and what it was.
         self._last: dict[str, tuple[int, Device]] = {}
         self._shared: set[Model] = set()
+        # Where strangers were seen, the latest last.
+        self._strangers: dict[Place, None] = {}
 
     def identify(
         self, plugged: Collection[Plugged], known: Iterable[Claim], follows: Callable[[Plugged], bool]
     ) -> list[Device]:
         """Call the function `identify` with the known devices and those seen since."""
         rows = [self._updated(claim) for claim in known]
-        devices = identify(plugged, rows, self._shared, follows)
+        devices = identify(plugged, rows, self._shared, follows, self._strangers)
         self._shared |= {model(device) for device in devices if device.serial_shared}
         generations = {claim.device_id: claim.generation for claim in rows}
         self._last = {key: last for key, last in self._last.items() if key in generations}
         for device in devices:
             if device.device_id is not None and device.plug_id is not None:
                 self._last[device.device_id] = (generations[device.device_id], device)
+        self._remember_strangers(devices, rows)
         return devices
+
+    def _remember_strangers(self, devices: Iterable[Device], rows: Iterable[Claim]) -> None:
+        """Remember what the conductor does not know, and forget what it has heard of since."""
+        places = {_place_of(device): device for device in devices if device.socket is not None}
+        now = {place: None for place, device in places.items() if device.device_id is None}
+        known = {(claim.socket, _known_model(claim)) for claim in rows}
+        earlier = {place: None for place in self._strangers if place not in places and place not in known}
+        self._strangers = dict(list((earlier | now).items())[-_MOST_STRANGERS:])
 
     def _updated(self, claim: Claim) -> Claim:
         """A known device as last seen.
@@ -81,12 +98,14 @@ def identify(
     known: Collection[Claim],
     shared: Collection[Model] = (),
     follows: Callable[[Plugged], bool] = lambda item: False,
+    strangers: Collection[Place] = (),
 ) -> list[Device]:
     """All plugged devices, each with the id of its known device. Ids are unique.
 
     :param known: all known devices of the host.
     :param shared: models that were seen on two devices at the same time, in addition to those of `known`.
     :param follows: whether claims on a device follow its socket, according to the rules.
+    :param strangers: where devices were seen that are not among `known`.
     """
     count = collections.Counter(map(model, plugged))
     twins = {item for item, number in count.items() if number > 1 and item[2]}
@@ -103,7 +122,7 @@ def identify(
     match.by(_old_place, lambda item: (item.port, *model(item)))
     match.by(_old_identity, lambda item: _port_identity(item))
     match.by(_old_identity, _socket_identity)
-    doubts = _doubts(match, by_socket, twins)
+    doubts = _doubts(match, by_socket, twins, strangers)
     used = {claim.identity for claim in known}
     return [
         _device(item, match.found.get(index), doubts.get(index), model(item) in twins, follows(item), used)
@@ -114,6 +133,10 @@ def identify(
 def model(item: Plugged) -> Model:
     """Vendor, product and serial number of a device."""
     return item.vendor_id, item.product_id, item.serial.strip()
+
+
+def _place_of(item: Plugged) -> Place:
+    return item.socket or "", model(item)
 
 
 class _Match:
@@ -203,19 +226,25 @@ def _socket_identity(item: Plugged) -> str:
     return f"{place}:{serial}" if serial else place
 
 
-def _doubts(match: _Match, by_socket: Iterable[int], twins: Collection[Model]) -> dict[int, list[Claim]]:
-    """Index of a plugged device -> the missing devices that it could also be."""
+def _doubts(
+    match: _Match, by_socket: Iterable[int], twins: Collection[Model], strangers: Collection[Place]
+) -> dict[int, list[str]]:
+    """Index of a plugged device -> the missing devices that it could also be, for people."""
     boots = {_boot(item.plug_id) for item in match.plugged} - {None}
     missing: dict[Hashable, list[Claim]] = {}
     for claim in match.rest.values():
         found = _known_model(claim)
         if _place(claim.socket, found, twins) is not None and _boot(claim.plug_id) in boots:
             missing.setdefault(found, []).append(claim)
+    filled = set(map(_place_of, match.plugged))
     doubts = {}
     for index in by_socket:
-        others = missing.get(model(match.plugged[index]), [])
-        if any(map(_is_guarded, [match.found[index], *others])) and others:
-            doubts[index] = others
+        its_model = model(match.plugged[index])
+        others = missing.get(its_model, [])
+        gone = [socket for socket, found in strangers if found == its_model and (socket, found) not in filled]
+        if (others or gone) and any(map(_is_guarded, [match.found[index], *others])):
+            doubts[index] = [f"{other.device_id} (socket {other.socket})" for other in others]
+            doubts[index] += [f"a new one (socket {socket})" for socket in gone]
     return doubts
 
 
@@ -231,7 +260,7 @@ def _is_guarded(claim: Claim) -> bool:
 def _device(
     item: Plugged,
     claim: Claim | None,
-    others: Collection[Claim] | None,
+    others: Sequence[str] | None,
     shared: bool,
     follow: bool,
     used: Collection[str],
@@ -258,8 +287,8 @@ def _new_identity(item: Plugged, shared: bool, used: Collection[str]) -> str:
     return by_port if by_port not in used else _socket_identity(item)
 
 
-def _doubt(item: Plugged, others: Collection[Claim]) -> Reason:
-    named = ", ".join(f"{other.device_id} (socket {other.socket})" for other in list(others)[:_NAMED])
+def _doubt(item: Plugged, others: Sequence[str]) -> Reason:
+    named = ", ".join(others[:_NAMED])
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     text = (
         f"the device in port {item.port} (socket {item.socket}) cannot be told from others that are"

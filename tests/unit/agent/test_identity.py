@@ -290,3 +290,45 @@ def test_what_is_forgotten_is_not_remembered() -> None:
     it.identify([stick(1, plug=9)], known, follows)
     assert ids(it.identify([stick(1, plug=9)], [], follows)) == {"1-1": None}
     assert ids(it.identify([], known, follows)) == {}
+
+
+def strangers(*plugged: list[Plugged], serial: str = "") -> Identifier:
+    """An agent that has seen these, one after the other, while the conductor knew only of "a"."""
+    it = Identifier()
+    for now in plugged:
+        it.identify(now, [row("a", 1, serial, server_id=SERVER)], follows)
+    return it
+
+
+@pytest.mark.parametrize("serial", ["", "S"])
+def test_what_may_be_a_device_that_the_conductor_never_heard_of_is_in_doubt(serial: str) -> None:
+    known = [row("a", 1, serial, server_id=SERVER)]
+    it = strangers([stick(1, serial, 0), stick(2, serial, 5)], [stick(1, serial, 0)], [], serial=serial)
+    [found] = it.identify([stick(1, serial, 6)], known, follows)
+    assert (found.device_id, found.blocked_code) == ("a", ReasonCode.IDENTITY_IN_DOUBT)
+    assert found.blocked is not None
+    assert "a new one (socket s2)" in found.blocked.text
+    # Whatever is in its socket now, nothing can be told from it but that.
+    back = it.identify([stick(1, serial, 6), stick(2, serial, 7)], known, follows)
+    assert (ids(back), doubtful(back)) == ({"1-1": "a", "1-2": None}, set())
+
+
+def test_a_stranger_is_forgotten_when_the_conductor_has_heard_of_it() -> None:
+    it = strangers([stick(1, plug=0), stick(2, plug=5)], [stick(1, plug=0)])
+    known = [row("a", 1, server_id=SERVER), row("b", 2, plug=5)]
+    assert doubtful(it.identify([stick(1, plug=6), stick(2, plug=7)], known, follows)) == set()
+    # From now on its row counts, which an administrator may delete.
+    assert doubtful(it.identify([stick(1, plug=8)], known, follows)) == {"1-1"}
+    assert doubtful(it.identify([stick(1, plug=8)], known[:1], follows)) == set()
+
+
+def test_a_stranger_of_another_kind_raises_no_doubt() -> None:
+    it = strangers([stick(2, plug=5, product_id="0002")], [])
+    found = it.identify([stick(1, plug=6)], [row("a", 1, server_id=SERVER)], follows)
+    assert doubtful(found) == set()
+
+
+def test_strangers_do_not_fill_the_memory() -> None:
+    it = strangers(*([stick(2, plug=5, product_id=f"{number:04x}")] for number in range(600)))
+    assert len(it._strangers) == 512
+    assert ("s2", ("46f4", f"{599:04x}", "")) in it._strangers

@@ -112,6 +112,8 @@ class Host(RuleBasedStateMachine):
         self.selves: dict[str, Self] = {}
         self.granted: dict[str, tuple[str, Self]] = {}
         self.twins_met = False
+        # Socket, vendor and serial number of what the agent has seen and the conductor has not.
+        self.strangers: set[tuple[str | None, str, str]] = set()
         self.driver = FakeDriver([Domain(server, server[-2:], True) for server in SERVERS], [])
         ids = itertools.count(1)
         looks = types.SimpleNamespace(scan=self._scan, read=self._read)
@@ -157,6 +159,7 @@ class Host(RuleBasedStateMachine):
     # The agent and the conductor.
 
     def _start_agent(self) -> None:
+        self.strangers.clear()
         self.told = Told()
         discovery = Discovery(_RULES, lambda ports: {})
         self.agent = Reconciler(
@@ -185,6 +188,8 @@ class Host(RuleBasedStateMachine):
         self.driver.addresses = {(item.bus, item.device) for item in self.pluggings.values()}
         self.agent.observe([DevicesChanged()])
         self.agent.reconcile()
+        unknown = [device for device in self.told.plugged if device.device_id is None]
+        self.strangers |= {(device.socket, device.vendor_id, device.serial) for device in unknown}
         if self.away:
             return
         said = None
@@ -194,6 +199,7 @@ class Host(RuleBasedStateMachine):
             self.agent.reconcile()
             outcomes = [dataclasses.asdict(status) for status in self.told.statuses]
             Manager(self.db).report({}, HOST, outcomes)
+        self.strangers -= {(row.socket, row.vendor_id, row.serial) for row in self._rows()}
         self._learn()
 
     def _learn(self) -> None:
@@ -421,6 +427,13 @@ class Host(RuleBasedStateMachine):
                 self._at(other, self.sockets) is not None
                 or not (other.plug_id or "").startswith(f"{self.boot}/")
                 for other in kin
+            )
+            filled = {
+                (f"controller{socket // 2}-{socket % 2}", other.vendor_id, other.serial)
+                for socket, other in self.sockets.items()
+            }
+            accounted &= all(
+                stranger in filled for stranger in self.strangers if stranger[1:] == (it.vendor_id, it.serial)
             )
             return it.name.startswith(("unique", "phone")) or accounted
         return it.name.startswith("unique") and it in self.sockets.values()
