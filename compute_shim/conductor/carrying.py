@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 
-from oslo_db import exception as db_exception
 from oslo_log import log
-from sqlalchemy import exc as sqlalchemy_exception
 
+from compute_shim.conductor import woken
 from compute_shim.conductor.backoff import BackOff
 from compute_shim.conductor.serving import Nudger
 from compute_shim.db import channels, intent
@@ -54,15 +53,7 @@ class Carrying:
 
     def run(self) -> None:
         """Follow servers forever."""
-        while True:
-            self._news.wait(_INTERVAL)
-            self._news.clear()
-            try:
-                self.follow()
-            except (db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
-                LOG.warning("Cannot look for servers that use devices over the network: %s", error)
-            except Exception:
-                LOG.exception("Cannot follow servers; next try in %s s", _INTERVAL)
+        woken.run(self._news, self.follow, _INTERVAL, "look for servers that use devices over the network")
 
     def follow(self) -> None:
         """Have every claim fulfilled where its server is."""

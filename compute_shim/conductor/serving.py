@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
-from oslo_db import exception as db_exception
 from oslo_log import log
 from oslo_utils import timeutils
-from sqlalchemy import exc as sqlalchemy_exception
 
 from compute_shim import exception
-from compute_shim.conductor import metrics
+from compute_shim.conductor import metrics, woken
 from compute_shim.conductor.backoff import BackOff
 from compute_shim.db import intent, moves, queue, usage
 from compute_shim.db.api import Database
@@ -70,17 +68,13 @@ class Serving:
 
     def run(self) -> None:
         """Serve forever."""
-        while True:
-            self._news.wait(_INTERVAL)
-            self._news.clear()
-            try:
-                self.serve()
-            except (db_exception.DBError, sqlalchemy_exception.SQLAlchemyError) as error:
-                LOG.warning("Cannot look for servers in line: %s", error)
-            except exception.ApiError as error:
-                LOG.warning("Servers in line stay there: %s", error)
-            except Exception:
-                LOG.exception("Cannot serve those in line; next try in %s s", _INTERVAL)
+        woken.run(self._news, self._attempt, _INTERVAL, "look for servers in line")
+
+    def _attempt(self) -> None:
+        try:
+            self.serve()
+        except exception.ApiError as error:
+            LOG.warning("Servers in line stay there: %s", error)
 
     def serve(self) -> None:
         """Assign every free device to a server that has moved, or else to the first server queued for it.
