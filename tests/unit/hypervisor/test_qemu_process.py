@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,7 +53,8 @@ def test_a_driver_that_is_bound_for_a_moment_changes_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = bind(root, 140, "usb-storage")
-    monkeypatch.setattr(time, "sleep", lambda seconds: link.unlink())
+    # Not time.sleep itself: threads of other tests call it.
+    monkeypatch.setattr(qemu_process, "time", SimpleNamespace(sleep=lambda seconds: link.unlink()))
     assert held_devices(root, "instance-1") == {(2, 13), (1, 3)}
 
 
