@@ -11,11 +11,13 @@ from unittest import mock
 from urllib import parse
 
 import requests_mock
+from compressor.templatetags.compress import CompressorNode
 from django.contrib.messages import get_messages
 from django.test import override_settings
 from keystoneauth1 import exceptions
 from openstack_auth import policy as enforcer
 from openstack_dashboard.test import helpers
+from openstack_dashboard.test.test_data import neutron_data
 
 SERVICE = "http://usb.example.org:9797"
 HOSTILE = "AT&T <b>\"quote\"</b> {$x$} 'é'"
@@ -86,6 +88,10 @@ class PlayedTest(helpers.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # Style sheets and scripts, compiled for each page, take most of the time, and are not looked at.
+        patch = mock.patch.object(CompressorNode, "render", lambda self, context: "")
+        patch.start()
+        self.addCleanup(patch.stop)
         for (known, name), method in ERRORS.items():
             patch = mock.patch.object(known, name, method)
             patch.start()
@@ -95,6 +101,11 @@ class PlayedTest(helpers.TestCase):
         self.addCleanup(self.service.stop)
         enforcer.reset()
         self.addCleanup(enforcer.reset)
+
+    def _setup_test_data(self) -> None:
+        # Made anew for each test, the networks take a second, and nothing here shows them.
+        with mock.patch.object(neutron_data, "data"):
+            super()._setup_test_data()
 
     def _setup_user(self, **kwargs: Any) -> None:
         if self.with_service:
