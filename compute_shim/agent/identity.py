@@ -5,7 +5,8 @@ The rules, in order:
 
 1. While a device stays plugged in, it keeps its identity, regardless of other devices.
 2. A device in the socket of a claim that follows its socket is the device of that claim, if the rules of
-   ``[usb] device_spec`` say so for both.
+   ``[usb] device_spec`` say so for both. A device without a claim does not keep its identity by rule 1
+   then: it may have been plugged in before the agent heard of the claim.
 3. A serial number identifies a device, unless the host ever had two devices with that number at once.
 4. Otherwise the socket identifies it, together with vendor and product (and serial number).
 
@@ -112,8 +113,9 @@ def identify(
     twins |= set(shared)
     twins |= {found for claim in known if _was_seen_twice(claim) and (found := _known_model(claim))}
     match = _Match(plugged, known)
-    match.by(_plugging_of, _plugging)
+    match.by(lambda claim: _plugging_of(claim) if _is_claimed(claim) else None, _plugging)
     match.by(_followed_socket, lambda item: item.socket if follows(item) else None)
+    match.by(_plugging_of, _plugging)
     match.by(lambda claim: _unique(_known_model(claim), twins), lambda item: _unique(model(item), twins))
     by_socket = match.by(
         lambda claim: _place(claim.socket, _known_model(claim), twins),
@@ -175,8 +177,11 @@ def _plugging(item: Plugged) -> Hashable:
 
 
 def _followed_socket(claim: Claim) -> Hashable:
-    is_claimed = claim.server_id is not None or claim.ending
-    return claim.socket if is_claimed and claim.follow == "socket" else None
+    return claim.socket if _is_claimed(claim) and claim.follow == "socket" else None
+
+
+def _is_claimed(claim: Claim) -> bool:
+    return claim.server_id is not None or claim.ending
 
 
 def _known_model(claim: Claim) -> Model | None:
@@ -254,7 +259,7 @@ def _boot(plug_id: str | None) -> str | None:
 
 def _is_guarded(claim: Claim) -> bool:
     """Whether the identity matters: a server has the device, or an administrator disabled it."""
-    return claim.server_id is not None or claim.ending or claim.enabled is False
+    return _is_claimed(claim) or claim.enabled is False
 
 
 def _device(

@@ -187,6 +187,16 @@ def test_nothing_else_is_followed(claim: dict[str, Any], now: dict[str, Any]) ->
     assert ids(identify([debugging], known, (), follows)) == {"1-1": None}
 
 
+def test_what_was_plugged_in_before_the_claim_was_heard_of_is_followed() -> None:
+    """What has a claim of its own keeps it."""
+    debugging = stick(1, "P", 7, vendor_id="18d1", product_id="4ee7")
+    plugged_in = row("b", 1, "P", plug=7, vendor_id="18d1", product_id="4ee7", follow="socket")
+    known = [row("a", 1, server_id=SERVER, **PHONE), plugged_in]
+    assert ids(identify([debugging], known, (), follows)) == {"1-1": "a"}
+    claimed = dataclasses.replace(plugged_in, server_id=SERVER)
+    assert ids(identify([debugging], [known[0], claimed], (), follows)) == {"1-1": "b"}
+
+
 OLD: list[tuple[str, str, Callable[[], Plugged]]] = [
     ("46f4:0001:S", "S", lambda: stick(2, "S")),
     ("46f4:0001@1-1", "", lambda: stick(1)),

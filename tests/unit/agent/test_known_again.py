@@ -26,6 +26,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -445,3 +446,26 @@ def _in_doubt(row: models.Device) -> bool:
 
 TestHost = Host.TestCase
 TestHost.settings = settings(max_examples=30, stateful_step_count=30)
+
+
+@pytest.mark.parametrize("known_in_both_modes", [False, True])
+def test_a_phone_is_granted_that_has_changed_its_mode_since_the_conductor_was_told(
+    known_in_both_modes: bool,
+) -> None:
+    host = Host()
+    host.begin(["phone"], plugged=1)
+    [row] = host._rows()
+    changes = 3 if known_in_both_modes else 1
+    for change in range(changes):
+        host.away = change == changes - 1
+        host.product = "0002" if host.product == "0001" else "0001"
+        host._enumerate(0, 0)
+        host._settle()
+    host._take(row.id, SERVERS[0])
+    host.away = False
+    host._settle()
+    assert [(device_id, server) for device_id, server, _ in host._held()] == [(row.id, SERVERS[0])]
+    host.nobody_holds_anything_but_what_was_granted()
+    host.every_device_has_one_row()
+    host.what_was_granted_and_is_back_in_reach_is_attached()
+    host.teardown()
