@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from compute_shim.metrics import NAMESPACE
 from compute_shim.objects import ClaimStatus, State
+from compute_shim.relay.traffic import Traffic
 
 # Seconds. The hypervisor answers in a tenth of a second, a guest may take ten to let a device go.
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -128,6 +131,34 @@ class Replugs:
                 del self._back_since[device_id]
 
 
+class Channels(Collector):
+    """What the relays of this host carry, read at each scrape.
+
+    :param traffic: returns it by the id of the device.
+    """
+
+    def __init__(self, traffic: Callable[[], Mapping[str, Traffic]]) -> None:
+        self._traffic = traffic
+
+    def collect(self) -> Iterable[Metric]:
+        """Called at each scrape."""
+        carried = CounterMetricFamily(
+            f"{NAMESPACE}_channel_bytes",
+            "Bytes to and from the other host of a device that is used over the network, by the device's id.",
+            labels=["device_id", "direction"],
+        )
+        round_trip = GaugeMetricFamily(
+            f"{NAMESPACE}_channel_round_trip_seconds",
+            "Time of a round trip to the other host, as TCP estimates it.",
+            labels=["device_id"],
+        )
+        for device_id, found in self._traffic().items():
+            carried.add_metric([device_id, "sent"], found.sent)
+            carried.add_metric([device_id, "received"], found.received)
+            round_trip.add_metric([device_id], found.round_trip / 1e6)
+        return carried, round_trip
+
+
 _COUNTED = (
     attach_seconds,
     detach_seconds,
@@ -140,9 +171,12 @@ _COUNTED = (
 )
 
 
-def registry() -> CollectorRegistry:
-    """All metrics of an agent."""
+def registry(traffic: Callable[[], Mapping[str, Traffic]]) -> CollectorRegistry:
+    """All metrics of an agent.
+
+    :param traffic: as for `Channels`.
+    """
     whole = CollectorRegistry()
-    for one in _COUNTED:
+    for one in (*_COUNTED, Channels(traffic)):
         whole.register(one)
     return whole

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import pwd
+import re
 import signal
 import socket
 import stat
@@ -28,6 +29,7 @@ from compute_shim.agent import files
 from compute_shim.conf import network_usb
 from compute_shim.objects import Device, Reason, ReasonCode
 from compute_shim.relay.state import State
+from compute_shim.relay.traffic import Traffic
 
 LOG = log.getLogger(__name__)
 
@@ -43,6 +45,8 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 # Of a state file; its lines are some hundred.
 _MOST_BYTES = 4096
+# Of a file of `compute_shim.relay.traffic`.
+_NUMBERS = re.compile(r"([0-9]{1,20}) ([0-9]{1,20}) ([0-9]{1,10})\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +122,7 @@ class _Pause:
 
 
 class Relays:
-    """For one thread, except `watch` and `is_relay`.
+    """For one thread, except `watch`, `is_relay` and `traffic`.
 
     :param options: None: this host does not take part.
     :param clock: monotonic time in seconds.
@@ -239,6 +243,17 @@ class Relays:
 
     def _state_file(self, device_id: str) -> Path:
         return self._run / f"{device_id}.state"
+
+    def traffic(self) -> dict[str, Traffic]:
+        """What has passed through each relay that is connected, by the id of the device. Thread-safe."""
+        found = {}
+        for device_id in tuple(self._known):
+            file = self._state_file(device_id)
+            if _text(file).startswith(f"state {State.CONNECTED}\n"):
+                numbers = _NUMBERS.fullmatch(_text(file.with_suffix(".traffic")))
+                if numbers is not None:
+                    found[device_id] = Traffic(*map(int, numbers.groups()))
+        return found
 
     # What is to be
 
@@ -435,15 +450,19 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """The lines of a state file. A relay that was taken over may have put anything there."""
+    """The lines of a state file."""
+    return {name: value for name, _, value in (line.partition(" ") for line in _text(file).splitlines())}
+
+
+def _text(file: Path) -> str:
+    """What is in a file of a relay. One that was taken over may have put anything there."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return {}
+        return ""
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return {}
-        lines = os.read(descriptor, _MOST_BYTES).decode("utf-8", "replace").splitlines()
+            return ""
+        return os.read(descriptor, _MOST_BYTES).decode("utf-8", "replace")
     finally:
         os.close(descriptor)
-    return {name: value for name, _, value in (line.partition(" ") for line in lines)}

@@ -92,7 +92,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     ]
     daemon.announce()
     _warn_of_no_rule(conf)
-    metrics.serve(conf, agent_metrics.registry())
+    metrics.serve(conf, agent_metrics.registry(relays.traffic))
     _watch_udev(agent)
     for thread in threads:
         thread.start()

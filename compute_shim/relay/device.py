@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from compute_shim.relay import credentials, greeting
+from compute_shim.relay import credentials, greeting, traffic
 from compute_shim.relay.connection import PATIENCE, Connection, accept, explained, free_memory, watch_peer
 from compute_shim.relay.state import State, StateFile
 from compute_shim.relay.usbredir import DeviceError
@@ -110,8 +110,9 @@ class DeviceRelay:
                 return
             LOG.info("Connected: %s at %s", self._peer, address)
             self._state.write(State.CONNECTED)
-            # Not awaited itself, which would cancel it with this task.
-            await asyncio.wait({connection.lost})
+            async with traffic.recorded(accepted, self._state.traffic):
+                # Not awaited itself, which would cancel it with this task.
+                await asyncio.wait({connection.lost})
             LOG.info("%s at %s is gone: %s", self._peer, address, explained(connection.lost.result()))
         finally:
             await connection.close()

@@ -10,7 +10,7 @@ import socket
 import ssl
 from typing import Any, NoReturn
 
-from compute_shim.relay import credentials, greeting
+from compute_shim.relay import credentials, greeting, traffic
 from compute_shim.relay.connection import (
     PATIENCE,
     Connection,
@@ -79,7 +79,8 @@ class ServerRelay:
                 far = reaching.result()
                 join(qemu, far)
                 self._state.write(State.CONNECTED)
-                await asyncio.wait({qemu.lost, far.lost}, return_when=asyncio.FIRST_COMPLETED)
+                async with traffic.recorded(far.transport.get_extra_info("socket"), self._state.traffic):
+                    await asyncio.wait({qemu.lost, far.lost}, return_when=asyncio.FIRST_COMPLETED)
                 who, lost = (self._peer, far.lost) if far.lost.done() else ("QEMU", qemu.lost)
                 LOG.info("%s is gone: %s", who, explained(lost.result()))
         finally:

@@ -32,6 +32,8 @@ class StateFile:
     def __init__(self, path: Path, facts: dict[str, str]) -> None:
         self._path = path
         self._facts = facts
+        #: Beside it: what has passed (`compute_shim.relay.traffic`).
+        self.traffic = path.with_suffix(".traffic")
 
     def write(self, state: State, reason: str = "", *, refused: bool = False) -> None:
         """Replace the file. If that is impossible, this is logged, and the device goes on.

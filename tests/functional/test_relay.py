@@ -57,6 +57,12 @@ class Relay:
         lines = self._file.read_text().splitlines() if self._file.exists() else []
         return {name: value for name, _, value in (line.partition(" ") for line in lines)}
 
+    def traffic(self) -> list[int]:
+        """What has passed: bytes sent, bytes received, microseconds of a round trip."""
+        file = self._file.with_suffix(".traffic")
+        self._wait_until(file.exists)
+        return [int(number) for number in file.read_text().split()]
+
     def wait(self, state: str) -> None:
         """Wait until it is in a state."""
         self._wait_until(lambda: self.state().get("state") == state)
@@ -180,6 +186,7 @@ def test_they_carry_a_device_until_they_are_told_to_end(pair: Pair) -> None:
             assert (state["state"], state["mode"], state["peer"]) == ("connected", mode, peer)
             assert (state["claim"], state["generation"]) == ("one", "4")
             assert (state["pid"], state["reason"]) == (str(relay.process.pid), "")
+            assert min(relay.traffic()) > 0
     for relay in (pair.device, pair.server):
         assert relay.terminate() == 0
         assert (relay.state()["state"], relay.state()["reason"]) == ("ended", "it was told to end")

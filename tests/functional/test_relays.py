@@ -15,6 +15,7 @@ import pytest
 
 from compute_shim.agent.relays import Options, Relays, Running, Wanted
 from compute_shim.objects import ReasonCode
+from compute_shim.relay.traffic import Traffic
 from tests.functional.programs import PATIENCE
 from tests.pki import Authority
 from tests.unit.agent.model import device
@@ -211,3 +212,22 @@ def test_whatever_is_in_place_of_the_state_file(world: World, kind: str, tmp_pat
     else:
         file.write_bytes(b"\xff\n" * 5000)
     assert world.relays.observe()[SERVER.device_id].state == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "found"),
+    [
+        ("connected", "10 20 1500\n", {SERVER.device_id: Traffic(10, 20, 1500)}),
+        ("listening", "10 20 1500\n", {}),
+        ("connected", "10 20 -1\n", {}),
+        ("connected", "1" * 5000, {}),
+        ("connected", "", {}),
+    ],
+)
+def test_what_has_passed(world: World, state: str, text: str, found: dict[str, Traffic]) -> None:
+    """For relays that are connected, and say it as they do."""
+    world.relays.want([SERVER])
+    world.until_state("listening")
+    (world.run / f"{SERVER.device_id}.state").write_text(f"state {state}\n")
+    (world.run / f"{SERVER.device_id}.traffic").write_text(text)
+    assert world.relays.traffic() == found

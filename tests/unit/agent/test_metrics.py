@@ -7,6 +7,7 @@ from prometheus_client import Counter, Histogram
 
 from compute_shim.agent import metrics
 from compute_shim.objects import ClaimStatus, ReasonCode, State
+from compute_shim.relay.traffic import Traffic
 
 
 def outcome(device_id: str, state: State) -> ClaimStatus:
@@ -51,3 +52,15 @@ def test_what_is_there_at_the_first_look_has_not_come_back() -> None:
     before = flaps("first")
     replugs.see({"first"}, [outcome("first", State.ATTACHED)])
     assert flaps("first") == before
+
+
+def test_what_relays_carry() -> None:
+    registry = metrics.registry(lambda: {"one": Traffic(10, 20, 1500)})
+    shown = {
+        (direction, registry.get_sample_value("usb_shim_channel_bytes_total", labels))
+        for direction in ("sent", "received")
+        for labels in [{"device_id": "one", "direction": direction}]
+    }
+    assert shown == {("sent", 10), ("received", 20)}
+    seconds = registry.get_sample_value("usb_shim_channel_round_trip_seconds", {"device_id": "one"})
+    assert seconds == 0.0015
