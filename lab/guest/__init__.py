@@ -31,16 +31,17 @@ class GuestImage:
     cmdline: str
 
 
-def build() -> GuestImage:
+def build(init: Path = CODE / "init.sh") -> GuestImage:
     """Make the guest under lab/cache and return where they are.
 
+    :param init: what it runs, a script for busybox.
     Raises lab.host.HostError if Debian's kernel cannot be downloaded or busybox is not installed.
     """
     debian = kernel.fetch()
-    image = GuestImage(debian.small_vmlinux, CACHE / "guest-initrd.cpio", COMMAND_LINE)
+    image = GuestImage(debian.small_vmlinux, CACHE / f"{init.parent.name}-initrd.cpio", COMMAND_LINE)
     modules = {"first": debian.module_files(FIRST), "later": debian.module_files(LATER)}
     # Somebody else may be booting it.
     whole = image.initrd.with_suffix(".new")
-    whole.write_bytes(initrd.build(CODE / "init.sh", modules))
+    whole.write_bytes(initrd.build(init, modules))
     whole.replace(image.initrd)
     return image

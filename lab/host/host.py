@@ -161,6 +161,15 @@ class Host:
                 select.select([process], [], [])
         (self.directory / "pid").unlink(missing_ok=True)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processors meanwhile: nothing is heard of it, as of one that has lost its power."""
+        with self._qmp() as call:
+            call("stop")
+        yield
+        with self._qmp() as call:
+            call("cont")
+
     # Use
 
     @property

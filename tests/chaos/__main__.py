@@ -24,7 +24,7 @@ from lab.paths import RUN
 from lab.stack import Stack
 from tests.chaos import oracle
 from tests.chaos.steps import REFUSED, TWINS, Steps
-from tests.lab.test_survival import install_hook
+from tests.lab.hooks import install_hook
 
 _STEPS = (2, 16)  # between two quiet moments
 _LONGEST_PAUSE = 1.0  # seconds between two steps

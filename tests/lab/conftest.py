@@ -15,10 +15,14 @@ import pytest
 _RUN = Path(__file__).resolve().parents[2] / "lab/run" / os.environ.get("LAB_TESTS", "tests")
 os.environ["LAB_RUN"] = str(_RUN)
 
-from lab.host import HostError, domains  # noqa: E402  what follows reads LAB_RUN
+from lab.host import Host, HostError, domains  # noqa: E402  what follows reads LAB_RUN
 from lab.paths import RUN  # noqa: E402
 from lab.stack import Stack  # noqa: E402
+from lab.stack_agent import Agent  # noqa: E402
+from tests.lab import network  # noqa: E402
+from tests.lab.hooks import install_hook  # noqa: E402
 from tests.lab.world import OTHER_PROJECT, PROJECT, World  # noqa: E402
+from tests.pki import Authority  # noqa: E402
 
 assert RUN == _RUN, "tests/lab needs a process of its own: something else has set up another lab in this one"
 
@@ -66,3 +70,33 @@ def world(stack: Stack, servers: dict[str, domains.Server]) -> Iterator[World]:
     world.restore()
     stack.forget_history()
     assert world.hostdevs() == {name: [] for name in servers}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the certificates of the lab hosts."""
+    return Authority(tmp_path_factory.mktemp("pki"), "authority")
+
+
+@pytest.fixture(scope="session")
+def second_agent(stack: Stack, authority: Authority) -> Iterator[Agent]:
+    """A second host with the same sticks in the same ports. Both take part in the network transport."""
+    second = stack.start_second_host()
+    for agent in (stack.agent, second):
+        install_hook(agent.host)
+        network.take_part(agent, authority.issue(agent.host.name, agent.host.name))
+        network.restart(agent)
+    yield second
+    second.host.stop()
+
+
+@pytest.fixture
+def second(second_agent: Agent) -> Host:
+    """The second host."""
+    return second_agent.host
+
+
+@pytest.fixture
+def elsewhere(world: World, second: Host) -> World:
+    """The second host and its devices."""
+    return World(world.stack, second, world.servers)

@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 
-sys.path.insert(0, "/run/relay")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from compute_shim.relay import credentials, greeting
 

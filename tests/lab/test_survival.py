@@ -8,23 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from compute_shim.hypervisor.libvirt import hook
-from lab.host import Host, domains
+from lab.host import domains
 from novaclient_usb.reason_codes import ReasonCode
 from tests.lab.boot_sector import bootable, wait_reading
+from tests.lab.hooks import HOOKS, RELOAD, install_hook, remove_hook
 from tests.lab.world import World, until
-
-_HOOKS = "/etc/libvirt/hooks/qemu.d"
-_RELOAD = "kill -HUP $(cat /run/libvirtd.pid)"
-
-
-def install_hook(host: Host) -> None:
-    """As an operator does."""
-    host.run(f"mkdir -p {_HOOKS}; install -m 755 {hook.__file__} {_HOOKS}/50-usb-shim; {_RELOAD}")
-
-
-def remove_hook(host: Host) -> None:
-    """As if it had never been there."""
-    host.run(f"rm {_HOOKS}/50-usb-shim; {_RELOAD}")
 
 
 @pytest.fixture(params=[False, True], ids=["without hook", "with hook"])
@@ -42,9 +30,9 @@ def test_the_operator_is_told_of_a_hook_that_is_missing_or_asleep(world: World) 
         return list(world.admin.hosts.get(world.host.name)["problems"])
 
     until(lambda: "is missing" in "".join(problems()), "nobody says that the hook is missing")
-    world.host.run(f"install -D -m 755 {hook.__file__} {_HOOKS}/50-usb-shim")
+    world.host.run(f"install -D -m 755 {hook.__file__} {HOOKS}/50-usb-shim")
     until(lambda: "may not have noticed" in "".join(problems()), "nobody says that libvirt does not know it")
-    world.host.run(_RELOAD)
+    world.host.run(RELOAD)
     world.virsh("destroy", "two")
     world.virsh("start", "two")
     until(lambda: problems() == [], "there is still something to mend")

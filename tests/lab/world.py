@@ -182,17 +182,24 @@ class World:
         """What QEMU itself says of a server, by its monitor for people."""
         return self.virsh("qemu-monitor-command", server, "--hmp", command)
 
-    def superspeed_ports(self, server: str) -> list[int]:
-        """The ports at which the guest's controller shows it a SuperSpeed device, whatever QEMU has there."""
+    def superspeed_ports(self, server: str) -> list[int] | None:
+        """The ports at which the guest's controller shows it a SuperSpeed device, whatever QEMU has there.
+
+        None while the firmware has not set up the controller.
+        """
         # QEMU, docs/specs/pci-ids.rst: 1b36:000d is qemu-xhci. Its first BAR is of 64 bits.
         controller = self.monitor(server, "info pci").partition("PCI device 1b36:000d")[2]
-        found = re.search(r"BAR0: 64 bit memory at 0x([0-9a-f]+)", controller)
-        assert found, controller
+        base = re.search(r"BAR0: 64 bit memory at 0x([0-9a-f]+)", controller)
+        if base is None:
+            return None
         # QEMU, hw/usb/hcd-xhci.c: LEN_CAP 0x40; xHCI 1.2, 5.4.8: PORTSC at 0x400 beyond it, 16 bytes to a
         # port, bit 0 "current connect status". The four SuperSpeed ports come first (XHCI_FLAG_SS_FIRST).
-        first = int(found[1], 16) + 0x40 + 0x400
-        words = [self.monitor(server, f"xp /1xw {first + 16 * number:#x}").split()[-1] for number in range(4)]
-        return [number for number, value in enumerate(words, start=1) if int(value, 16) & 1]
+        first = int(base[1], 16) + 0x40 + 0x400
+        shown = [self.monitor(server, f"xp /1xw {first + 16 * number:#x}") for number in range(4)]
+        words = [re.search(r": 0x([0-9a-f]{8})$", one.strip()) for one in shown]
+        if None in words:
+            return None
+        return [number for number, word in enumerate(words, start=1) if word and int(word[1], 16) & 1]
 
     def host_driver(self, port: str) -> str:
         """The host's own driver of the device in a port; nothing if it has none."""
@@ -216,3 +223,12 @@ class World:
     def shell(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the host."""
         return self.host.run(command)
+
+
+def migrate(origin: World, target: World, server: str) -> None:
+    """What Nova does in a live migration."""
+    origin.virsh(
+        *("migrate", "--live", "--p2p", "--persistent", "--undefinesource"),
+        *(server, f"qemu+tcp://{target.host.name}/system"),
+    )
+    origin.stack.record_server(origin.servers[server], target.host.name)
