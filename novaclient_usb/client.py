@@ -228,7 +228,8 @@ class Devices:
 
         :param server_id: devices on the host of this server, and devices attached to it
         :param limit: maximum number of devices
-        :param filters: further parameters of the API: ``serial``, ``port``, ``sort_key`` and so on
+        :param filters: further parameters of the API: ``serial``, ``port``, ``sort_key`` and so on; with
+            ``server_id``, ``transport`` ``network`` or ``any`` for devices of other hosts as well
         """
         wanted = {
             "server_id": server_id,

@@ -40,6 +40,12 @@ _timeout = utils.arg(
     metavar="<server>",
     help="List only devices on this server's host and devices attached to the server. Name or ID of server.",
 )
+@utils.arg(
+    "--transport",
+    choices=commands.TRANSPORTS,
+    metavar="<where>",
+    help=f"{commands.TRANSPORT_HELP}. Requires --server.",
+)
 @utils.arg("--host", metavar="<host>", help="List only devices of this compute host. (Admin only)")
 @utils.arg(
     "--state",
@@ -49,10 +55,16 @@ _timeout = utils.arg(
 )
 def do_usb_list(cs: nova_client.Client, args: argparse.Namespace) -> None:
     """List USB devices."""
+    if args.transport is not None and not args.server:
+        raise exceptions.CommandError("--transport requires --server.")
     server_id = _find_server(cs, args.server).id if args.server else None
-    devices = commands.list_devices(_client(cs), args.host, server_id=server_id, state=args.state)
+    devices = commands.list_devices(
+        _client(cs), args.host, server_id=server_id, transport=args.transport, state=args.state
+    )
     devices.sort(key=commands.place)
     columns = ["ID", "Device", "Serial", "State", "Server", "Reason"]
+    if args.transport is not None:
+        columns.append("Other Host")
     if any("host" in device for device in devices):
         columns.append("Host")
     rows = [
@@ -63,6 +75,7 @@ def do_usb_list(cs: nova_client.Client, args: argparse.Namespace) -> None:
             state=device["state"],
             server=device["server_id"],
             reason=_encodable(device["state_reason"]),
+            other_host=device.get("other_host"),
             host=device.get("host"),
         )
         for device in devices

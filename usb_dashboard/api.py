@@ -39,13 +39,19 @@ def usbclient(request: HttpRequest) -> client.Client:
     return client.from_session(session.Session(auth=auth, verify=verify, discovery_cache=_DISCOVERED))
 
 
-def device_list(request: HttpRequest, server_id: str | None = None, host: str | None = None) -> list[Device]:
+def device_list(
+    request: HttpRequest,
+    server_id: str | None = None,
+    host: str | None = None,
+    transport: str | None = None,
+) -> list[Device]:
     """The devices that the user may see, in the order in which people choose from them.
 
     :param server_id: those on the host of this server, and those that the server has
     :param host: those on this host (for admins)
+    :param transport: ``any``: also those of other hosts that the server can have over the network
     """
-    found = usbclient(request).devices.list(server_id=server_id, host=host)
+    found = usbclient(request).devices.list(server_id=server_id, host=host, transport=transport)
     return sorted(map(Device, found), key=Device.order)
 
 
@@ -133,9 +139,12 @@ def usb_ports(request: HttpRequest, server_id: str) -> dict[str, int] | None:
     return usbclient(request).attachments.ports(server_id)
 
 
-def attach(request: HttpRequest, server_id: str, device_id: str) -> Device:
-    """Ask for a device for a server; returns it as `attachment_list` does."""
-    return _attached(usbclient(request).attachments.create(server_id, device_id))
+def attach(request: HttpRequest, server_id: str, device_id: str, transport: str | None = None) -> Device:
+    """Ask for a device for a server; returns it as `attachment_list` does.
+
+    :param transport: ``any``: over the network, where it is on another host
+    """
+    return _attached(usbclient(request).attachments.create(server_id, device_id, transport=transport))
 
 
 def _attached(attachment: dict[str, Any]) -> Device:

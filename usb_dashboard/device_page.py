@@ -56,9 +56,8 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
         known: list[Any] = []
         with errors.told(request, _("Unable to retrieve the instances: %s")):
             known = self.servers(device)
-        own = servers.on_host_of(known, device)
         is_admin = dashboard == "admin"
-        device.takers = [server for server in own if servers.may_attach(server)]
+        servers.set_takers(known, device)
         events = EventsTable(request, data=[])
         with errors.told_in(events):
             events.data = [Event(event) for event in api.event_list(request, device_id)]
@@ -74,7 +73,7 @@ class DeviceView(errors.LoginView, horizon_views.HorizonTemplateView):
             "properties": _properties(device, dashboard),
             "actions": self.table(device).render_row_actions(device),
             "index": index,
-            "own_servers": own,
+            "own_servers": [server for group in servers.near_and_far(known, device) for server in group],
             "server_id": server_id,
             "explanation": _explanation(request, device_id, server_id),
             "events": events,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from openstack_dashboard.api import base
@@ -39,6 +40,9 @@ STATES = {
     "unavailable": _("Unavailable"),
 }
 
+
+#: Of a device and a server on different hosts, where one is chosen for the other.
+BY_NETWORK = _("On another host, over the network")
 
 #: The states that pass by themselves, soon.
 IN_PROGRESS = ("attaching", "detaching")
@@ -85,9 +89,14 @@ def _clamped(text: str) -> SafeString:
 class Device(base.APIDictWrapper):
     """A device as the service sends it, with what the tables show of it."""
 
-    def order(self) -> tuple[bool, str, str]:
-        """Sort key of a list to choose from: free devices first, then by name and place."""
-        return (not self.available, self.name.lower(), self.location)
+    def order(self) -> tuple[bool, bool, str, str]:
+        """Sort key of a list to choose from: free devices first, near ones first, then by name and place."""
+        return (not self.available, self.is_far, self.name.lower(), self.location)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is on another host than the server that it is listed for."""
+        return bool(getattr(self, "other_host", False))
 
     @property
     def short_name(self) -> str:
@@ -148,9 +157,27 @@ class Device(base.APIDictWrapper):
         return verbatim(self.serial)
 
     @property
-    def shown_state(self) -> SafeString:
+    def bare_state(self) -> SafeString:
         """The state (translated) and the reason for it, as HTML."""
         return shown_state(self.state, self.reason_code, self.state_reason)
+
+    @property
+    def way(self) -> str | None:
+        """That its server has it over the network, with the hosts if they are known (translated)."""
+        # An older service does not tell.
+        if not getattr(self, "used_over_network", False):
+            return None
+        # Administrators only are told of hosts.
+        server_host = getattr(self, "server_host", None)
+        if server_host is None:
+            return str(_("Over the network"))
+        return str(_("Over the network, from {} to {}")).format(self.host, server_host)
+
+    @property
+    def shown_state(self) -> SafeString:
+        """The state and the reason for it, and whether it is used over the network, as HTML."""
+        way = verbatim(self.way)
+        return self.bare_state if way is None else format_html("{}<div>{}</div>", self.bare_state, way)
 
     @property
     def is_storage(self) -> bool:

@@ -41,6 +41,9 @@ _TEXTS: dict[str, Any] = {
     ReasonCode.DEVICE_TAKEN: _("{device} is in use. Choose another device, or wait until it is free."),
     ReasonCode.DEVICE_ON_OTHER_HOST: _("{device} is on a different host than {instance}."),
     ReasonCode.NETWORK_NOT_ALLOWED: _("{device} may not be used over the network."),
+    ReasonCode.NO_NETWORK_TRANSPORT: _(
+        "The host of {device} or of {instance} does not support USB over the network."
+    ),
     ReasonCode.DEVICE_DETACHING: _("{device} is being detached from {instance}. Wait until it is free."),
     ReasonCode.DEVICE_RELEASED: _("{device} was released before it could be attached."),
     ReasonCode.DEVICE_NOT_SHARED: _("{device} is not shared with the project of {instance}."),

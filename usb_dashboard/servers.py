@@ -46,6 +46,24 @@ def on_host_of(servers: Iterable[Any], device: Device) -> list[Any]:
     return [server for server in servers if _host_id(server) == device.host_id]
 
 
+def near_and_far(servers: Sequence[Any], device: Device) -> tuple[list[Any], list[Any]]:
+    """Those of the project's servers that may have a device: on its host, and over the network.
+
+    Whether the hosts of the latter take part in that is not known here.
+    """
+    near = on_host_of(servers, device)
+    # An older service does not tell.
+    if not getattr(device, "over_network", False):
+        return near, []
+    return near, [server for server in servers if _host_id(server) != device.host_id]
+
+
+def set_takers(servers: Iterable[Any], device: Device) -> None:
+    """Set ``takers`` of a device, the project's servers that can take it now; ``far_takers``: by network."""
+    able = [server for server in servers if may_attach(server)] if device.available else []
+    device.takers, device.far_takers = near_and_far(able, device)
+
+
 def of_project(request: HttpRequest) -> list[Any]:
     """The servers of the project; raises one of `usb_dashboard.errors.ERRORS`."""
     servers, _more = nova.server_list(request)

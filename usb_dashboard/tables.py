@@ -73,7 +73,7 @@ def bears(device: Device, wanted: str) -> bool:
     shown = ("name", "usb_id", "location", "port", "serial", "description", "server_name", "server_id")
     more = ("host", "kind", "project_id", "id", "state_reason", "reason_code")
     # Not all are told to everybody.
-    values = [getattr(device, field, None) or "" for field in (*shown, *more)]
+    values = [getattr(device, field, None) or "" for field in (*shown, *more, "way")]
     return any(wanted in value.casefold() for value in (*values, str(STATES[device.state])))
 
 

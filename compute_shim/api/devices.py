@@ -11,7 +11,7 @@ from compute_shim.api import paging, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas.devices import FOR_ADMINS
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, models, queries, sharing
+from compute_shim.db import channels, device_list, models, queries, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -84,4 +84,8 @@ def views(call: Call, rows: Sequence[models.Device]) -> list[dict[str, Any]]:
     up = liveness.Window.now(call.service.conf)
     live = queries.hosts_up(call.service.db, up, {row.host for row in rows}) if rows else set()
     projects = sharing.projects(call.service.db, rows) if viewer.sees_all else {}
-    return [viewer.view(row, row.host in live, projects.get(row.id, ())) for row in rows]
+    carried = [row.id for row in rows if row.claimed_transport is not None]
+    elsewhere = channels.server_hosts(call.service.db, carried)
+    return [
+        viewer.view(row, row.host in live, projects.get(row.id, ()), elsewhere.get(row.id)) for row in rows
+    ]

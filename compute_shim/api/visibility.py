@@ -65,11 +65,14 @@ class Viewer:
         """Whether the viewer may know which server has a device."""
         return self.sees_all or row.instance_uuid is None or row.project_id == self.project_id
 
-    def view(self, row: models.Device, host_up: bool, projects: Sequence[str]) -> dict[str, Any]:
+    def view(
+        self, row: models.Device, host_up: bool, projects: Sequence[str], server_host: str | None
+    ) -> dict[str, Any]:
         """A device in JSON.
 
         :param host_up: whether its host's agent is.
         :param projects: with which it is shared by name.
+        :param server_host: where its server has it over the network, None: it is not used so.
         """
         state, why = self.state(row, host_up)
         shown: dict[str, Any] = {
@@ -83,6 +86,7 @@ class Viewer:
             "available": state == State.AVAILABLE,
             "kind": row.kind,
             "over_network": bool(row.over_network),
+            "used_over_network": False,
             "server_id": None,
             "lease_until": None,
             "host_id": nova.host_id(self.project_id, row.host),
@@ -95,6 +99,7 @@ class Viewer:
                 # The numbers of a device that is unplugged may be those of another by now.
                 "bus": row.bus if row.present else None,
                 "device": row.device if row.present else None,
+                "used_over_network": server_host is not None,
                 "server_id": row.instance_uuid,
                 "lease_until": None if row.lease_until is None else utc(row.lease_until),
                 "state_since": utc(row.state_since or row.updated_at),
@@ -103,6 +108,7 @@ class Viewer:
         if self.sees_all:
             shown |= {
                 "host": row.host,
+                "server_host": server_host,
                 "project_id": row.project_id,
                 "generation": row.generation,
                 "shared": bool(row.shared),

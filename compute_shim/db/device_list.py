@@ -15,7 +15,7 @@ from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import ReasonCode, State
 
-_D = models.Device
+_D, _H = models.Device, models.Host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Filter:
     :param owner: the project that has them.
     :param server_id: those that this server has, wherever they are.
     :param server_host: beside those, the devices of this host.
-    :param over_network: with ``server_host``, also the devices that may be used over the network.
+    :param over_network: with ``server_host``, also the devices that can be used over the network.
     """
 
     project_id: str | None
@@ -155,7 +155,8 @@ def _filters(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
         claimed = _D.instance_uuid == wanted.server_id
         there = _D.host == wanted.server_host
         if wanted.over_network:
-            there = sa.or_(there, _D.over_network.is_(True))
+            served = sa.select(_H.host).where(_H.relay_address.is_not(None))
+            there = sa.or_(there, sa.and_(_D.over_network.is_(True), _D.host.in_(served)))
         conditions.append(claimed if wanted.server_host is None else sa.or_(claimed, there))
     return conditions
 

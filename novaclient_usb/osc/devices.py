@@ -52,6 +52,12 @@ class ListDevice(base.Lister):
         base.add_server(
             parser, optional="List only devices on this server's host and devices attached to the server"
         )
+        parser.add_argument(
+            "--transport",
+            choices=commands.TRANSPORTS,
+            metavar="<where>",
+            help=f"{commands.TRANSPORT_HELP} (requires --server)",
+        )
         parser.add_argument("--host", metavar="<host>", help="List only devices of this host (admin only)")
         parser.add_argument(
             "--state", metavar="<state>", choices=STATES, help=f"List only devices in this state: {STATES}"
@@ -72,10 +78,13 @@ class ListDevice(base.Lister):
 
     def take_action(self, args: argparse.Namespace) -> base.Table:
         """Print the table."""
+        if args.transport is not None and not args.server:
+            raise exceptions.CommandError("--transport requires --server.")
         devices = commands.list_devices(
             self.usb,
             args.host,
             server_id=self.server_id(args) if args.server else None,
+            transport=args.transport,
             state=args.state,
             kind=args.kind,
             vendor_id=args.vendor_id,
@@ -88,9 +97,10 @@ class ListDevice(base.Lister):
         if args.limit is None:
             devices.sort(key=commands.place)
         shown = [device | {"lsusb": names.lsusb_line(device)} for device in devices]
+        columns = _COLUMNS if args.transport is None else _COLUMNS | {"Other Host": "other_host"}
         if args.long:
-            return base.rows(shown, _COLUMNS | _MORE_COLUMNS, _MORE_OPERATORS_COLUMNS)
-        return base.rows(shown, _COLUMNS, _OPERATORS_COLUMNS)
+            return base.rows(shown, columns | _MORE_COLUMNS, _MORE_OPERATORS_COLUMNS)
+        return base.rows(shown, columns, _OPERATORS_COLUMNS)
 
 
 class _OneDevice(base.UsbCommand):

@@ -24,7 +24,8 @@ class Proxy(proxy.Proxy):
     def devices(self, **query: Any) -> Iterator[Device]:
         """The USB devices that the caller may see.
 
-        :param query: filters: ``server_id``, ``host``, ``state``, ``kind`` and so on
+        :param query: filters: ``server_id``, ``host``, ``state``, ``kind`` and so on; with ``server_id``,
+            ``transport`` ``network`` or ``any`` for devices of other hosts as well
         """
         return self._list(Device, **query)
 

@@ -59,6 +59,10 @@ class Device(_Resource):
     kind = resource.Body("kind")
     #: Whether servers on other hosts may have it, over the network.
     is_over_network = resource.Body("over_network", type=bool)
+    #: Whether it is on another host than the server that the list is about (``server_id``).
+    is_on_other_host = resource.Body("other_host", type=bool)
+    #: Whether the server that has it is on another host.
+    is_used_over_network = resource.Body("used_over_network", type=bool)
     last_project_id = resource.Body("last_project_id")
     lease_until = resource.Body("lease_until")
     port = resource.Body("port")
@@ -69,6 +73,7 @@ class Device(_Resource):
     reason_code = resource.Body("reason_code")
     rule = resource.Body("rule")
     serial = resource.Body("serial")
+    server_host = resource.Body("server_host")
     server_id = resource.Body("server_id")
     sharing = resource.Body("sharing")
     speed = resource.Body("speed")

@@ -126,6 +126,16 @@ class IndexTest(AdminTest):
         assert "<div><span ng-non-bindable>licences</span></div>" in row["name"]
         assert "Disabled" not in row["name"]
 
+    def test_one_that_is_used_over_the_network(self) -> None:
+        self.server_list.return_value = ([self.servers.first()], False)
+        taken = {"state": "attached", "server_id": self.servers.first().id, "available": False}
+        used = {"used_over_network": True, "host": "compute1", "server_host": HOSTILE, "project_id": "p1"}
+        self.plug(device("stick", **taken, **used))
+        (row,) = self.rows(self.client.get(INDEX))
+        way = f"Over the network, from compute1 to {html.escape(HOSTILE)}"
+        assert row["state"] == f"Attached<div><span ng-non-bindable>{way}</span></div>"
+        assert self.filtered("text", "over the NETWORK") == ["stick"]
+
     def test_a_disabled_device_on_a_host_without_agent(self) -> None:
         why = {"state": "unavailable", "state_reason": "disabled by the operator", "available": False}
         self.plug(device("stick", enabled=False, **why), hosts=(host("compute1", "down"),))

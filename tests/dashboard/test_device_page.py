@@ -105,6 +105,18 @@ class PageTest(DevicePageTest):
             assert reverse(f"horizon:project:usb:{dialog}", args=(SERVER, "id-of-stick")) in page
         assert reverse("horizon:project:usb:queue", args=("id-of-stick",)) in page
 
+    def test_one_that_a_server_on_another_host_has(self) -> None:
+        self.attached(used_over_network=True)
+        assert "State Attached Over the network" in self.text()
+
+    def test_servers_on_other_hosts_may_be_explained_if_the_network_is_allowed(self) -> None:
+        self.plug(device("stick", host_id="another-host"))
+        assert "To the instance" not in self.text()
+        self.plug(device("stick", host_id="another-host", over_network=True))
+        page = self.client.get(PAGE).content.decode()
+        assert f'<option value="{SERVER}">demo</option>' in page
+        assert reverse("horizon:project:usb:attach_device", args=("id-of-stick",)) in page
+
     def test_the_conditions(self) -> None:
         self.plug(device("stick"))
         self.explained(

@@ -81,7 +81,7 @@ class AttachTest(DialogTest):
         self.open(ATTACH)
         queries = [(call.path, call.qs) for call in self.service.request_history]
         assert queries == [
-            ("/v1/devices", {"server_id": [SERVER]}),
+            ("/v1/devices", {"server_id": [SERVER], "transport": ["any"]}),
             (f"/v1/{ATTACHMENTS}", {"limit": ["1"]}),
         ]
         self.server_get.assert_called_once()
@@ -273,6 +273,10 @@ class AttachTest(DialogTest):
             ("server_locked", "Instance demo is locked. Unlock it first."),
             ("no_free_usb_port", "All USB ports of demo are in use. Detach a USB device from it first."),
             ("device_on_other_host", "a (4C530001) is on a different host than demo."),
+            (
+                "no_network_transport",
+                "The host of a (4C530001) or of demo does not support USB over the network.",
+            ),
         ):
             self.refuse("POST", ATTACHMENTS, 409, "why", code)
             text = self.send(ATTACH, choice="id-of-a").content.decode()
@@ -289,6 +293,100 @@ class AttachTest(DialogTest):
         self.service.get(re.compile(f"{SERVICE}/v1/devices/AT.*"), status_code=404)
         self.plug(device("a"))
         self.assert_shown_as_it_is(self.send(ATTACH, choice=HOSTILE).content.decode())
+
+
+class AttachOverNetworkTest(DialogTest):
+    """Devices of other hosts are offered as well."""
+
+    FAR = "On another host, over the network"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.post(
+            f"{SERVICE}/v1/{ATTACHMENTS}", status_code=202, json={"attachment": attachment("stick", SERVER)}
+        )
+
+    def far(self, name: str, **values: Any) -> dict[str, Any]:
+        """A device on another host than the server."""
+        return device(name, **{"other_host": True, "over_network": True, "host_id": "far", **values})
+
+    def near(self, name: str, **values: Any) -> dict[str, Any]:
+        """A device on the host of the server, which others may have over the network."""
+        return device(name, **{"other_host": False, "over_network": True, **values})
+
+    def test_free_ones_of_its_own_host_come_first(self) -> None:
+        taken = {"available": False, "state": "unavailable", "reason_code": "in_use"}
+        self.plug(self.far("a"), self.near("b"), self.near("c", **taken), self.far("d"))
+        text = self.open(ATTACH)
+        assert re.findall(r'type="radio"[^>]*value="id-of-(\w)"', text) == ["b", "a", "d", "c"]
+
+    def test_they_are_marked(self) -> None:
+        self.plug(self.far("a"), self.near("b"))
+        text = self.open(ATTACH)
+        assert text.count(self.FAR) == 1
+        assert f'<div id="network_id-of-a">{self.FAR}</div>' in text
+        assert 'aria-describedby="state_id-of-a network_id-of-a"' in self.radio(text, "id-of-a")
+        assert 'aria-describedby="state_id-of-b"' in self.radio(text, "id-of-b")
+        assert "It is slower: each transfer waits for the network." in " ".join(text.split())
+
+    def test_what_is_taken_there_is_not_listed(self) -> None:
+        taken = {"available": False, "state": "attached", "server_id": "other"}
+        self.plug(self.far("a", **taken), self.near("b"))
+        with mock.patch.object(horizon_api.nova, "server_list") as listed:
+            text = self.open(ATTACH)
+        listed.assert_not_called()
+        assert "id-of-a" not in text
+        assert "slower" not in text
+
+    def test_what_the_server_has_from_there_is_listed(self) -> None:
+        used = {"state": "attached", "server_id": SERVER, "available": False, "used_over_network": True}
+        self.plug(self.far("a", **used), self.near("b"))
+        text = self.open(ATTACH)
+        assert "disabled" in self.radio(text, "id-of-a")
+        assert "Attached to this instance" in text
+        assert text.lower().count("over the network") == text.lower().count("used over the network") + 1
+
+    def test_one_that_waits_for_the_server_to_come_back_is_not_used_over_the_network(self) -> None:
+        waits = {"state": "waiting", "reason_code": "server_on_other_host", "server_id": SERVER}
+        self.plug(self.far("a", over_network=False, available=False, **waits))
+        text = self.open(ATTACH)
+        assert "the instance is on another host" in text
+        assert "network" not in text.partition("<table")[2].partition("</table>")[0]
+        assert "slower" not in text
+
+    def test_without_any_the_dialog_is_as_ever(self) -> None:
+        self.plug(self.near("a"), device("b"))
+        text = self.open(ATTACH)
+        assert "network" not in text.partition("<table")[2].partition("</table>")[0]
+        assert "slower" not in text
+
+    def test_attach_one(self) -> None:
+        self.plug(self.far("stick"), self.far("a"), self.near("b"))
+        shown = re.findall(r'<input type="hidden" name="by_network" value="([^"]*)">', self.open(ATTACH))
+        assert shown == ["id-of-a", "id-of-stick"]
+        self.calls()
+        assert self.back(
+            self.client.post(ATTACH, {"choice": "id-of-stick", "by_network": shown}, headers=AJAX)
+        )
+        wanted = {"device_id": "id-of-stick", "transport": "any"}
+        assert self.service.last_request.json() == {"attachment": wanted}
+        assert self.calls() == [f"POST /v1/{ATTACHMENTS}"]
+
+    def test_attach_one_of_its_own_host(self) -> None:
+        sent = {"choice": "id-of-stick", "by_network": ["id-of-a"]}
+        assert self.back(self.client.post(ATTACH, sent, headers=AJAX)) == TAB
+        assert self.service.last_request.json() == {"attachment": {"device_id": "id-of-stick"}}
+
+
+class AttachOverNetworkAsOperatorTest(AttachOverNetworkTest):
+    roles_of_user = ("admin", "member", "reader")
+
+    def test_the_host_is_named(self) -> None:
+        self.plug(self.far("a", host="AT&T-{$1$}"), self.near("b", host="compute1"))
+        text = self.open(reverse("horizon:admin:usb:attach", args=(SERVER,)))
+        named = "On <span ng-non-bindable>AT&amp;T-{$1$}</span>, over the network"
+        assert f'<div id="network_id-of-a">{named}</div>' in text
+        assert "compute1" not in text
 
 
 class DetachTest(DialogTest):
@@ -545,6 +643,26 @@ class ChooseServerTest(DialogTest):
         assert self.service.last_request.json() == {"attachment": {"device_id": "id-of-stick"}}
         assert self.calls() == [f"POST /v1/{path}"]
         self.server_list.assert_not_called()
+
+    def test_servers_on_other_hosts_if_the_network_is_allowed(self) -> None:
+        self.plug(device("stick", host_id=self.here._apiresource.hostId, over_network=True))
+        self.server_list.return_value = ([self.elsewhere, self.here], False)
+        text = self.open(self.ADDRESS)
+        assert re.findall(r'type="radio"[^>]*value="([^"]*)"', text) == [self.here.id, self.elsewhere.id]
+        assert text.count("On another host, over the network") == 1
+        assert f"network_{self.elsewhere.id}" in self.radio(text, self.elsewhere.id)
+        assert "It is slower" in text
+        path = f"servers/{self.elsewhere.id}/attachments"
+        body = {"attachment": attachment("stick", self.elsewhere.id)}
+        self.service.post(f"{SERVICE}/v1/{path}", status_code=202, json=body)
+        self.send(self.ADDRESS, choice=self.elsewhere.id, by_network=self.elsewhere.id)
+        wanted = {"device_id": "id-of-stick", "transport": "any"}
+        assert self.service.last_request.json() == {"attachment": wanted}
+
+    def test_no_server_queues_for_a_device_of_another_host(self) -> None:
+        self.plug(device("stick", host_id=self.here._apiresource.hostId, over_network=True))
+        text = self.open(reverse("horizon:project:usb:queue", args=("id-of-stick",)))
+        assert re.findall(r'type="radio"[^>]*value="([^"]*)"', text) == [self.here.id]
 
     def test_the_service_refuses(self) -> None:
         self.refuse("POST", f"servers/{self.here.id}/attachments", 409, "It is taken.")

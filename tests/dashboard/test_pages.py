@@ -149,6 +149,14 @@ class TabTest(InstancePageTest):
         assert self.detach("id-of-a") in self.row(text, "id-of-a")
         assert "place=tab" not in self.row(text, "id-of-b")
 
+    def test_one_that_it_has_over_the_network(self) -> None:
+        used = {"server_id": self.server.id, "state": "attached", "available": False}
+        self.plug(device("stick", used_over_network=True, other_host=True, **used))
+        told = "Attached<div><span ng-non-bindable>Over the network</span></div>"
+        assert told in self.row(self.page().content.decode(), "id-of-stick")
+        address = reverse(f"horizon:{self.dashboard}:usb:overview", args=(self.server.id,))
+        assert told in self.client.get(address, headers=AJAX).content.decode()
+
     def test_a_server_that_cannot_be_given_any(self) -> None:
         self.server.status = "ERROR"
         self.plug()
@@ -283,6 +291,25 @@ class PanelTest(ProjectPageTest):
         assert self.link(f"{detach}?place=panel") in row
         assert "attach_device" not in row
         self.server_list.assert_called_once()
+
+    def test_a_free_device_that_others_can_have_over_the_network(self) -> None:
+        near = self.on_host()
+        self.plug(device("stick", over_network=True))
+        row = self.row(self.text(), "id-of-stick")
+        assert f"Can be attached to: <span ng-non-bindable>{near.name}</span>" in row
+        assert "<div>Can be attached over the network</div>" in row
+        self.on_host("ERROR")
+        row = self.row(self.text(), "id-of-stick")
+        assert "Can be attached over the network" in row
+        assert self.link(reverse("horizon:project:usb:attach_device", args=("id-of-stick",))) in row
+
+    def test_one_that_is_used_over_the_network(self) -> None:
+        used = {"server_id": self.servers.first().id, "state": "attached", "available": False}
+        self.plug(device("stick", used_over_network=True, **used), device("other", **used))
+        text = self.text()
+        shown = "Attached<div><span ng-non-bindable>Over the network</span></div>"
+        assert shown in self.row(text, "id-of-stick")
+        assert "etwork" not in self.row(text, "id-of-other")
 
     def test_one_of_a_server_that_is_gone(self) -> None:
         self.plug(device("stick", server_id="gone", state="waiting", available=False))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from compute_shim import placement
 from compute_shim.agent import host_view
 from lab.ports import free_port
 from tests.functional.programs import PATIENCE, create_schema
@@ -67,6 +68,20 @@ def settings(unit: str) -> dict[str, str]:
     """Option -> value in a unit; the last one where there are several."""
     lines = (_ETC / f"systemd/system/{unit}.service").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def test_glance_takes_the_kinds_for_properties_of_flavors() -> None:
+    """What its API makes of the file; in a process of its own, for Glance changes how the process works."""
+    code = (
+        "import sys, webob; from glance.api.v2 import metadef_namespaces as api;"
+        "body = open(sys.argv[1], 'rb').read();"
+        "request = webob.Request.blank('/', method='POST', body=body, content_type='application/json');"
+        "namespace = api.RequestDeserializer().create(request)['namespace'];"
+        "of_flavors = api.NamespaceController._prefix_property_name(None, namespace, 'OS::Nova::Flavor');"
+        "print(*of_flavors.properties)"
+    )
+    said = run(sys.executable, "-W", "ignore", "-c", code, _ETC / "glance/usb-kinds.json")
+    assert said.splitlines()[-1] == f"resources:{placement.resource_class('hasp-dongle')}"
 
 
 def test_the_installation_guide_names_files_that_there_are() -> None:

@@ -15,7 +15,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import device_list, handover, instances, models, queries, removal, sharing
+from compute_shim.db import channels, device_list, handover, instances, models, queries, removal, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -29,11 +29,16 @@ def index(call: Call) -> webob.Response:
     with call.service.db.reader():
         rows, marker = devices.page(call, query, wanted)
         views = devices.views(call, rows)
+    if wanted.server_id is not None:
+        for row, view in zip(rows, views, strict=True):
+            view["other_host"] = wanted.server_host not in (None, row.host)
     return webob.Response(json=paging.answer(call, "devices", query, views, marker))
 
 
 def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
     server = servers.find(call, query["server_id"]) if "server_id" in query else None
+    host = instances.host_of(call.service.db, server) if server else None
+    carried = query.get("transport", transports.LOCAL) != transports.LOCAL
     return device_list.Filter(
         project_id=Viewer.of(call).scope,
         up=liveness.Window.now(call.service.conf),
@@ -46,8 +51,8 @@ def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
         kind=query.get("kind"),
         owner=query.get("project_id"),
         server_id=server.id if server else None,
-        server_host=instances.host_of(call.service.db, server) if server else None,
-        over_network=query.get("transport", transports.LOCAL) != transports.LOCAL,
+        server_host=host,
+        over_network=carried and host in channels.relay_hosts(call.service.db, [host or ""]),
     )
 
 

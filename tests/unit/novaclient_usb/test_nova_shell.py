@@ -84,6 +84,22 @@ def test_list_passes_its_filters_on(nova: Any, cloud: Any, make_device: Any) -> 
     assert cloud.usb_log == [f"GET http://usb/v1/devices?server_id={DEMO}&host=usb+host&state=waiting"]
 
 
+def test_list_with_those_of_other_hosts(nova: Any, cloud: Any, make_device: Any) -> None:
+    devices = [make_device(other_host=False), make_device(id=STICK2, device=4, other_host=True)]
+    cloud.usb("GET", DEVICES, {"devices": devices})
+    lines = nova("usb-list", "--server", "demo", "--transport", "any").out.splitlines()
+    shown = [line.split("|")[-2].strip() for line in (lines[1], lines[3], lines[4])]
+    assert shown == ["Other Host", "False", "True"]
+    assert cloud.usb_log == [f"GET http://usb/v1/devices?server_id={DEMO}&transport=any"]
+
+
+def test_list_by_transport_to_no_server(nova: Any, cloud: Any) -> None:
+    result = nova("usb-list", "--transport", "any")
+    assert (result.status, result.out) == (1, "")
+    assert "--transport requires --server." in result.err
+    assert cloud.usb_log == []
+
+
 def test_list_of_a_host_without_devices(nova: Any, cloud: Any) -> None:
     cloud.usb("GET", DEVICES, {"devices": []})
     cloud.usb("GET", "/v1/hosts/usbhost1", {"host": {"host": "usbhost1"}})

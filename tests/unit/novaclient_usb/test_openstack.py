@@ -123,6 +123,23 @@ def test_device_list_passes_its_filters_on(openstack: Any, cloud: Any, make_devi
     ]
 
 
+def test_device_list_with_those_of_other_hosts(openstack: Any, cloud: Any, make_device: Any) -> None:
+    devices = [make_device(other_host=False), make_device(id=STICK2, device=4, other_host=True)]
+    cloud.usb("GET", f"{OF_DEMO}&transport=any", {"devices": devices})
+    command = ("usb", "device", "list", "--server", "demo", "--transport", "any")
+    result = openstack(*command, "-c", "ID", "-c", "Other Host", "-f", "value")
+    assert result.out == f"{STICK1} False\n{STICK2} True\n"
+    found = json.loads(openstack(*command, "--long", "-f", "json").out)
+    assert [device["Other Host"] for device in found] == [False, True]
+
+
+def test_device_list_by_transport_to_no_server(openstack: Any, cloud: Any) -> None:
+    result = openstack("usb", "device", "list", "--transport", "any")
+    assert (result.status, result.out) == (1, "")
+    assert "--transport requires --server." in result.err
+    assert cloud.usb_log == []
+
+
 def test_device_list_of_a_host_that_does_not_exist(openstack: Any, cloud: Any) -> None:
     cloud.usb("GET", DEVICES, {"devices": []})
     cloud.usb_error("GET", "/v1/hosts/nosuch", 404, "No USB agent is registered for host nosuch.")
@@ -131,7 +148,10 @@ def test_device_list_of_a_host_that_does_not_exist(openstack: Any, cloud: Any) -
     assert "No USB agent is registered for host nosuch." in result.err
 
 
-@pytest.mark.parametrize("arguments", [["--state", "lost"], ["--limit", "0"], ["--limit", "many"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--state", "lost"], ["--limit", "0"], ["--limit", "many"], ["--transport", "telepathy"]],
+)
 def test_device_list_with_what_is_none(openstack: Any, cloud: Any, arguments: list[str]) -> None:
     result = openstack("usb", "device", "list", *arguments)
     assert (result.status, result.out) == (2, "")

@@ -103,6 +103,15 @@ def test_devices(usb: Proxy, cloud: Any, asked: Any, make_device: Any) -> None:
     assert headers["OpenStack-API-Version"] == "usb-passthrough 1.0"
 
 
+def test_devices_of_other_hosts(usb: Proxy, cloud: Any, asked: Any, make_device: Any) -> None:
+    told = {"over_network": True, "used_over_network": True, "other_host": True, "server_host": "usbhost2"}
+    cloud.usb("GET", DEVICES, {"devices": [make_device(**told)]})
+    (found,) = usb.devices(server_id=DEMO, transport="any")
+    assert (found.is_over_network, found.is_used_over_network, found.is_on_other_host) == (True, True, True)
+    assert found.server_host == "usbhost2"
+    assert asked() == [f"GET http://usb/v1/devices?server_id={DEMO}&transport=any"]
+
+
 def test_one_device(usb: Proxy, cloud: Any, make_device: Any) -> None:
     cloud.usb("GET", f"{DEVICES}/{STICK1}", {"device": make_device()})
     cloud.usb_error("GET", f"{DEVICES}/LABSTICK", 404, "There is no such device.")

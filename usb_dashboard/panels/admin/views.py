@@ -147,13 +147,13 @@ class AttachDeviceView(project.AttachDeviceView):
 
     template_name = "usb/admin/attach_device.html"
 
-    def on_host_of(self, device: Device) -> list[Any]:
-        """The servers there, with ``project_name``."""
+    def servers(self, device: Device) -> tuple[list[Any], list[Any]]:
+        """Those on the host of the device, with ``project_name``: of all hosts there may be very many."""
         found = servers.of_host(self.request, device.host)
         for server in found:
             server.project_id = server.tenant_id
         listing.with_project_names(self.request, found)
-        return found
+        return found, []
 
 
 class _PanelDialog(instances.Dialog):

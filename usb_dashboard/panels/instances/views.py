@@ -18,7 +18,7 @@ from horizon.utils.memoized import memoized_method
 
 from novaclient_usb import durations
 from usb_dashboard import api, errors, servers, watch
-from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.devices import BY_NETWORK, Device, verbatim
 from usb_dashboard.panels.instances import forms, tables
 from usb_dashboard.tables import dialog_url, link
 
@@ -151,14 +151,19 @@ class ChooseDialog(Dialog):
         choices = self.choices()
         return {
             "choices": choices,
+            "some_by_network": any(getattr(it, "by_network", None) for it, _is_usable in choices),
             "filtered": len(choices) > MANY,
             "can_submit": any(is_usable for _it, is_usable in choices),
             "chosen": self.request.POST.get("choice"),
         }
 
+    def transport(self, choice: str) -> str | None:
+        """How the server is to have the device: as the dialog said when the user chose."""
+        return "any" if choice in self.request.POST.getlist("by_network") else None
+
 
 class AttachView(ServerDialog, ChooseDialog):
-    """Choose from the devices of the server's host."""
+    """Choose from the devices of the server's host, and of others if it can have them over the network."""
 
     template_name = "usb/attach.html"
     page_title = _("Attach a USB Device")
@@ -171,12 +176,14 @@ class AttachView(ServerDialog, ChooseDialog):
         return format_html(_("Attach a USB Device to {}"), verbatim(self.instance()))
 
     def choices(self) -> list[tuple[Device, bool]]:
-        """The free ones first."""
-        devices = api.device_list(self.request, server_id=self.server_id)
-        elsewhere = [device for device in devices if device.server_id not in (None, self.server_id)]
-        servers.with_names(self.request, elsewhere, all_projects=self._dashboard() == "admin")
+        """The free ones first. Of other hosts those only that the server can have or has."""
+        found = api.device_list(self.request, server_id=self.server_id, transport="any")
+        devices = [it for it in found if not it.is_far or it.available or it.server_id == self.server_id]
+        of_others = [device for device in devices if device.server_id not in (None, self.server_id)]
+        servers.with_names(self.request, of_others, all_projects=self._dashboard() == "admin")
         for device in devices:
             device.shown_owner = self._owner(device)
+            device.by_network = _by_network(device)
         return [(device, device.available) for device in devices]
 
     def look(self) -> dict[str, Any]:
@@ -197,19 +204,29 @@ class AttachView(ServerDialog, ChooseDialog):
     def _owner(self, device: Device) -> Any:
         """The state of a device, with the server that has it; as HTML."""
         if device.server_id is None:
-            return device.shown_state
+            return device.bare_state
         is_attached = device.state == "attached"
         if device.server_id == self.server_id:
-            return _("Attached to this instance") if is_attached else device.shown_state
+            return _("Attached to this instance") if is_attached else device.bare_state
         owner = verbatim(device.server_name)
         if is_attached:
             return format_html(_("Attached to {}"), owner)
-        return format_html("{} ({})", device.shown_state, owner)
+        return format_html("{} ({})", device.bare_state, owner)
 
     def act(self, choice: str) -> SafeString:
         """Attach."""
-        device = api.attach(self.request, self.server_id, choice)
+        device = api.attach(self.request, self.server_id, choice, self.transport(choice))
         return attaching(device, self.instance())
+
+
+def _by_network(device: Device) -> Any:
+    """Where a device is, as HTML, that the server can have, or has, from another host; None of others."""
+    # A server that has moved away from its device need not be allowed the network.
+    if not device.is_far or not (device.available or device.way):
+        return None
+    # Administrators only are told.
+    host = getattr(device, "host", None)
+    return BY_NETWORK if host is None else format_html(_("On {}, over the network"), verbatim(host))
 
 
 # What becomes of a device that is attached to a server in a state.

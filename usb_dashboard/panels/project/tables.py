@@ -28,7 +28,7 @@ class Attach(tables.LinkAction):
 
     def allowed(self, request: HttpRequest, device: Device) -> bool:
         """It is free, and one of the project's instances can take it now."""
-        return device.available and bool(device.takers)
+        return device.available and bool(device.takers or device.far_takers)
 
 
 class JoinQueue(tables.LinkAction):
@@ -49,7 +49,10 @@ def _server(device: Device) -> Any:
     """The instance that has the device, or those that can take it now."""
     if device.server_id is None:
         names = ", ".join(sorted(server.name for server in device.takers))
-        return format_html(_("Can be attached to: {}"), verbatim(names)) if names else None
+        here = format_html(_("Can be attached to: {}"), verbatim(names)) if names else None
+        # These may be all instances of the project.
+        far = _("Can be attached over the network") if device.far_takers else None
+        return format_html("{}<div>{}</div>", here, far) if here and far else here or far
     return usb_tables.server_link("project", device)
 
 

@@ -12,7 +12,7 @@ from horizon import tables as horizon_tables
 from openstack_dashboard import policy
 
 from usb_dashboard import api, device_page, errors, servers, watch
-from usb_dashboard.devices import Device, verbatim
+from usb_dashboard.devices import BY_NETWORK, Device, verbatim
 from usb_dashboard.panels.instances import views as instances
 from usb_dashboard.panels.project import tables
 from usb_dashboard.tables import dialog_url
@@ -43,8 +43,7 @@ class IndexView(watch.WatchedTableView):
         names = {server.id: server.name for server in own}
         for device in devices:
             device.server_name = names.get(device.server_id, device.server_id)
-            on_host = servers.on_host_of(own, device) if device.available else []
-            device.takers = [server for server in on_host if servers.may_attach(server)]
+            servers.set_takers(own, device)
 
 
 def _is_of(device: Device, project_id: str) -> bool:
@@ -83,16 +82,18 @@ class AttachDeviceView(instances.ChooseDialog):
         return self.kwargs["device_id"]
 
     def choices(self) -> list[tuple[Any, bool]]:
-        """The servers on the host of the device."""
+        """The servers on the host of the device, and then the others that may have it."""
         device = api.device_get(self.request, self._device_id)
-        found = self.on_host_of(device)
-        for server in found:
-            server.shown_status = servers.status(server)
-        return [(server, self.may_choose(server, device)) for server in found]
+        near, far = self.servers(device)
+        for found, by_network in ((near, None), (far, BY_NETWORK)):
+            for server in found:
+                server.shown_status = servers.status(server)
+                server.by_network = by_network
+        return [(server, self.may_choose(server, device)) for server in (*near, *far)]
 
-    def on_host_of(self, device: Device) -> list[Any]:
-        """The project's servers there; raises one of `usb_dashboard.errors.ERRORS`."""
-        return servers.on_host_of(servers.of_project(self.request), device)
+    def servers(self, device: Device) -> tuple[list[Any], list[Any]]:
+        """As `servers.near_and_far` of the project; raises one of `usb_dashboard.errors.ERRORS`."""
+        return servers.near_and_far(servers.of_project(self.request), device)
 
     def may_choose(self, server: Any, device: Device) -> bool:
         """Whether the device can be attached to one of these servers."""
@@ -100,7 +101,7 @@ class AttachDeviceView(instances.ChooseDialog):
 
     def act(self, choice: str) -> SafeString:
         """Attach."""
-        device = api.attach(self.request, choice, self._device_id)
+        device = api.attach(self.request, choice, self._device_id, self.transport(choice))
         server = servers.get(self.request, choice)
         return instances.attaching(device, servers.label(server, choice))
 
@@ -121,6 +122,10 @@ class JoinQueueView(AttachDeviceView):
     modal_id = "join_queue_modal"
     form_id = "join_queue_form"
     submit_label = _("Join the Queue")
+
+    def servers(self, device: Device) -> tuple[list[Any], list[Any]]:
+        """No server can queue for a device of another host."""
+        return servers.on_host_of(servers.of_project(self.request), device), []
 
     def may_choose(self, server: Any, device: Device) -> bool:
         """Not the one that has the device."""
