@@ -684,7 +684,7 @@ def test_the_instances_page_costs_no_call_more_and_a_dialog_two(
     server_id = cloud.server_id("demo", "demo")
     asked = [line for line in requests_of(cloud, _USB_API)[before:] if server_id in line]
     assert asked == [
-        f"GET /v1/devices?server_id={server_id}",
+        f"GET /v1/devices?server_id={server_id}&transport=any",
         f"GET /v1/servers/{server_id}/attachments?limit=1",
     ]
 
