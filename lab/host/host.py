@@ -166,9 +166,11 @@ class Host:
         """Stop all its processors meanwhile: nothing is heard of it, as of one that has lost its power."""
         with self._qmp() as call:
             call("stop")
-        yield
-        with self._qmp() as call:
-            call("cont")
+        try:
+            yield
+        finally:
+            with self._qmp() as call:
+                call("cont")
 
     # Use
 

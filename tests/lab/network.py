@@ -152,8 +152,10 @@ def cut(host: Host) -> Iterator[None]:
     """The network between the hosts loses everything without a word."""
     rules = ("INPUT -i eth1 -j DROP", "OUTPUT -o eth1 -j DROP")
     host.run(" && ".join(f"iptables -I {rule}" for rule in rules))
-    yield
-    host.run(" && ".join(f"iptables -D {rule}" for rule in rules))
+    try:
+        yield
+    finally:
+        host.run(" && ".join(f"iptables -D {rule}" for rule in rules))
 
 
 @contextmanager
@@ -163,5 +165,7 @@ def captured(host: Host, file: str) -> Iterator[None]:
     started = f"/usr/bin/python3 {script} eth1 {file} > /dev/null 2>&1 & echo $!"
     pid = int(host.run(started).stdout)
     host.run(command.until(f"[ -e {file} ]"))
-    yield
-    kill(host, pid, "TERM")
+    try:
+        yield
+    finally:
+        kill(host, pid, "TERM")
