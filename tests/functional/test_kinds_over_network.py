@@ -265,6 +265,30 @@ def test_the_word_of_an_agent_alone_gets_no_host_a_device(world: World) -> None:
     assert [it.entry.server_id for it in queue.waiting(world.db)] == [FAR]
 
 
+def test_nova_is_not_asked_again_and_again(world: World) -> None:
+    """It may not answer: about one server in each pass, about none twice unless it gets in line anew."""
+    other = "10000000-0000-0000-0000-000000000001"
+    world.nova.servers[other] = dataclasses.replace(SERVERS["FAR"], id=other)
+    plug(world, compute1={"STICK1": CARRIED, "STICK2": CARRIED}, compute2={})
+    first = join(world, FAR).json["entry"]["id"]
+    join(world, other)
+    asked: list[str] = []
+
+    def is_on(server_id: str, host: str) -> bool:
+        asked.append(server_id)
+        return False
+
+    conductor = serving(world, is_on)
+    for expected in ([FAR], [FAR, other], [FAR, other]):
+        conductor.serve()
+        assert asked == expected
+    assert queue.leave(world.db, FAR, first)
+    conductor.serve()
+    join(world, FAR)
+    conductor.serve()
+    assert asked == [FAR, other, FAR]
+
+
 def test_of_two_hosts_that_claim_a_server_nova_knows_which(world: World) -> None:
     plug(world, compute1={"STICK1": CARRIED}, compute2={}, compute3={})
     domain = {"uuid": FAR, "running": True, "usb_ports": None}
@@ -312,6 +336,7 @@ def test_in_line_for_what_cannot_be_carried(
     world.relays = relays
     sync(world, *down)
     assert join(world, FAR).status_int == 202
+    assert queue.idle(world.db, Window.now(world.conf)) == []
     serve(world)
     assert owner(world, "STICK1") == (None, None)
     explained = world.request(
@@ -407,6 +432,20 @@ def test_from_a_host_that_died_one_of_a_third_host_takes_over(every_world: World
     assert row(world, "STICK1").state == State.DETACHING
 
 
+def test_nova_is_asked_only_where_there_is_something_to_get(world: World) -> None:
+    """The third host is down as well."""
+    plug(world, compute1={"STICK1": CARRIED}, compute2={}, compute3={"STICK4": CARRIED})
+    attach(world, DEMO)
+    move(world, DEMO, "compute2", "compute1", "compute3")
+
+    def is_on(server_id: str, host: str) -> bool:
+        raise AssertionError
+
+    serving(world, is_on).serve()
+    found = row(world, "STICK1")
+    assert (found.instance_uuid, found.reason_code) == (DEMO, ReasonCode.KIND_NOT_FREE)
+
+
 def test_else_it_waits_before_those_in_line(world: World) -> None:
     plug(world, compute1={"STICK1": DONGLE}, compute2={"STICK4": DONGLE})
     attach(world, DEMO)
@@ -431,8 +470,11 @@ def test_with_network_only_what_may_be_carried_takes_over(world: World) -> None:
     plug(world, compute1={"STICK1": CARRIED}, compute2={}, compute3={"STICK4": DONGLE})
     attach(world, DEMO, "network")
     move(world, DEMO, "compute3")
+    world.report(world.device_id("STICK1"), State.WAITING, reason_code=ReasonCode.DOMAIN_ABSENT)
     serve(world)
     assert (owner(world, "STICK1"), owner(world, "STICK4")[0]) == ((DEMO, "compute3"), None)
+    codes = [event["reason_code"] for event in history(world, "STICK1")]
+    assert ReasonCode.KIND_NOT_FREE not in codes
 
 
 def test_the_network_is_used_when_it_can_be_again(world: World) -> None:
