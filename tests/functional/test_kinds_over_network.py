@@ -86,9 +86,9 @@ def free(world: World, stick: str) -> None:
     world.report(found.id, State.AVAILABLE)
 
 
-def claim_to_run(world: World, host: str, *servers: str) -> None:
+def claim_to_run(world: World, host: str, *servers: str, running: bool = True) -> None:
     """An agent tells that these servers run on its host, whatever Nova says."""
-    domains = [{"uuid": server_id, "running": True, "usb_ports": None} for server_id in servers]
+    domains = [{"uuid": server_id, "running": running, "usb_ports": None} for server_id in servers]
     world.conductor.sync({}, host, "QEMU", "1.4", [], servers=domains, relay_address=f"{host}.example")
 
 
@@ -486,6 +486,20 @@ def test_the_network_is_used_when_it_can_be_again(world: World) -> None:
     assert row(world, "STICK1").reason_code == ReasonCode.KIND_NOT_FREE
     world.relays = set(HOSTS)
     sync(world)
+    serve(world)
+    assert owner(world, "STICK1") == (DEMO, "compute2")
+
+
+def test_while_the_server_is_off_nothing_is_exchanged(world: World) -> None:
+    """It was migrated cold."""
+    plug(world, compute1={"STICK1": CARRIED}, compute2={}, compute3={"STICK4": CARRIED})
+    attach(world, DEMO)
+    move(world, DEMO, "compute2")
+    claim_to_run(world, "compute2", DEMO, running=False)
+    world.report(world.device_id("STICK1"), State.WAITING, reason_code=ReasonCode.SERVER_ON_OTHER_HOST)
+    serve(world)
+    assert owner(world, "STICK1") == (DEMO, None)
+    claim_to_run(world, "compute2", DEMO)
     serve(world)
     assert owner(world, "STICK1") == (DEMO, "compute2")
 
