@@ -317,9 +317,10 @@ class Attachments:
         """Request a device. It is claimed on return, and attached asynchronously.
 
         :param device_id: the device; or
-        :param kind: the kind of a free device on the server's host
+        :param kind: the kind of a free device
         :param lease: seconds after which the device is detached
-        :param transport: ``network`` or ``any``: also a device of another host, over the network
+        :param transport: ``network`` or ``any``: also a device of another host, over the network; a device of
+            a kind is one of the server's host, if one is free there
         """
         given = _given(device_id=device_id, kind=kind, lease=lease, transport=transport)
         body = {"attachment": given}
@@ -437,14 +438,16 @@ class Queue:
         device_id: str | None = None,
         kind: str | None = None,
         lease: int | None = None,
+        transport: str | None = None,
     ) -> dict[str, Any]:
         """Add a server to the queue; returns the entry. The device is attached when it becomes free.
 
         :param device_id: the device; or
-        :param kind: the kind of a device on the server's host
+        :param kind: the kind of a device
         :param lease: seconds after which the device is detached
+        :param transport: as in `Attachments.create`
         """
-        body = {"entry": _given(device_id=device_id, kind=kind, lease=lease)}
+        body = {"entry": _given(device_id=device_id, kind=kind, lease=lease, transport=transport)}
         return self._http("POST", "servers", server_id, "queue", json=body)["entry"]
 
     def leave(self, server_id: str, entry_id: str) -> None:

@@ -106,14 +106,12 @@ def device_or_kind(
 
     Kinds take precedence, because the strings of devices are untrusted.
 
-    :param transport: with ``network`` or ``any``, devices of other hosts match as well, and no kinds
+    :param transport: with ``network`` or ``any``, devices of other hosts match as well
     """
-    if transport not in (None, "local"):
-        return Finder(usb, how_to_list, server_id=server_id, transport=transport).find_id(wanted), None
     kinds = usb.kinds.list(server_id=server_id) if names.may_be_kind(wanted) else []
     if wanted in [kind["name"] for kind in kinds]:
         return None, wanted
-    return Finder(usb, how_to_list, server_id=server_id).find_id(wanted), None
+    return Finder(usb, how_to_list, server_id=server_id, transport=transport).find_id(wanted), None
 
 
 def attach_or_join(
@@ -131,7 +129,7 @@ def attach_or_join(
     except exceptions.Conflict as error:
         if not queue or client.reason_code(error) not in _WORTH_WAITING:
             raise
-    return None, usb.queue.join(server_id, device_id, kind, lease)
+    return None, usb.queue.join(server_id, device_id, kind, lease, transport)
 
 
 def list_devices(usb: client.Client, host: str | None, **filters: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from compute_shim import exception, liveness, nova
 from compute_shim.api import servers, transports
@@ -13,8 +13,9 @@ from compute_shim.api.visibility import Viewer
 from compute_shim.db import device_list, handover, instances, models, queries, queue, states, usage
 from compute_shim.objects import Reason, ReasonCode
 from compute_shim.policies import attachments as policies
+from novaclient_usb.reason_codes import describe
 
-#: The note of a device that a server on another host can have.
+#: The note of a device that a server on another host can have; of one that it cannot have, it says why.
 OVER_NETWORK = "over the network"
 
 
@@ -74,9 +75,9 @@ def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[C
     yield _condition("unlocked", _passes(call, server, servers.refuse_locked), ReasonCode.SERVER_LOCKED)
     yield _condition("on_a_host", bool(server.host_id), ReasonCode.SERVER_NOT_ON_HOST)
     host = instances.host_of(call.service.db, server, row.host)
-    carried = host not in (None, row.host) and transports.obstacle(call, row, host or "") is None
-    met, note = host == row.host or carried, OVER_NETWORK if carried else None
-    yield Condition("same_host", met, _if(not met, ReasonCode.DEVICE_ON_OTHER_HOST), note)
+    code = transports.obstacle(call, row, host, transports.ANY)
+    note = None if host in (None, row.host) else OVER_NETWORK if code is None else describe(code)
+    yield Condition("same_host", code is None, _if(code is not None, ReasonCode.DEVICE_ON_OTHER_HOST), note)
     awaited = queue.is_awaited(call.service.db, row.id, besides=server.id)
     yield _condition("first_in_line", not awaited, ReasonCode.QUEUED_FOR_OTHERS)
     most = call.service.conf.api.max_devices_per_server
@@ -90,6 +91,14 @@ def of_server(call: Call, row: models.Device, server: nova.Server) -> Iterator[C
         found = over.get(name)
         note = None if found is None else f"{found.used} of {found.limit} are in use"
         yield Condition(name, found is None, _if(found is not None, code), note)
+
+
+def transport(found: Iterable[Condition]) -> str | None:
+    """By which transport a server can have the device, None if it is where the server cannot have it."""
+    for condition in found:
+        if condition.name == "same_host" and condition.met:
+            return "network" if condition.note == OVER_NETWORK else transports.LOCAL
+    return None
 
 
 def _condition(name: str, met: bool, code: ReasonCode) -> Condition:

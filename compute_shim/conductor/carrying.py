@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Have claims fulfilled over the network where their servers are.
+"""Have claims on a device fulfilled over the network where their servers are.
+
+Those on one of a kind are `compute_shim.conductor.serving`'s: another device may take the place.
 
 The agents say where a server runs; before anything is changed, Nova has to confirm it. A server that runs
 nowhere leaves its claim as it is: the agents say why it waits.
@@ -57,7 +59,7 @@ class Carrying:
 
     def follow(self) -> None:
         """Have every claim fulfilled where its server is."""
-        pending = {_key(move): move for move in channels.pending(self._db, self._window())}
+        pending = {_key(move): move for move in channels.pending(self._db, self._window(), of_kinds=False)}
         self._unconfirmed.keep(pending.keys())
         for key, move in pending.items():
             if not self._unconfirmed.is_due(key):
@@ -68,7 +70,7 @@ class Carrying:
                 self._unconfirmed.no_news(key)
             elif not self._is_on(claim.instance_uuid or "", move.server_host):
                 self._unconfirmed.no_news(key)
-            elif channels.follow(self._db, move):
+            elif channels.follow(self._db, claim, move.server_host):
                 LOG.info(
                     "Server %s is on host %s: device %s of host %s follows it",
                     claim.instance_uuid,

@@ -174,6 +174,31 @@ def server_hosts(db: Database, device_ids: Collection[str]) -> dict[str, str]:
         return {row.device_id: row.server_host for row in session.execute(statement)}
 
 
+def carried(device: Any, host: Any) -> sa.ColumnElement[bool]:
+    """Devices that servers on a host can have over the network: the rule allows it, and both hosts take part.
+
+    :param device: `models.Device`, or an alias of it.
+    :param host: its name, or a column that holds it.
+    """
+    return sa.and_(device.over_network.is_(True), _takes_part(device.host), _takes_part(host))
+
+
+def _takes_part(host: Any) -> sa.ColumnElement[bool]:
+    of_host = orm.aliased(_H)
+    return (
+        sa.exists().where(of_host.host == host, of_host.relay_address.is_not(None)).correlate_except(of_host)
+    )
+
+
+def usable(transport: Any, device: Any, host: Any) -> sa.ColumnElement[bool]:
+    """Devices that servers on a host can have by the transport that was asked for; else as `carried`.
+
+    :param transport: a column that holds it, or a literal: one of `TRANSPORTS`; NULL: on the own host only.
+    """
+    here = sa.and_(device.host == host, transport.is_distinct_from("network"))
+    return sa.or_(here, sa.and_(transport.is_not(None), carried(device, host)))
+
+
 def relay_hosts(db: Database, names: Collection[str]) -> Mapping[str, models.Host]:
     """Those of some hosts that take part in the network transport, by name."""
     statement = sa.select(_H).where(_H.host.in_(names), _H.relay_address.is_not(None))
@@ -224,7 +249,7 @@ class Move:
     """A claim that may be fulfilled over the network, and whose server runs on another host than it did.
 
     :param server_host: where the server seems to run now.
-    :param reachable: both hosts take part in the network transport, and the device's rule allows it.
+    :param reachable: it is on the device's host, or can have the device over the network now.
     """
 
     claim: models.Device
@@ -232,19 +257,25 @@ class Move:
     reachable: bool
 
 
-def pending(db: Database, up: Window) -> Sequence[Move]:
+def pending(db: Database, up: Window, *, of_kinds: bool) -> Sequence[Move]:
     """The claims that have to be fulfilled on another host than they are; the oldest claim first.
 
     While a server migrates, two hosts have it: it has moved when the first one has it no more, or is down.
+
+    :param of_kinds: those on one of a kind, also where the agent of the device's host is down; False: the
+        others.
     """
     fulfilled_on = sa.func.coalesce(_C.server_host, _D.host)
     there, own = orm.aliased(models.Host), orm.aliased(models.Host)
     runs = sa.and_(_I.instance_uuid == _D.instance_uuid, _I.running.is_(True))
     is_up = sa.and_(_H.host == _I.host, _H.last_seen.between(up.begin, up.end))
+    own_up = own.last_seen.between(up.begin, up.end)
+    which = _D.claimed_kind.is_not(None) if of_kinds else sa.and_(_D.claimed_kind.is_(None), own_up)
     still = sa.exists().where(runs, _I.host == fulfilled_on, is_up).correlate(_D, _C)
     now = orm.aliased(_I)
+    reachable = sa.or_(_D.host == now.host, sa.and_(own_up, carried(_D, now.host)))
     statement = (
-        sa.select(_D, now.host, there.relay_address, own.relay_address)
+        sa.select(_D, now.host, reachable)
         .outerjoin(_C, _C.device_id == _D.id)
         .join(now, sa.and_(now.instance_uuid == _D.instance_uuid, now.running.is_(True)))
         .join(there, there.host == now.host)
@@ -254,32 +285,34 @@ def pending(db: Database, up: Window) -> Sequence[Move]:
             _D.state.in_(states.CLAIMED),
             now.host != fulfilled_on,
             there.last_seen.between(up.begin, up.end),
-            own.last_seen.between(up.begin, up.end),
+            which,
             sa.not_(still),
         )
         .order_by(_D.created_at, _D.id, now.host)
     )
     found: dict[str, Move] = {}
     with db.reader() as session:
-        for claim, host, peer, relay in session.execute(statement):
-            reachable = claim.host == host or (bool(peer) and bool(relay) and bool(claim.over_network))
-            found.setdefault(claim.id, Move(claim, host, reachable))
+        for claim, host, is_reachable in session.execute(statement):
+            found.setdefault(claim.id, Move(claim, host, bool(is_reachable)))
     return list(found.values())
 
 
 @retried
-def follow(db: Database, move: Move) -> bool:
-    """Fulfil a claim where its server is now; False if the claim has changed meanwhile."""
+def follow(db: Database, claim: models.Device, server_host: str) -> bool:
+    """Fulfil a claim where its server is now; False if the claim has changed meanwhile.
+
+    :param claim: as it was when that was found out.
+    """
     with db.writer() as session:
-        row = session.get(_D, move.claim.id, with_for_update=True)
-        if row is None or row.generation != move.claim.generation or row.state not in states.CLAIMED:
+        row = session.get(_D, claim.id, with_for_update=True)
+        if row is None or row.generation != claim.generation or row.state not in states.CLAIMED:
             return False
         before = events.Snapshot.of(row)
         row.generation += 1
-        if move.server_host == row.host:
+        if server_host == row.host:
             close(session, [row.id])
         else:
-            open_to(session, row, move.server_host)
+            open_to(session, row, server_host)
         states.put(row, State.ATTACHING)
         events.record(session, row, before, ReasonCode.SERVER_MOVED)
         return True

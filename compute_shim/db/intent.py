@@ -14,11 +14,12 @@ from oslo_utils import timeutils
 from sqlalchemy import orm
 
 from compute_shim import objects
-from compute_shim.db import channels, events, handover, lines, models, sharing, states, usage
+from compute_shim.db import channels, events, handover, host_list, lines, models, sharing, states, usage
 from compute_shim.db.api import Database, retried
 from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
 from compute_shim.db.usage import Caps
+from compute_shim.liveness import Window
 from compute_shim.objects import Reason, ReasonCode, State
 
 NO_CAPS = Caps()
@@ -64,10 +65,9 @@ def claim(
             caps=caps,
             lease=lease,
             transport=transport,
+            server_host=server_host,
         )
         if taken:
-            if server_host is not None:
-                channels.open_to(session, session.get_one(_D, device_id), server_host)
             lines.leave(session, server_id, device_id, kind)
         return taken
 
@@ -86,6 +86,7 @@ def take(
     lease: int | None = None,
     allocated: bool | None = None,
     transport: str | None = None,
+    server_host: str | None = None,
 ) -> bool:
     """As `claim`, in an existing transaction.
 
@@ -112,7 +113,10 @@ def take(
     )
     taken = _put(session, device_id, cause, actor, conditions, values)
     if taken:
-        usage.check(session, caps, session.get_one(_D, device_id))
+        row = session.get_one(_D, device_id)
+        usage.check(session, caps, row)
+        if server_host is not None:
+            channels.open_to(session, row, server_host)
     return taken
 
 
@@ -133,36 +137,45 @@ def free(kind: str | None, project_id: str | None) -> list[sa.ColumnElement[bool
 
 
 @retried
-def replace(db: Database, claim: models.Device, host: str) -> str | None:
+def replace(db: Database, claim: models.Device, host: str, up: Window | None = None) -> str | None:
     """Have a claim on one of a kind fulfilled by another of the kind, on the host where the server is now.
 
     :param claim: as it was when that was found out.
-    :returns: the id of the device that the server gets; None if none is free there, or the claim has changed
+    :param up: tells which agents are up: also by a device of another host, over the network; None: by one
+        that is there.
+    :returns: the id of the device that the server gets; None if none is free, or the claim has changed
         meanwhile
     """
+    there = _D.host == host if up is None else _D.host.not_in(host_list.down(db, up))
     with db.writer() as session:
         row = session.get(_D, claim.id, with_for_update=True)
         if row is None or row.generation != claim.generation or row.state not in states.CLAIMED:
             return None
         conditions = [*free(row.claimed_kind, row.project_id), handover.open_to(row.project_id or "")]
-        candidates = sa.select(_D.id).where(_D.host == host, *conditions).order_by(_D.created_at, _D.id)
-        for device_id in session.scalars(candidates).all():
-            values = {
-                "instance_uuid": row.instance_uuid,
-                "project_id": row.project_id,
-                "user_id": row.user_id,
-                "claimed_kind": row.claimed_kind,
-                "lease_until": row.lease_until,
-                "lease_warned": row.lease_warned,
-                "allocated": row.allocated,
-                "state": State.ATTACHING,
-            }
+        transport = sa.literal(row.claimed_transport, sa.String)
+        candidates = (
+            sa.select(_D.id, _D.host)
+            .where(there, channels.usable(transport, _D, host), *conditions)
+            .order_by(sa.case((_D.host == host, 0), else_=1), _D.created_at, _D.id)
+        )
+        values = {
+            "instance_uuid": row.instance_uuid,
+            "project_id": row.project_id,
+            "user_id": row.user_id,
+            "claimed_kind": row.claimed_kind,
+            "claimed_transport": row.claimed_transport,
+            "lease_until": row.lease_until,
+            "lease_warned": row.lease_warned,
+            "allocated": row.allocated,
+            "state": State.ATTACHING,
+        }
+        for device_id, device_host in session.execute(candidates).all():
             if _put(session, device_id, ReasonCode.SERVER_MOVED, None, conditions, values):
-                break
-        else:
-            return None
-        begin_release(session, row, ReasonCode.SERVER_MOVED)
-        return device_id
+                if device_host != host:
+                    channels.open_to(session, session.get_one(_D, device_id), host)
+                begin_release(session, row, ReasonCode.SERVER_MOVED)
+                return str(device_id)
+        return None
 
 
 def begin_release(session: orm.Session, row: models.Device, cause: ReasonCode) -> None:

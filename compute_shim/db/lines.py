@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from compute_shim.db import events, handover, models
+from compute_shim.db import channels, events, handover, models
 from compute_shim.db.events import Actor
 from compute_shim.objects import Reason, ReasonCode
 
@@ -24,17 +24,26 @@ def target(device_id: str | None, kind: str | None) -> str:
 def fits(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
     """An entry and a device that it could be served with, limits of the project aside.
 
-    Its server is on the device's host, and its project may have the device.
+    Its project may have the device, and its server is on a host where it can have it.
 
     :param entry: `models.QueueEntry`, or an alias of it; ``device`` likewise.
     """
-    here = sa.exists().where(_I.instance_uuid == entry.server_id, _I.host == device.host)
+    somewhere = sa.exists().where(reaches(entry, device))
+    return sa.and_(may_have(entry, device), somewhere.correlate_except(_I))
+
+
+def may_have(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
+    """An entry and a device that it is for and that its project may have, wherever they are; as `fits`."""
     return sa.and_(
         sa.or_(entry.device_id == device.id, entry.kind == device.kind),
-        here.correlate_except(_I),
         shared_with(entry.project_id, device),
         handover.open_to(entry.project_id, device),
     )
+
+
+def reaches(entry: Any = _Q, device: Any = _D) -> sa.ColumnElement[bool]:
+    """Rows of `models.Instance`: the hosts that the server of an entry is on and can have a device on."""
+    return sa.and_(_I.instance_uuid == entry.server_id, channels.usable(entry.transport, device, _I.host))
 
 
 def shared_with(project_id: Any, device: Any = _D) -> sa.ColumnElement[bool]:
@@ -59,7 +68,7 @@ def ahead() -> sa.ScalarSelect[int]:
     """How many entries of a line come before an entry, and could have a device that it waits for.
 
     Others in the same line are none of its business: what they wait for is not shared with its project, or is
-    on another host.
+    where its server cannot have it.
     """
     other, device = orm.aliased(_Q), orm.aliased(_D)
     before = sa.or_(other.round < _Q.round, sa.and_(other.round == _Q.round, other.id < _Q.id))

@@ -200,6 +200,8 @@ class QueueEntry(Base):
     kind: orm.Mapped[str | None] = orm.mapped_column(sa.String(KIND_LENGTH))
     target: orm.Mapped[str] = orm.mapped_column(sa.String(KIND_LENGTH + 8))
     lease: orm.Mapped[int | None]
+    # How the server may have the device, as `Device.claimed_transport`.
+    transport: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     round: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(default=timeutils.utcnow)
 

@@ -96,12 +96,12 @@ class Proxy(proxy.Proxy):
         """Request a device. It is claimed on return, and attached asynchronously.
 
         :param device: the device; or
-        :param kind: the kind of a free device on the server's host
+        :param kind: the kind of a free device
         :param lease: seconds after which the device is detached
-        :param transport: ``network`` or ``any``: also a device of another host, over the network
+        :param transport: ``network`` or ``any``: also a device of another host, over the network; a device of
+            a kind is one of the server's host, if one is free there
         """
-        how = {} if transport is None else {"transport": transport}
-        return self._create(Attachment, **_wanted(server, device, kind, lease), **how)
+        return self._create(Attachment, **_wanted(server, device, kind, lease, transport))
 
     def update_attachment(
         self, server: Any, device: str | Device | Attachment, lease: int | None
@@ -160,9 +160,10 @@ class Proxy(proxy.Proxy):
         device: str | Device | None = None,
         kind: str | None = None,
         lease: int | None = None,
+        transport: str | None = None,
     ) -> QueueEntry:
-        """Add a server to the queue for a device or a kind."""
-        return self._create(QueueEntry, **_wanted(server, device, kind, lease))
+        """Add a server to the queue for a device or a kind; parameters as in `create_attachment`."""
+        return self._create(QueueEntry, **_wanted(server, device, kind, lease, transport))
 
     def leave_queue(self, entry: QueueEntry, ignore_missing: bool = True) -> None:
         """Delete a queue entry."""
@@ -192,11 +193,14 @@ def _of(server: Any, device: str | Device | Attachment) -> dict[str, str]:
     }
 
 
-def _wanted(server: Any, device: str | Device | None, kind: str | None, lease: int | None) -> dict[str, Any]:
+def _wanted(
+    server: Any, device: str | Device | None, kind: str | None, lease: int | None, transport: str | None
+) -> dict[str, Any]:
     wanted = {
         "server_id": resource.Resource._get_id(server),
         "device_id": None if device is None else resource.Resource._get_id(device),
         "kind": kind,
         "lease": lease,
+        "transport": transport,
     }
     return {key: value for key, value in wanted.items() if value is not None}

@@ -147,6 +147,7 @@ class QueueEntry(_Resource):
     place = resource.Body("place", type=int)
     project_id = resource.Body("project_id")
     server_id = resource.URI("server_id")
+    transport = resource.Body("transport")
 
 
 class Kind(_Resource):

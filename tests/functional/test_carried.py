@@ -179,7 +179,7 @@ class Cloud:
         authority = Authority(directory, "authority")
         domain = Domain(SERVER, "instance-1", True)
         stick = dataclasses.replace(
-            STICKS["STICK1"], over_network=True, socket="controller-1", plug_id="0a/2.2/5"
+            STICKS["STICK1"], over_network=True, kind="dongle", socket="controller-1", plug_id="0a/2.2/5"
         )
         self.hosts = {}
         for name, domains, devices in (("compute1", [], [stick]), ("compute2", [domain], [])):
@@ -208,9 +208,9 @@ class Cloud:
         for host, _, claim in intent.claims_for_agents(self.world.db, device_id):
             self.hosts[host].agent.claims_arrived([claim], complete=False)
 
-    def attach(self) -> None:
+    def attach(self, **wanted: str) -> None:
         """The user asks for it."""
-        body = {"attachment": {"device_id": self.device_id, "transport": "network"}}
+        body = {"attachment": wanted or {"device_id": self.device_id, "transport": "network"}}
         path = f"/v1/servers/{SERVER}/attachments"
 
         def asked() -> bool:
@@ -282,6 +282,17 @@ def test_attached_and_detached(cloud: Cloud) -> None:
     assert domain is not None
     assert domain.channels == ()
     assert cloud.of_device.resets == 1
+
+
+def test_one_of_a_kind(cloud: Cloud) -> None:
+    cloud.attach(kind="dongle", transport="any")
+    cloud.wait("attached")
+    domain = cloud.of_server.driver.domain(SERVER)
+    assert domain is not None
+    assert domain.channels == (cloud.device_id,)
+    row = queries.device(cloud.world.db, cloud.device_id)
+    assert row is not None
+    assert row.claimed_kind == "dongle"
 
 
 def test_both_agents_are_restarted(cloud: Cloud) -> None:

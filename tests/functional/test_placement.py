@@ -790,7 +790,7 @@ def test_the_statements_on_every_database(database_url: str, tmp_path: Path) -> 
     now = timeutils.utcnow()
     minute = datetime.timedelta(minutes=1)
     [move] = moves.pending(world.db, Window(now - minute, now + minute))
-    assert (move.claim.id, move.host, move.may_be_fulfilled) == (first, "compute2", True)
+    assert (move.claim.id, move.host, move.may_be_replaced) == (first, "compute2", True)
     assert intent.replace(world.db, move.claim, "compute2") == world.device_id("STICK4")
     [claim] = allocations.claims(world.db)
     assert allocations.release(world.db, claim)

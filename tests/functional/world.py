@@ -181,6 +181,8 @@ class World:
         self.usb_ports: int | None = None
         # The hosts that take part in the network transport.
         self.relays: set[str] = set()
+        # Host -> what its agent told last.
+        self.plugged: dict[str, dict[str, Any]] = {}
         self.keystone = Keystone()
         self.nudger = Nudger(self.db)
         self.conductor = Manager(self.db, nudge=self.nudger.nudge)
@@ -191,6 +193,7 @@ class World:
 
         :param changes: stick -> fields that differ from those above. Only these sticks are plugged.
         """
+        self.plugged[host] = changes
         devices = [dataclasses.asdict(STICKS[name]) | fields for name, fields in changes.items()]
         here = [
             {"uuid": server.id, "running": True, "usb_ports": self.usb_ports}

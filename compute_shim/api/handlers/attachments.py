@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import webob
@@ -64,11 +64,6 @@ def create(call: Call, server_id: str) -> webob.Response:
     call.query(base.NOTHING)
     wanted = call.body(schemas.CREATE)["attachment"]
     validation.one_of_two("attachment", wanted)
-    if "kind" in wanted and wanted.get("transport", transports.LOCAL) != transports.LOCAL:
-        raise exception.Invalid(
-            "Invalid input: attachment.transport: with kind it must be local. Name a device_id to use a"
-            " device over the network."
-        )
     server = servers.find_to_change(call, policies.CREATE, server_id)
     row = _get(call, server, **wanted)
     call.nudge(row.id)
@@ -178,7 +173,7 @@ def _get(
 ) -> models.Device:
     """Take a device by its id or its kind; asking again for what the server has is no error."""
     if device_id is None:
-        return _one_of(call, server, kind or "", lease)
+        return _one_of(call, server, kind or "", lease, transport)
     row = devices.find(call, device_id)
     if row.instance_uuid == server.id:
         _again(call, server, row)
@@ -187,21 +182,38 @@ def _get(
     return row
 
 
-def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None) -> models.Device:
-    """Take a device of a kind that is free on the server's host."""
+def _one_of(call: Call, server: nova.Server, kind: str, lease: int | None, transport: str) -> models.Device:
+    """Take a free device of a kind: one of the server's host, else one over the network, where it may be."""
     host = servers.live_host(call, server)
     viewer = Viewer.of(call)
     up = liveness.Window.now(call.service.conf)
-    free = device_list.Filter(viewer.scope, up, kind=kind, host=host, state=State.AVAILABLE)
     caps = _caps(call, server)
     seconds = leases.seconds(call, kind, lease)
-    for row in device_list.page(call.service.db, free, device_list.Order()):
-        if _take(call, server, row, caps, seconds, kind):
+    there = host if transport == transports.LOCAL else None
+    free = device_list.Filter(viewer.scope, up, kind=kind, host=there, state=State.AVAILABLE)
+    rows = device_list.page(call.service.db, free, device_list.Order())
+    obstacles = transports.obstacles(call, rows, host, transport)
+    for row in sorted((row for row in rows if row.id not in obstacles), key=lambda row: row.host != host):
+        server_host = None if row.host == host else host
+        if _take(call, server, row, caps, seconds, kind, transport, server_host):
             return row
     devices.refuse_unknown_kind(call, viewer.scope, kind)
-    raise exception.Conflict(
-        f"No USB device of kind {kind} is free on the host of server {server.id}. Wait until one is free, or"
-        " choose another kind.",
+    raise _not_free(server, kind, transport, obstacles.values())
+
+
+def _not_free(
+    server: nova.Server, kind: str, transport: str, obstacles: Iterable[ReasonCode]
+) -> exception.Conflict:
+    """No device of a kind can be had.
+
+    :param obstacles: why those cannot that are free.
+    """
+    where = f"on the host of server {server.id}"
+    if transport != transports.LOCAL:
+        where += " or over the network"
+    why = "".join(f" A free one cannot be used: {describe(code)}." for code in sorted(set(obstacles)))
+    return exception.Conflict(
+        f"No USB device of kind {kind} is free {where}.{why} Wait until one is free, or choose another kind.",
         ReasonCode.KIND_NOT_FREE,
     )
 
@@ -265,7 +277,7 @@ def _take(
             kind=kind,
             caps=caps,
             lease=lease,
-            transport=None if transport == transports.LOCAL else transport,
+            transport=transports.stored(transport),
             server_host=server_host,
         )
     except usage.OverLimit as over:

@@ -74,11 +74,13 @@ def explain(call: Call, device_id: str) -> webob.Response:
     if server is not None:
         found += conditions.of_server(call, row, server)
     viewer = Viewer.of(call)
-    carried = any(condition.note == conditions.OVER_NETWORK for condition in found)
-    wanted = f"{'--transport network ' if carried else ''}{server.id if server else 'SERVER'} {row.id}"
+    transport = conditions.transport(found)
+    option = "--transport network " if transport == "network" else ""
+    wanted = f"{option}{server.id if server else 'SERVER'} {row.id}"
     explanation = {
         "device_id": row.id,
         "server_id": None if server is None else server.id,
+        "transport": transport,
         "attachable": all(condition.met for condition in found),
         "conditions": [
             {"condition": it.name, "met": it.met, **viewer.explained(it.why), "note": it.note} for it in found

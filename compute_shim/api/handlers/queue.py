@@ -10,7 +10,7 @@ from typing import Any
 import webob
 
 from compute_shim import exception, nova
-from compute_shim.api import devices, leases, paging, servers, validation
+from compute_shim.api import devices, leases, paging, servers, transports, validation
 from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import queue as schemas
@@ -84,16 +84,26 @@ def _join(
     device_id: str | None = None,
     kind: str | None = None,
     lease: int | None = None,
+    transport: str = transports.LOCAL,
 ) -> models.QueueEntry:
     if device_id is not None:
-        row = _wanted(call, server, device_id)
+        row = _wanted(call, server, device_id, transport)
         device_id, kind_of_lease = row.id, row.kind
     else:
         devices.refuse_unknown_kind(call, server.project_id, kind or "")
         kind_of_lease = kind
     seconds = leases.seconds(call, kind_of_lease, lease)
     try:
-        return queue.join(call.service.db, server.id, server.project_id, call.actor, device_id, kind, seconds)
+        return queue.join(
+            call.service.db,
+            server.id,
+            server.project_id,
+            call.actor,
+            device_id,
+            kind,
+            seconds,
+            transports.stored(transport),
+        )
     except queue.LineFull:
         raise exception.Conflict(
             f"The project of server {server.id} has {queue.LONGEST} queue entries. Delete one first.",
@@ -101,7 +111,7 @@ def _join(
         ) from None
 
 
-def _wanted(call: Call, server: nova.Server, device_id: str) -> models.Device:
+def _wanted(call: Call, server: nova.Server, device_id: str, transport: str) -> models.Device:
     """The device that a server wants to queue for."""
     row = devices.find(call, device_id)
     if row.instance_uuid == server.id and row.state != State.DETACHING:
@@ -113,11 +123,8 @@ def _wanted(call: Call, server: nova.Server, device_id: str) -> models.Device:
             f"USB device {row.id} is not shared with the project of server {server.id}.",
             ReasonCode.DEVICE_NOT_SHARED,
         )
-    if instances.host_of(call.service.db, server, row.host) != row.host:
-        raise exception.Conflict(
-            f"USB device {row.id} is on a different host than server {server.id}.",
-            ReasonCode.DEVICE_ON_OTHER_HOST,
-        )
+    host = instances.host_of(call.service.db, server, row.host)
+    transports.refuse_unusable(call, server, row, host, transport)
     return row
 
 
@@ -144,6 +151,7 @@ def _view(waiting: queue.Waiting) -> dict[str, Any]:
         "device_id": entry.device_id,
         "kind": entry.kind,
         "lease": entry.lease,
+        "transport": entry.transport or transports.LOCAL,
         "place": waiting.place,
         "created_at": utc(entry.created_at),
     }

@@ -14,10 +14,7 @@ CREATE = base.wrapped(
             "device_id": base.UUID,
             "kind": base.KIND,
             "lease": base.SECONDS,
-            "transport": {
-                "enum": ["local", "network", "any"],
-                "description": '"local", "network" or "any"',
-            },
+            "transport": base.TRANSPORT,
         }
     ),
 )

@@ -30,6 +30,8 @@ KIND = {
     "description": kinds.WHAT,
 }
 
+TRANSPORT = {"enum": ["local", "network", "any"], "description": '"local", "network" or "any"'}
+
 #: Up to ten years.
 SECONDS = {
     "type": "integer",

@@ -10,4 +10,14 @@ LIST = base.strict({"server_id": base.UUID, "project_id": base.TEXT, **_PAGE})
 OF_SERVER = base.strict(_PAGE)
 
 #: One of the first two, as for attachments.
-JOIN = base.wrapped("entry", base.strict({"device_id": base.UUID, "kind": base.KIND, "lease": base.SECONDS}))
+JOIN = base.wrapped(
+    "entry",
+    base.strict(
+        {
+            "device_id": base.UUID,
+            "kind": base.KIND,
+            "lease": base.SECONDS,
+            "transport": base.TRANSPORT,
+        }
+    ),
+)

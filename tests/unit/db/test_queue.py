@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 
 import pytest
 import sqlalchemy as sa
@@ -12,10 +13,18 @@ from compute_shim.db import history, intent, models, queries, queue, sharing, us
 from compute_shim.db.api import Database
 from compute_shim.db.clock import InSeconds
 from compute_shim.db.events import Actor
+from compute_shim.liveness import Window
 from compute_shim.objects import ClaimStatus, ReasonCode, Server, State
 from tests.unit.db.test_states import HOST, STICK, empty_database
 
 KIND = "dongle"
+UP = Window(datetime.datetime.min, datetime.datetime.max)
+NOBODY_UP = Window(datetime.datetime.min, datetime.datetime.min)
+
+
+def nowhere(server_id: str, host: str) -> bool:
+    """What Nova would say, which is not asked about a device of the server's host."""
+    raise AssertionError
 
 
 class Line:
@@ -47,7 +56,7 @@ class Line:
         queries.record_statuses(self.db, HOST, [ClaimStatus(row.id, row.generation, State.AVAILABLE)])
 
     def serve(self, number: int = 0) -> str | None:
-        entry = queue.serve(self.db, self.ids[number], lambda project_id: self.caps)
+        entry = queue.serve(self.db, self.ids[number], UP, lambda project_id: self.caps, nowhere)
         return entry.server_id if entry else None
 
     def row(self, number: int = 0) -> models.Device:
@@ -144,7 +153,7 @@ def test_who_takes_a_device_leaves_others_in_line(line: Line) -> None:
     line.join("b1")
     assert line.serve() == "b1"
     line.free()
-    assert queue.idle(line.db) == []
+    assert queue.idle(line.db, UP) == []
     assert intent.claim(line.db, line.ids[0], "b1", "b", kind=KIND)
     assert [server for server, _ in places(line)] == ["a1", "a1"]
 
@@ -153,7 +162,7 @@ def test_a_device_that_is_held_is_not_for_others_in_line(line: Line) -> None:
     with line.db.writer() as session:
         session.execute(sa.update(models.Device).values(handover="hold", last_project_id="a"))
     line.join("b1")
-    assert queue.idle(line.db) == []
+    assert queue.idle(line.db, UP) == []
     assert line.serve() is None
     assert line.claim("a1"), "its project does not wait for who cannot have it"
 
@@ -201,7 +210,7 @@ def test_who_is_over_quota_keeps_the_place(line: Line) -> None:
     line.join("a1")
     line.join("b1")
     limits = {"a": usage.Caps({usage.DEVICES: 0}), "b": usage.Caps({usage.DEVICES: 1})}
-    entry = queue.serve(line.db, line.ids[0], lambda project_id: limits[project_id])
+    entry = queue.serve(line.db, line.ids[0], UP, lambda project_id: limits[project_id], nowhere)
     assert entry is not None
     assert entry.server_id == "b1"
     assert [server for server, _ in places(line)] == ["a1"]
@@ -227,9 +236,9 @@ def test_a_device_that_is_shared_by_name_is_served_to_that_project(line: Line) -
     queries.set_device(line.db, line.ids[0], shared=False)
     sharing.add_project(line.db, line.ids[0], "b")
     line.join("a1")
-    assert queue.idle(line.db) == []
+    assert queue.idle(line.db, UP) == []
     line.join("b1")
-    assert queue.idle(line.db) == line.ids
+    assert queue.idle(line.db, UP) == line.ids
     assert line.serve() == "b1"
 
 
@@ -248,7 +257,7 @@ def test_who_leaves_meanwhile_is_passed_over(line: Line) -> None:
         queue.leave(line.db, "a1", entry)
         return line.caps
 
-    found = queue.serve(line.db, line.ids[0], caps)
+    found = queue.serve(line.db, line.ids[0], UP, caps, nowhere)
     assert found is not None
     assert (found.server_id, line.row().instance_uuid) == ("b1", "b1")
 
@@ -262,7 +271,7 @@ def test_what_is_taken_meanwhile_is_served_to_nobody(line: Line) -> None:
         queries.set_device(line.db, line.ids[0], enabled=False)
         return line.caps
 
-    assert queue.serve(line.db, line.ids[0], caps) is None
+    assert queue.serve(line.db, line.ids[0], UP, caps, nowhere) is None
     assert line.row().instance_uuid is None
     assert places(line) == [("a1", 1), ("b1", 2)]
 
@@ -281,14 +290,20 @@ def test_what_a_place_was_asked_for_with_comes_with_the_device(line: Line) -> No
 
 def test_idle_devices_with_a_line() -> None:
     line = Line(2)
-    assert queue.idle(line.db) == []
+    assert queue.idle(line.db, UP) == []
     line.join("a1")
-    assert set(queue.idle(line.db)) == set(line.ids)
-    assert queue.idle(line.db, "elsewhere") == []
+    assert set(queue.idle(line.db, UP)) == set(line.ids)
+    assert queue.idle(line.db, NOBODY_UP) == []
     assert line.serve() == "a1"
-    assert queue.idle(line.db) == []
+    assert queue.idle(line.db, UP) == []
     line.join("b1")
-    assert queue.idle(line.db) == line.ids[1:]
+    assert queue.idle(line.db, UP) == line.ids[1:]
+
+
+def test_nobody_is_served_by_a_host_that_is_down(line: Line) -> None:
+    line.join("a1")
+    assert queue.serve(line.db, line.ids[0], NOBODY_UP, lambda project_id: line.caps, nowhere) is None
+    assert places(line) == [("a1", 1)]
 
 
 def test_leaving(line: Line) -> None:

@@ -270,6 +270,21 @@ def test_attach_or_get_in_line(nova: Any, cloud: Any, make_device: Any, code: st
     assert cloud.usb_log[-1] == f"POST http://usb{QUEUE} {body}"
 
 
+def test_attach_one_of_a_kind_over_the_network_or_get_in_line(nova: Any, cloud: Any) -> None:
+    cloud.usb("GET", f"/v1/kinds?server_id={DEMO}", {"kinds": [{"name": "dongle", "free": 0, "servers": []}]})
+    cloud.usb_error("POST", ATTACHMENTS, 409, "None is free.", "kind_not_free")
+    entry = ENTRY | {"device_id": None, "kind": "dongle", "transport": "any"}
+    cloud.usb("POST", QUEUE, {"entry": entry}, status=202)
+    result = nova("usb-attach", "--transport", "any", "--queue", "demo", "dongle")
+    assert (result.status, result.err) == (0, "")
+    assert "| transport  | any " in result.out
+    wanted = '{"kind": "dongle", "transport": "any"}'
+    assert cloud.usb_log[-2:] == [
+        f'POST http://usb{ATTACHMENTS} {{"attachment": {wanted}}}',
+        f'POST http://usb{QUEUE} {{"entry": {wanted}}}',
+    ]
+
+
 def test_a_line_helps_with_what_is_taken_only(nova: Any, cloud: Any, make_device: Any) -> None:
     cloud.usb("GET", OF_DEMO, {"devices": [make_device()]})
     cloud.usb_error("POST", ATTACHMENTS, 409, "Server demo is locked.", "server_locked")

@@ -404,7 +404,7 @@ def test_add(openstack: Any, cloud: Any, make_device: Any, make_attachment: Any)
 
 
 def test_add_over_the_network(openstack: Any, cloud: Any, make_device: Any, make_attachment: Any) -> None:
-    """Devices of other hosts match as well, and no kinds."""
+    """Devices of other hosts match as well."""
     cloud.usb("GET", f"{OF_DEMO}&transport=any", {"devices": [make_device()]})
     attachment = make_attachment() | {"transport": "any", "over_network": True}
     cloud.usb("POST", ATTACHMENTS, {"attachment": attachment}, status=202)
@@ -414,6 +414,27 @@ def test_add_over_the_network(openstack: Any, cloud: Any, make_device: Any, make
     assert cloud.usb_log == [
         f"GET http://usb{OF_DEMO}&transport=any",
         f'POST http://usb{ATTACHMENTS} {{"attachment": {{"device_id": "{STICK1}", "transport": "any"}}}}',
+    ]
+
+
+def test_add_one_of_a_kind_over_the_network(openstack: Any, cloud: Any, make_attachment: Any) -> None:
+    """Or get in line for it."""
+    kinds = [{"name": "dongle", "free": 0, "servers": []}]
+    cloud.usb("GET", f"/v1/kinds?server_id={DEMO}", {"kinds": kinds})
+    attachment = make_attachment() | {"kind": "dongle", "transport": "any", "over_network": True}
+    cloud.usb("POST", ATTACHMENTS, {"attachment": attachment}, status=202)
+    options = ("--transport", "any", "--queue", "-f", "json")
+    command = ("server", "add", "usb", "device", *options, "demo", "dongle")
+    shown = json.loads(openstack(*command).out)
+    assert (shown["kind"], shown["over_network"]) == ("dongle", True)
+    cloud.usb_error("POST", ATTACHMENTS, 409, "None is free.", "kind_not_free")
+    entry = ENTRY | {"kind": "dongle", "transport": "any"}
+    cloud.usb("POST", f"/v1/servers/{DEMO}/queue", {"entry": entry}, status=202)
+    assert json.loads(openstack(*command).out)["transport"] == "any"
+    wanted = '{"kind": "dongle", "transport": "any"}'
+    assert cloud.usb_log[-2:] == [
+        f'POST http://usb{ATTACHMENTS} {{"attachment": {wanted}}}',
+        f'POST http://usb/v1/servers/{DEMO}/queue {{"entry": {wanted}}}',
     ]
 
 

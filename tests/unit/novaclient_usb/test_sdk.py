@@ -240,11 +240,13 @@ def test_the_queue(usb: Proxy, cloud: Any, asked: Any) -> None:
     cloud.usb("GET", "/v1/queue", {"queue": [entry]})
     cloud.usb("DELETE", f"/v1/servers/{DEMO}/queue/{PLACE}", None, status=204)
     assert usb.join_queue(DEMO, STICK1).place == 2
+    usb.join_queue(DEMO, kind="dongle", transport="any")
     [waiting] = usb.queue(server_id=DEMO)
     assert (waiting.id, waiting.server_id) == (PLACE, DEMO)
     usb.leave_queue(waiting)
     assert asked() == [
         f'POST http://usb/v1/servers/{DEMO}/queue {{"entry": {{"device_id": "{STICK1}"}}}}',
+        f'POST http://usb/v1/servers/{DEMO}/queue {{"entry": {{"kind": "dongle", "transport": "any"}}}}',
         f"GET http://usb/v1/queue?server_id={DEMO}",
         f"DELETE http://usb/v1/servers/{DEMO}/queue/{PLACE}",
     ]

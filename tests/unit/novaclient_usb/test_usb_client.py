@@ -206,11 +206,12 @@ def test_places_in_line(usb: client.Client, cloud: Any) -> None:
     cloud.usb("POST", f"/v1/servers/{SERVER}/queue", {"entry": entry}, status=202)
     cloud.usb("DELETE", f"/v1/servers/{SERVER}/queue/7", None, status=204)
     assert usb.queue.list(server_id=SERVER) == [entry]
-    assert usb.queue.join(SERVER, kind="dongle", lease=60) == entry
+    assert usb.queue.join(SERVER, kind="dongle", lease=60, transport="any") == entry
     usb.queue.leave(SERVER, "7")
+    wanted = '{"entry": {"kind": "dongle", "lease": 60, "transport": "any"}}'
     assert cloud.usb_log[-3:] == [
         f"GET http://usb/v1/queue?server_id={SERVER}",
-        f'POST http://usb/v1/servers/{SERVER}/queue {{"entry": {{"kind": "dongle", "lease": 60}}}}',
+        f"POST http://usb/v1/servers/{SERVER}/queue {wanted}",
         f"DELETE http://usb/v1/servers/{SERVER}/queue/7",
     ]
 
