@@ -74,7 +74,8 @@ class Running:
     :param reason: why it is not connected; it may be empty.
     :param refused: one of the two hosts has refused the other.
     :param port: where it serves its device.
-    :param idle: it has lost the server's domain since that was connected, or never had it.
+    :param idle: the server's domain is to be connected anew: the relay has lost it since it was connected, or
+        never had it, or cannot reach the device for a domain that has brought its connection along.
     :param ending: it was told to end.
     """
 
@@ -195,16 +196,24 @@ class Relays:
         if said.get("pid") != str(pid):
             return Running(wanted, pid, ending=pid in self._told_to_end)
         state, port = said.get("state", ""), said.get("port", "")
+        reason = said.get("reason", "")
         return Running(
             wanted,
             pid,
             state,
-            said.get("reason", ""),
+            reason,
             said.get("refused") == "yes",
             int(port) if port.isdecimal() else None,
-            idle=state == State.LISTENING and stamp != self._connected.get(wanted.device_id),
+            idle=self._is_idle(wanted.device_id, state, reason, stamp),
             ending=pid in self._told_to_end,
         )
+
+    def _is_idle(self, device_id: str, state: str, reason: str, stamp: tuple[int, int] | None) -> bool:
+        if state == State.LISTENING:
+            return stamp != self._connected.get(device_id)
+        # QEMU has connected by itself: a guest that was saved with the device is shown it until QEMU is
+        # disconnected.
+        return state == State.CONNECTING and reason != "" and device_id not in self._connected
 
     def _runs(self, pid: int, wanted: Wanted) -> bool:
         child = self._children.get(pid)

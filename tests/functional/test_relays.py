@@ -133,6 +133,21 @@ def test_it_says_when_the_domain_has_lost_its_connection(world: World) -> None:
     assert world.until_state("listening").idle
 
 
+def test_a_domain_that_connects_by_itself_is_connected_anew_if_the_device_is_not_reached(
+    world: World,
+) -> None:
+    """It was saved with the device, which its guest is shown."""
+    world.relays.want([SERVER])
+    world.until_state("listening")
+    with qemu(world):
+        world.until(lambda found: found[SERVER.device_id].idle and found[SERVER.device_id].reason != "")
+    world.until_state("listening")
+    world.relays.connected(SERVER.device_id)
+    with qemu(world):
+        found = world.until(lambda found: bool(found[SERVER.device_id].reason))
+        assert not found[SERVER.device_id].idle
+
+
 def test_one_that_was_killed_is_started_again_later_each_time(world: World) -> None:
     for pause in (1.0, 2.0, 4.0):
         world.relays.want([SERVER])
