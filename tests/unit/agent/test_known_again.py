@@ -115,6 +115,8 @@ class Host(RuleBasedStateMachine):
         self.twins_met = False
         # Socket, vendor and serial number of what the agent has seen and the conductor has not.
         self.strangers: set[tuple[str | None, str, str]] = set()
+        # Ids of the rows in whose place the agent has seen a device, whether the conductor was told or not.
+        self.seen: set[str | None] = set()
         self.driver = FakeDriver([Domain(server, server[-2:], True) for server in SERVERS], [])
         ids = itertools.count(1)
         looks = types.SimpleNamespace(scan=self._scan, read=self._read)
@@ -161,6 +163,7 @@ class Host(RuleBasedStateMachine):
 
     def _start_agent(self) -> None:
         self.strangers.clear()
+        self.seen.clear()
         self.told = Told()
         discovery = Discovery(_RULES, lambda ports: {})
         self.agent = Reconciler(
@@ -189,6 +192,7 @@ class Host(RuleBasedStateMachine):
         self.driver.addresses = {(item.bus, item.device) for item in self.pluggings.values()}
         self.agent.observe([DevicesChanged()])
         self.agent.reconcile()
+        self.seen |= {device.device_id for device in self.told.plugged}
         unknown = [device for device in self.told.plugged if device.device_id is None]
         self.strangers |= {(device.socket, device.vendor_id, device.serial) for device in unknown}
         if self.away:
@@ -426,7 +430,7 @@ class Host(RuleBasedStateMachine):
             ]
             accounted = all(
                 self._at(other, self.sockets) is not None
-                or not (other.plug_id or "").startswith(f"{self.boot}/")
+                or not (other.id in self.seen or (other.plug_id or "").startswith(f"{self.boot}/"))
                 for other in kin
             )
             filled = {
