@@ -17,19 +17,27 @@ from typing import Any
 import sqlalchemy as sa
 
 _PATIENCE = 60
+# In memory, MariaDB makes the tables of a test in a fifth of the time. All tests together take less room.
+_MEMORY, _ROOM = Path("/dev/shm"), 4 << 30
+
+
+def _place() -> Path | None:
+    """Where the directories of databases are made; None: where temporary files are."""
+    has_room = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
+    return _MEMORY if has_room else None
 
 
 class Server:
     """A database server, not yet started.
 
-    :cvar _stop: the signal that ends it, though clients be connected.
+    :cvar _stop: the signal that ends it at once; what it has stored goes as well.
     """
 
-    _stop = signal.SIGTERM
+    _stop = signal.SIGKILL
 
     def __init__(self) -> None:
         # Not in pytest's directory: the path of a socket must not be longer than 107 characters (unix(7)).
-        self._directory = Path(tempfile.mkdtemp(prefix="usb-db-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="usb-db-", dir=_place()))
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
 
