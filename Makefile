@@ -61,9 +61,9 @@ test-lab:
 	lab/bootstrap
 	$(PYTEST) tests/lab
 
-test-lab-long: LAB_FILES = tests/lab/test_[a-l]*.py tests/lab/test_sh*.py
-test-lab-middle: LAB_FILES = tests/lab/test_[m-r]*.py tests/lab/test_s[a-gi-t]*.py
-test-lab-short: LAB_FILES = tests/lab/test_s[u-z]*.py tests/lab/test_[t-z]*.py
+test-lab-long: LAB_FILES = $(wildcard tests/lab/test_[a-l]*.py tests/lab/test_sh*.py)
+test-lab-middle: LAB_FILES = $(wildcard tests/lab/test_[mn]*.py tests/lab/test_s[a-gi-t]*.py)
+test-lab-short: LAB_FILES = $(wildcard tests/lab/test_[o-r]*.py tests/lab/test_s[u-z]*.py tests/lab/test_[t-z]*.py)
 $(LAB_PARTS): test-lab-%:
 	lab/bootstrap
 	LAB_TESTS=tests-$* $(PYTEST) $(LAB_FILES)
