@@ -10,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from compute_shim.db import handover, host_list, models, sharing
+from compute_shim.db import channels, handover, host_list, models, sharing
 from compute_shim.db.api import Database
 from compute_shim.liveness import Window
 from compute_shim.objects import ReasonCode, State
 
-_D, _H = models.Device, models.Host
+_D = models.Device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +155,7 @@ def _filters(db: Database, wanted: Filter) -> list[sa.ColumnElement[bool]]:
         claimed = _D.instance_uuid == wanted.server_id
         there = _D.host == wanted.server_host
         if wanted.over_network:
-            served = sa.select(_H.host).where(_H.relay_address.is_not(None))
-            there = sa.or_(there, sa.and_(_D.over_network.is_(True), _D.host.in_(served)))
+            there = sa.or_(there, channels.carried(_D, wanted.server_host))
         conditions.append(claimed if wanted.server_host is None else sa.or_(claimed, there))
     return conditions
 

@@ -48,9 +48,14 @@ class StateFile:
             "pid": str(os.getpid()),
             **self._facts,
         }
-        whole = self._path.with_name(f".{self._path.name}.new")
-        try:
-            whole.write_text("".join(f"{name} {value}".rstrip() + "\n" for name, value in lines.items()))
-            whole.replace(self._path)
-        except OSError as error:
-            LOG.error("Cannot write %s: %s", self._path, error.strerror)
+        replace(self._path, "".join(f"{name} {value}".rstrip() + "\n" for name, value in lines.items()))
+
+
+def replace(path: Path, text: str) -> None:
+    """Replace a file, so that a reader never sees half of it. If that is impossible, this is logged."""
+    whole = path.with_name(f".{path.name}.new")
+    try:
+        whole.write_text(text)
+        whole.replace(path)
+    except OSError as error:
+        LOG.error("Cannot write %s: %s", path, error.strerror)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NoReturn
 
-LOG = logging.getLogger(__name__)
+from compute_shim.relay.state import replace
 
 #: Seconds between two looks. The file is only written when something has passed.
 INTERVAL = 15.0
@@ -61,15 +60,6 @@ async def _record(tcp: socket.socket, file: Path) -> NoReturn:
     while True:
         now = of(tcp)
         if now is not None and (last is None or (now.sent, now.received) != (last.sent, last.received)):
-            _write(file, now)
+            replace(file, f"{now.sent} {now.received} {now.round_trip}\n")
             last = now
         await asyncio.sleep(INTERVAL)
-
-
-def _write(file: Path, found: Traffic) -> None:
-    whole = file.with_name(f".{file.name}.new")
-    try:
-        whole.write_text(f"{found.sent} {found.received} {found.round_trip}\n")
-        whole.replace(file)
-    except OSError as error:
-        LOG.error("Cannot write %s: %s", file, error.strerror)

@@ -15,7 +15,7 @@ from compute_shim.api.call import Call
 from compute_shim.api.schemas import base
 from compute_shim.api.schemas import devices as schemas
 from compute_shim.api.visibility import Viewer
-from compute_shim.db import channels, device_list, handover, instances, models, queries, removal, sharing
+from compute_shim.db import device_list, handover, instances, models, queries, removal, sharing
 from compute_shim.policies import devices as policies
 from novaclient_usb.reason_codes import ReasonCode
 
@@ -38,7 +38,6 @@ def index(call: Call) -> webob.Response:
 def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
     server = servers.find(call, query["server_id"]) if "server_id" in query else None
     host = instances.host_of(call.service.db, server) if server else None
-    carried = query.get("transport", transports.LOCAL) != transports.LOCAL
     return device_list.Filter(
         project_id=Viewer.of(call).scope,
         up=liveness.Window.now(call.service.conf),
@@ -52,7 +51,7 @@ def _filter(call: Call, query: dict[str, str]) -> device_list.Filter:
         owner=query.get("project_id"),
         server_id=server.id if server else None,
         server_host=host,
-        over_network=carried and host in channels.relay_hosts(call.service.db, [host or ""]),
+        over_network=query.get("transport", transports.LOCAL) != transports.LOCAL,
     )
 
 
