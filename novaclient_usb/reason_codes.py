@@ -248,7 +248,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.QUOTA_EXCEEDED: "the quota of the project is used up",
     _C.TOO_MANY_DEVICES: "the server has reached its limit of USB devices",
     _C.QUEUED_FOR_OTHERS: "the device is reserved for a queued server",
-    _C.KIND_NOT_FREE: "no device of the kind is free on the server's host",
+    _C.KIND_NOT_FREE: "no device of the kind is free that the server can use",
     _C.FLAPPING: "changes too often; unrequested changes are not recorded for up to an hour",
 }
 

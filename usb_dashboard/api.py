@@ -156,9 +156,12 @@ def change_lease(request: HttpRequest, server_id: str, device_id: str, seconds: 
     usbclient(request).attachments.update(server_id, device_id, seconds)
 
 
-def join_queue(request: HttpRequest, server_id: str, device_id: str) -> int:
-    """Put a server in the queue for a device; its place there."""
-    return int(usbclient(request).queue.join(server_id, device_id)["place"])
+def join_queue(request: HttpRequest, server_id: str, device_id: str, transport: str | None = None) -> int:
+    """Put a server in the queue for a device; its place there.
+
+    :param transport: as for `attach`
+    """
+    return int(usbclient(request).queue.join(server_id, device_id, transport=transport)["place"])
 
 
 def kind_list(request: HttpRequest) -> list[str]:

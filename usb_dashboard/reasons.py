@@ -100,7 +100,7 @@ TEXTS: dict[C, Any] = {
     C.QUOTA_EXCEEDED: _("the quota of the project is used up"),
     C.TOO_MANY_DEVICES: _("the instance has reached its limit of USB devices"),
     C.QUEUED_FOR_OTHERS: _("other instances are in the queue for it"),
-    C.KIND_NOT_FREE: _("no device of the kind is free on the host of the instance"),
+    C.KIND_NOT_FREE: _("no device of the kind is free that the instance can use"),
     C.FLAPPING: _("changes too often; unrequested changes are not recorded for up to an hour"),
 }
 

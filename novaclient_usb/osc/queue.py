@@ -33,6 +33,7 @@ class ListQueue(base.Lister):
             "Kind": "kind",
             "Server ID": "server_id",
             "Since": "created_at",
+            "Transport": "transport",
         }
         return base.rows(entries, columns)
 

@@ -292,6 +292,23 @@ class DialogsTest(DevicePageTest):
         assert join.last_request.json() == {"entry": {"device_id": "id-of-stick"}}
         assert self.messages(response) == ["<span ng-non-bindable>demo</span> is number 2 in the queue."]
 
+    def test_the_queue_for_a_device_of_another_host(self) -> None:
+        taken = {"state": "unavailable", "reason_code": "in_use", "available": False}
+        self.plug(device("stick", host_id="another-host", over_network=True, **taken))
+        shown = self.client.get(self.QUEUE, headers=AJAX).content.decode()
+        assert "On another host, over the network" in shown
+        assert "It is slower" in shown
+        entry = {"entry": {"id": "e", "place": 1}}
+        join = self.service.post(f"{SERVICE}/v1/servers/{SERVER}/queue", status_code=202, json=entry)
+        self.client.post(self.QUEUE, {"choice": SERVER, "by_network": [SERVER]}, headers=AJAX)
+        assert join.last_request.json() == {"entry": {"device_id": "id-of-stick", "transport": "any"}}
+
+    def test_no_queue_for_a_device_of_another_host_that_stays_there(self) -> None:
+        taken = {"state": "unavailable", "reason_code": "in_use", "available": False}
+        self.plug(device("stick", host_id="another-host", over_network=False, **taken))
+        shown = self.client.get(self.QUEUE, headers=AJAX).content.decode()
+        assert "No instance of this project is on the host of the USB device." in shown
+
     def test_the_server_that_has_the_device_cannot_queue_for_it(self) -> None:
         self.attached()
         shown = self.client.get(self.QUEUE, headers=AJAX).content.decode()

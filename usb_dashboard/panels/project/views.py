@@ -123,10 +123,6 @@ class JoinQueueView(AttachDeviceView):
     form_id = "join_queue_form"
     submit_label = _("Join the Queue")
 
-    def servers(self, device: Device) -> tuple[list[Any], list[Any]]:
-        """No server can queue for a device of another host."""
-        return servers.on_host_of(servers.of_project(self.request), device), []
-
     def may_choose(self, server: Any, device: Device) -> bool:
         """Not the one that has the device."""
         return super().may_choose(server, device) and server.id != device.server_id
@@ -138,7 +134,7 @@ class JoinQueueView(AttachDeviceView):
 
     def act(self, choice: str) -> SafeString:
         """Join it."""
-        place = api.join_queue(self.request, choice, self._device_id)
+        place = api.join_queue(self.request, choice, self._device_id, self.transport(choice))
         label = servers.label(servers.get(self.request, choice), choice)
         return format_html(_("{} is number {} in the queue."), verbatim(label), place)
 
