@@ -97,6 +97,7 @@ class ReasonCode(enum.StrEnum):
     RELEASED = "released"
     HOST_DELETED = "host_deleted"
     RELEASES_HELD = "releases_held"
+    HOST_PROBLEM = "host_problem"
     # Reason of an event: of `FORGOTTEN`, and of the last one that is recorded for a time.
     SURPLUS = "surplus"
     FLAPPING = "flapping"
@@ -237,6 +238,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.RELEASED: "released by the cloud administrator",
     _C.HOST_DELETED: "host deleted",
     _C.RELEASES_HELD: "releases held back",
+    _C.HOST_PROBLEM: "problem on the host",
     _C.SURPLUS: "the host reported too many devices",
     _C.FORBIDDEN: "your role in the project does not allow it",
     _C.SERVER_LOCKED: "the server is locked",

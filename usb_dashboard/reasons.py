@@ -89,6 +89,7 @@ TEXTS: dict[C, Any] = {
     C.RELEASED: _("released by the cloud administrator"),
     C.HOST_DELETED: _("host deleted"),
     C.RELEASES_HELD: _("releases held back"),
+    C.HOST_PROBLEM: _("problem on the host"),
     C.SURPLUS: _("the host reported too many devices"),
     C.FORBIDDEN: _("your role in the project does not allow it"),
     C.SERVER_LOCKED: _("the instance is locked"),

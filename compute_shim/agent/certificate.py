@@ -34,7 +34,8 @@ def problems(conf: cfg.ConfigOpts) -> list[str]:
     metrics.certificate_days.set(days)
     found = []
     if days < _WARN_DAYS:
-        state = "has expired" if days <= 0 else f"expires in {days:.0f} days"
+        # The date and not the days left: each text is an event of the host.
+        state = f"{'has expired' if days <= 0 else 'expires'} on {decoded['notAfter']}"
         found.append(f"The certificate {group.cert} of [network_usb] {state}. Replace it.")
     try:
         credentials.refuse_other(decoded, conf.host)

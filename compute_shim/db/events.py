@@ -77,6 +77,7 @@ _UNREQUESTED = frozenset(
         ReasonCode.RETRIED,
         ReasonCode.HOST_USE_CHANGED,
         ReasonCode.FORGOTTEN,
+        ReasonCode.HOST_PROBLEM,
     }
 )
 
@@ -164,7 +165,8 @@ def add_of_host(
 ) -> None:
     """Add an event of a host, or of all hosts, rather than of a single device."""
     columns = _cause_columns(cause) | _reason_columns(None, note) | _who(actor)
-    _add(session, [{"device_id": "", "host": host, "state": "", **columns}])
+    none = {"device_id": "", "port": None, "state": "", "project_id": None}
+    _add(session, [{**none, "host": host, **columns}])
 
 
 def add_of_line(

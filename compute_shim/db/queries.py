@@ -32,7 +32,7 @@ def sync_host(
     hypervisor: str,
     version: str,
     devices: Iterable[objects.Device] | None,
-    problems: Iterable[str] = (),
+    problems: Sequence[str] = (),
     servers: Mapping[str, objects.Server] | None = None,
     digest: str | None = None,
     relay_address: str | None = None,
@@ -52,10 +52,12 @@ def sync_host(
             host,
             hypervisor=hypervisor,
             version=version,
-            problems="\n".join(problems),
             digest=digest,
             relay_address=relay_address,
         )
+        for problem in syncs.record_problems(session, host, problems):
+            why = Reason(ReasonCode.HOST_PROBLEM, problem)
+            events.add_of_host(session, host, ReasonCode.HOST_PROBLEM, note=why)
         rows = list(
             session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())
         )

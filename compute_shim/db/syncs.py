@@ -129,6 +129,17 @@ def record_host(session: orm.Session, host: str, **values: Any) -> bool:
     return is_new
 
 
+def record_problems(session: orm.Session, host: str, problems: Sequence[str]) -> list[str]:
+    """Store the problems of a host, after `record_host`; returns those that it did not have before."""
+    of_host = models.Host.host == host
+    # A locking read: another one may see the row as it was when the transaction began.
+    known = session.scalar(sa.select(models.Host.problems).where(of_host).with_for_update()) or ""
+    told = "\n".join(problems)
+    if told != known:
+        session.execute(sa.update(models.Host).where(of_host).values(problems=told))
+    return [problem for problem in problems if problem not in known.splitlines()]
+
+
 def record_devices(
     session: orm.Session, host: str, rows: Sequence[models.Device], devices: Iterable[objects.Device]
 ) -> list[models.Device]:

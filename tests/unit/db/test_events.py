@@ -215,3 +215,33 @@ def test_the_last_event_below_the_limit_says_so(monkeypatch: pytest.MonkeyPatch)
 )
 def test_the_reason_of_an_event(code: str | None, text: str | None, reason: Reason | None) -> None:
     assert events.reason(models.Event(reason_code=code, state_reason=text)) == reason
+
+
+def host_problems(db: Database) -> list[tuple[str | None, str | None]]:
+    """Those in the history, the earliest first."""
+    found = history.page(db, history.Filter(), limit=500)
+    code = Code.HOST_PROBLEM
+    return [(event.host, event.state_reason) for event in reversed(found) if event.cause_code == code]
+
+
+def test_a_new_problem_of_a_host_is_an_event() -> None:
+    db = empty_database()
+    hook, certificate = "No hook.", "The certificate ends."
+    for problems in ([], [hook], [hook], [hook, certificate], [certificate], [certificate, hook]):
+        queries.sync_host(db, HOST, "QEMU", "1.3", [STICK], problems)
+    assert host_problems(db) == [(HOST, hook), (HOST, certificate), (HOST, hook)]
+    [host] = queries.hosts(db)
+    assert host.problems == f"{certificate}\n{hook}"
+
+
+def test_a_problem_of_a_new_host_is_an_event() -> None:
+    db = empty_database()
+    queries.sync_host(db, HOST, "QEMU", "1.3", [], ["No hook."])
+    assert host_problems(db) == [(HOST, "No hook.")]
+
+
+def test_a_problem_that_comes_and_goes_does_not_fill_the_history() -> None:
+    db = empty_database()
+    for number in range(200):
+        queries.sync_host(db, HOST, "QEMU", "1.3", [STICK], ["No hook."] * (number % 2))
+    assert len(host_problems(db)) == 60
