@@ -91,7 +91,7 @@ def _times(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def old_api(database_url: str, tmp_path: Path) -> Iterator[OldApi]:
     with tokens():
-        api = OldApi(World(database_url, tmp_path))
+        api = OldApi(World(database_url, tmp_path, migrated=True))
         api.fill()
         yield api
 

@@ -152,7 +152,7 @@ def recorded(same_at_every_run: Callable[[], AbstractContextManager[None]]) -> d
     dialects = {}
     for dialect, connect in (("sqlite", _sqlite), ("mariadb", _mariadb), ("postgresql", _postgresql)):
         with tempfile.TemporaryDirectory() as name, connect(Path(name)) as url, same_at_every_run():
-            world = World(url, Path(name))
+            world = World(url, Path(name), migrated=True)
             _prepare(world)
             if dialect == "sqlite":
                 content = {
