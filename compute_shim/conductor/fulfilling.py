@@ -82,11 +82,12 @@ class Fulfilling:
         self._releases.keep({_key(claim) for claim in claims})
         for demand, own in held.items():
             hosts = demands.get(demand, {})
-            excess = len(own) - max(hosts.values(), default=0)
+            number = len(own)
+            excess = number - max(hosts.values(), default=0)
             for claim in _least_wanted(own, hosts)[: max(0, excess)]:
                 if self._releases.is_due(_key(claim)):
                     self._releases.no_news(_key(claim))
-                    self._release(claim, demand, len(own), providers)
+                    number -= self._release(claim, demand, number, providers)
 
     def _claim(
         self,
@@ -153,25 +154,28 @@ class Fulfilling:
         demand: Demand,
         number: int,
         providers: Mapping[str, Provider],
-    ) -> None:
+    ) -> bool:
         """Release a claim whose server has no allocation for it any more, if nothing else explains that.
 
         What was read before may be of different moments, so Placement is asked again.
 
         :param number: of the claims of the demand.
+        :returns: whether it is released
         """
         server_id, name = demand
         if max((one.get(name, 0) for one in self._placement.allocated_to(server_id)), default=0) >= number:
-            return
+            return False
         provider = providers.get(claim.host)
         there = {} if provider is None else self._placement.allocations(provider.uuid)
-        others = [consumer for consumer, classes in there.items() if classes.get(name)]
-        if any(consumer == server_id or self._server(consumer) is None for consumer in others):
-            return
+        others = {consumer for consumer, classes in there.items() if classes.get(name)} - {server_id}
+        if there.get(server_id, {}).get(name, 0) >= number or any(self._server(it) is None for it in others):
+            return False
         self._stay_leader()
-        if db_allocations.release(self._db, claim):
-            LOG.info("Server %s has no allocation any more: giving back device %s", server_id, claim.id)
-            self._nudger.nudge(claim.id, {})
+        if not db_allocations.release(self._db, claim):
+            return False
+        LOG.info("Server %s has no allocation any more: giving back device %s", server_id, claim.id)
+        self._nudger.nudge(claim.id, {})
+        return True
 
     def _server(self, consumer: str) -> nova.Server | None:
         """The server that a consumer is; None if Nova does not show one, or cannot tell."""
