@@ -92,7 +92,7 @@ test-deploy: dist/deb/Packages
 dist/deb/Packages:
 	$(MAKE) deb
 
-# CHAOS_SECONDS bounds it (600), CHAOS_SEED repeats it.
+# CHAOS_SECONDS bounds it (600), CHAOS_SEED repeats it; CHAOS_HOSTS=3: on three hosts, and between them.
 chaos:
 	lab/bootstrap
 	$(PYTHON) -m tests.chaos

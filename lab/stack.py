@@ -26,7 +26,7 @@ from lab.host import Host, domains
 from lab.host.usb import EVERYTHING
 from lab.paths import ROOT, RUN
 from lab.stack_agent import BACKGROUND, Agent
-from lab.stack_nova import HOST, SECOND_HOST
+from lab.stack_nova import HOST, OTHER_HOSTS
 from novaclient_usb.client import Client, from_session
 
 # Far below the default: tests wait for it.
@@ -41,7 +41,7 @@ _START_SECONDS = 300
 
 
 class Stack:
-    """The service and its host, and a second host on request.
+    """The service and its host, and other hosts on request.
 
     :param quick: the agent sends heartbeats, and is considered down, much sooner than by default.
     """
@@ -62,7 +62,7 @@ class Stack:
         self.down()
         LOG.mkdir(parents=True)
         _SERVERS.write_text("{}")
-        self.host.start(crowd=crowd, peer=SECOND_HOST, background=BACKGROUND)
+        self.host.start(crowd=crowd, peers=OTHER_HOSTS, background=BACKGROUND)
         config.write_all(self.site)
         STATE.mkdir(parents=True)
         self.agent.configure(device_spec)
@@ -102,13 +102,14 @@ class Stack:
     def reboot_host(self) -> None:
         """Power the host off and start it again with a fresh file system, without domains or agent."""
         self.host.stop()
-        self.host.start(peer=SECOND_HOST, background=BACKGROUND)
+        self.host.start(peers=OTHER_HOSTS, background=BACKGROUND)
         self.host.wait_ready()
 
-    def start_second_host(self) -> Agent:
-        """Start another host, to which servers can migrate, and its agent."""
-        host = Host(SECOND_HOST)
-        host.start(peer=HOST, background=BACKGROUND)
+    def start_other_host(self, name: str) -> Agent:
+        """Start one of `lab.stack_nova.OTHER_HOSTS`, to which servers can migrate, and its agent."""
+        host = Host(name)
+        peers = [other for other in (HOST, *OTHER_HOSTS) if other != name]
+        host.start(peers=peers, background=BACKGROUND)
         host.wait_ready()
         agent = Agent(self, host)
         agent.configure(EVERYTHING)
@@ -118,7 +119,8 @@ class Stack:
     def down(self) -> None:
         """Stop everything."""
         self.host.stop()
-        Host(SECOND_HOST).stop()
+        for name in OTHER_HOSTS:
+            Host(name).stop()
         self.processes.stop(*self.processes.names())
         for directory in (STATE, ETC, LOG):
             shutil.rmtree(directory, ignore_errors=True)
@@ -142,16 +144,20 @@ class Stack:
         """The hosts with an agent, by name."""
         return {host["host"]: host for host in self.admin().hosts.list()}
 
-    def create_server(self, name: str, project_id: str, image: GuestImage | None = None) -> domains.Server:
+    def create_server(
+        self, name: str, project_id: str, image: GuestImage | None = None, host: Host | None = None
+    ) -> domains.Server:
         """A running domain, and the server that it is for.
 
         :param image: what it boots; without one it halts at once.
+        :param host: where, if not on the first host.
         """
+        host = host or self.host
         server = domains.Server(name, project_id=project_id)
         xml = domains.halted(server) if image is None else domains.guest(server, image)
-        domains.define(self.host, xml)
-        domains.virsh(self.host, "start", name)
-        self.record_server(server, HOST)
+        domains.define(host, xml)
+        domains.virsh(host, "start", name)
+        self.record_server(server, host.name)
         return server
 
     def record_server(self, server: domains.Server, host: str) -> None:

@@ -11,7 +11,7 @@ from compute_shim import nova
 
 #: The hosts of a stack.
 HOST = "labhost1"
-SECOND_HOST = "labhost2"
+OTHER_HOSTS = ("labhost2", "labhost3")
 
 
 class FileOfServers:
@@ -46,7 +46,7 @@ class FileOfServers:
 
     def compute_hosts(self, token: Any) -> set[str]:
         """As `compute_shim.nova.Nova.compute_hosts`."""
-        return {HOST, SECOND_HOST}
+        return {HOST, *OTHER_HOSTS}
 
     def regions(self, token: Any) -> set[str]:
         """As `compute_shim.nova.Nova.regions`."""

@@ -59,7 +59,7 @@ def start(name: str = COMPUTE_HOST) -> None:
             "usb-shim-agent": _agent(name),
             "libvirt-capabilities": _CAPABILITIES,
         },
-        peer=_PEERS[name],
+        peers=[_PEERS[name]],
     )
 
 

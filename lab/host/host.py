@@ -59,7 +59,7 @@ class Host:
         memory_mib: int = 3072,
         shares: Sequence[Path] = (),
         background: Mapping[str, str] | None = None,
-        peer: str | None = None,
+        peers: Sequence[str] = (),
         crowd: int = 0,
         qemu_arguments: Sequence[str] = (),
     ) -> None:
@@ -68,17 +68,18 @@ class Host:
         shares: directories of this machine that the host may write to, at the same path.
         background: names and shell commands that the host starts as early as it can, before udev and
             libvirtd. In the host, NAME's output is in /var/log/NAME.log, its process id in /run/lab/NAME.pid.
-        peer: the name of another lab host, to be started with this one as its peer. They reach each other by
-            name, as 10.9.0.N, N being the number at the end of the name.
+        peers: the names of other lab hosts, each to be started with this one among its peers. They reach each
+            other by name, as 10.9.0.N, N being the number at the end of the name.
         crowd: how many mice and tablets to plug in besides, behind hubs of their own.
         qemu_arguments: more arguments for QEMU.
         Raises HostError if the host runs already or QEMU does not start.
         """
         if self.running():
             raise HostError(f"{self.name} is running: stop it first (python -m lab host stop)")
-        peer_number = Host(peer).number if peer else None
-        if peer_number == self.number:
-            raise HostError(f"{self.name} and {peer} need different numbers at the end of their names")
+        numbers = {peer: Host(peer).number for peer in peers}
+        if len({self.number, *numbers.values()}) <= len(numbers):
+            names = ", ".join((self.name, *peers))
+            raise HostError(f"{names}: they need different numbers at the end of their names")
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "serial.log").unlink(missing_ok=True)
         machine = Machine(
@@ -91,8 +92,7 @@ class Host:
             memory_mib=memory_mib,
             shares=shares,
             background=background or {},
-            peer=peer,
-            peer_number=peer_number,
+            peers=numbers,
             crowd=crowd,
             qemu_arguments=qemu_arguments,
         )

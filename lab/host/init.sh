@@ -40,13 +40,16 @@ ip link set lo up
 ip addr add 10.0.2.15/24 dev eth0
 ip link set eth0 up
 ip route add default via 10.0.2.2
-if [ -n "$LAB_PEER" ]; then
-  ip addr add "10.9.0.$LAB_NUMBER/24" dev eth1
-  ip link set eth1 up
-  printf '10.9.0.%s %s\n' "$LAB_NUMBER" "$LAB_NAME" "$LAB_PEER_NUMBER" "$LAB_PEER" >> /etc/hosts
-else
-  echo "127.0.1.1 $LAB_NAME" >> /etc/hosts
-fi
+address=127.0.1.1
+link=1
+for peer in "${LAB_PEERS[@]}"; do
+  address="10.9.0.$LAB_NUMBER"
+  ip addr add "$address" peer "10.9.0.${peer%%:*}" dev "eth$link"
+  ip link set "eth$link" up
+  echo "10.9.0.${peer%%:*} ${peer#*:}" >> /etc/hosts
+  link=$((link + 1))
+done
+echo "$address $LAB_NAME" >> /etc/hosts
 say "file systems and network up"
 
 for name in "${!LAB_BACKGROUND[@]}"; do

@@ -57,8 +57,9 @@ def clock_parameters(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 class Machine:
     """One lab host as it is to be started.
 
-    `directory` is its own under lab/run. `peer` is the other end of the network link, a host whose directory
-    is beside this one. `background` maps names to shell commands that init starts early.
+    `directory` is its own under lab/run. `peers` are the names and numbers of the hosts to which it has a
+    network link each, eth1 and so on; their directories are beside this one. `background` maps names to shell
+    commands that init starts early.
     """
 
     name: str
@@ -70,8 +71,7 @@ class Machine:
     memory_mib: int = 3072
     shares: Sequence[Path] = ()
     background: Mapping[str, str] = field(default_factory=dict)
-    peer: str | None = None
-    peer_number: int | None = None
+    peers: Mapping[str, int] = field(default_factory=dict)
     crowd: int = 0
     qemu_arguments: Sequence[str] = ()
 
@@ -100,13 +100,16 @@ class Machine:
             "LAB_ROOT": ROOT,
             "LAB_PYTHON": python,
             "LAB_MODULES": kernel.modules,
-            "LAB_PEER": self.peer or "",
-            "LAB_PEER_NUMBER": self.peer_number or "",
         }
         lines = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
         shares = " ".join(shlex.quote(str(share)) for share in self.shares)
+        peers = " ".join(f"{number}:{name}" for name, number in self.peers.items())
         background = " ".join(f"[{name}]={shlex.quote(command)}" for name, command in self.background.items())
-        lines += [f"LAB_SHARES=({shares})", f"declare -A LAB_BACKGROUND=({background})"]
+        lines += [
+            f"LAB_SHARES=({shares})",
+            f"declare -A LAB_BACKGROUND=({background})",
+            f"LAB_PEERS=({peers})",
+        ]
         return "\n".join(lines) + "\n"
 
     def qemu_command(self, kernel: Kernel) -> list[str]:
@@ -131,17 +134,17 @@ class Machine:
         ports = {self.command_port: COMMAND_PORT, self.libvirt_port: LIBVIRT_PORT}
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for outer, inner in ports.items())
         arguments = ["-netdev", f"user,id=eth0{forwards}", "-device", "virtio-net-pci,netdev=eth0"]
-        if self.peer:
+        for index, (peer, number) in enumerate(self.peers.items(), start=1):
             # Datagram sockets: neither host has to be there first.
             link = {
                 "type": "dgram",
-                "id": "eth1",
-                "local": {"type": "unix", "path": str(self.directory / "link")},
-                "remote": {"type": "unix", "path": str(self.directory.parent / self.peer / "link")},
+                "id": f"eth{index}",
+                "local": {"type": "unix", "path": str(self.directory / f"link-{number}")},
+                "remote": {"type": "unix", "path": str(self.directory.parent / peer / f"link-{self.number}")},
             }
-            mac = f"52:54:00:09:00:{self.number:02x}"
+            mac = f"52:54:00:09:{number:02x}:{self.number:02x}"
             arguments += ["-netdev", json.dumps(link)]
-            arguments += ["-device", f"virtio-net-pci,netdev=eth1,mac={mac}"]
+            arguments += ["-device", f"virtio-net-pci,netdev=eth{index},mac={mac}"]
         return arguments
 
     def _file_systems(self) -> list[str]:

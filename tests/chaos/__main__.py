@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make chaos`: things go wrong at random, and after each quiet moment everything must agree.
 
-CHAOS_SECONDS says for how long (600), CHAOS_SEED what happens. Exits with 1 at the first disagreement.
+CHAOS_SECONDS says for how long (600), CHAOS_SEED what happens. With CHAOS_HOSTS=3 it happens to three hosts,
+whose devices reach servers over the network. Exits with 1 at the first disagreement.
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import random
 import shutil
 import sys
@@ -19,12 +21,12 @@ from compute_shim.cmd import native_threads  # noqa: F401  before anything impor
 
 # isort: split
 from lab.cloud.site import LOG
-from lab.host import HostError
+from lab.host import Host, HostError
 from lab.paths import RUN
 from lab.stack import Stack
-from tests.chaos import oracle
-from tests.chaos.steps import REFUSED, TWINS, Steps
-from tests.lab.hooks import install_hook
+from lab.stack_nova import HOST, OTHER_HOSTS
+from tests.chaos import many_hosts, one_host
+from tests.chaos.steps import REFUSED, Steps
 
 _STEPS = (2, 16)  # between two quiet moments
 _LONGEST_PAUSE = 1.0  # seconds between two steps
@@ -39,10 +41,9 @@ class Disagreement(Exception):
 class Run:
     """One run: it tells what happens, counts it, and knows how long it took to agree."""
 
-    def __init__(self, stack: Stack, dice: random.Random) -> None:
-        self.stack = stack
+    def __init__(self, steps: Steps, dice: random.Random) -> None:
         self.dice = dice
-        self.steps = Steps(stack, dice)
+        self.steps = steps
         self.began = time.monotonic()
         self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self.settled: list[float] = []
@@ -73,7 +74,7 @@ class Run:
             raise Disagreement(f"{kind}: {error}") from error
         self._tell(f"{kind}: {ended}")
         self.counts[kind, REFUSED if ended.startswith(REFUSED) else "done"] += 1
-        wrong = list(oracle.shared(oracle.open_devices(self.stack, self.steps.servers)))
+        wrong = list(self.steps.never())
         if wrong:
             raise Disagreement("\n".join(wrong))
 
@@ -82,7 +83,7 @@ class Run:
         self._tell("quiet")
         while True:
             try:
-                wrong = list(self._wrong())
+                wrong = list(self.steps.disagreements())
             except HostError as error:  # libvirtd is on its way
                 wrong = [str(error)]
             waited = time.monotonic() - quiet
@@ -93,11 +94,6 @@ class Run:
             if waited > _PATIENCE:
                 raise Disagreement("\n".join(wrong))
             time.sleep(0.5)
-
-    def _wrong(self) -> list[str]:
-        steps = self.steps
-        view = oracle.look(self.stack, steps.servers)
-        return list(oracle.disagreements(view, steps.claims, steps.servers, steps.running))
 
     def _tell(self, what: str) -> None:
         print(f"{time.monotonic() - self.began:7.1f} s  {what}", flush=True)
@@ -121,34 +117,36 @@ class Run:
         return "\n".join(lines)
 
 
-def _keep_logs(stack: Stack) -> None:
-    """The cloud's logs and those of the host go with it."""
+def _keep_logs() -> None:
+    """The service's logs, and those of the hosts, which go with them."""
     kept = RUN / "kept"
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(LOG, kept)
-    for path in ("/var/log/usb-shim-agent.log", "/var/log/libvirt/qemu/*.log"):
-        (kept / path.strip("/").replace("/", "-")).write_text(
-            stack.host.run(f"tail -n 2000 {path}", check=False).stdout
-        )
+    hosts = [host for host in map(Host, (HOST, *OTHER_HOSTS)) if host.running()]
+    for host, path in itertools.product(
+        hosts, ("/var/log/usb-shim-agent.log", "/var/log/libvirt/qemu/*.log")
+    ):
+        text = host.run(f"tail -n 2000 {path}", check=False).stdout
+        (kept / f"{host.name}-{path.strip('/').replace('/', '-')}").write_text(text)
     print(f"The logs are in {kept}", flush=True)
 
 
 def main() -> int:
-    print(f"CHAOS_SEED={settings.SEED} CHAOS_SECONDS={settings.SECONDS:.0f}", flush=True)
+    print(
+        f"CHAOS_SEED={settings.SEED} CHAOS_SECONDS={settings.SECONDS:.0f} CHAOS_HOSTS={settings.HOSTS}",
+        flush=True,
+    )
     stack = Stack(quick=True)
     try:
         stack.up()
-        install_hook(stack.host)
-        for name, port in TWINS.items():
-            stack.host.plug(name, port)
-        stack.agent.start()
-        run = Run(stack, random.Random(settings.SEED))
+        dice = random.Random(settings.SEED)
+        run = Run(one_host.start(stack, dice) if settings.HOSTS == 1 else many_hosts.start(stack, dice), dice)
         try:
             while not run.over:
                 run.round()
         except Disagreement as disagreement:
             print(f"CHAOS_SEED={settings.SEED}: not as it has to be:\n{disagreement}")
-            _keep_logs(stack)
+            _keep_logs()
             return 1
         finally:
             print(run.table(), flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, and what the people of the cloud do meanwhile."""
+"""What can go wrong on one host, and what the people of the cloud do meanwhile."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import contextlib
 import functools
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from keystoneauth1 import exceptions
 
 from lab.host import domains, usb
 from lab.stack import Stack
 from tests.chaos import oracle
+from tests.chaos.steps import REFUSALS, REFUSED, Deed, one_of
+from tests.lab.hooks import install_hook
 from tests.lab.world import OTHER_PROJECT, PROJECT, bind_controllers
 
 # What may go into another port: the ones that are known by their serial. Nobody is at home in the others.
@@ -21,15 +23,21 @@ _TRAVELLERS = {"stick1": "1", "stick2": "2"}
 _FREE_PORTS = ("8", "9", "10")
 # They have one serial number: which is which, only their port tells. Either goes into either's.
 TWINS = {"twin1": "11", "twin2": "12"}
-_REFUSALS = (exceptions.Conflict, exceptions.NotFound, exceptions.ServiceUnavailable)
 
 # A command line that no other process has.
 _USER = "sleep 86399"
 
-REFUSED = "refused"
+
+def start(stack: Stack, dice: random.Random) -> OneHost:
+    """Start the agent of a stack that is up, and make servers."""
+    install_hook(stack.host)
+    for name, port in TWINS.items():
+        stack.host.plug(name, port)
+    stack.agent.start()
+    return OneHost(stack, dice)
 
 
-class Steps:
+class OneHost:
     """A host, its servers and the service, and all that happens to them.
 
     :ivar claims: device id -> the server that has it, as the API answered.
@@ -90,10 +98,10 @@ class Steps:
         """The servers that have a process."""
         return {name for name, state in self.state.items() if state in ("running", "paused")}
 
-    def choose(self) -> tuple[str, Callable[[], str]]:
-        """Something that can happen now: its kind, and the deed, which returns what it befell."""
+    def choose(self) -> tuple[str, Deed]:
+        """As `tests.chaos.steps.Steps`; so are the next three."""
         api, libvirtd = "API" not in self.down, "libvirtd" not in self.down
-        possible: list[tuple[str, int, bool, Callable[[], str]]] = [
+        possible: list[tuple[str, int, bool, Deed]] = [
             ("plug", 3, None in self.ports.values(), self._plug),
             ("unplug", 2, any(self.ports.values()), self._unplug),
             ("twin", 3, True, self._twin),
@@ -116,14 +124,21 @@ class Steps:
             (f"kill {name}", 1, name not in self.down, functools.partial(self._kill_it, name))
             for name in self._kill
         ]
-        possible = [step for step in possible if step[2]]
-        [(kind, _, _, deed)] = self.dice.choices(possible, [weight for _, weight, _, _ in possible])
-        return kind, deed
+        return one_of(self.dice, possible)
 
     def restart_all(self) -> None:
         """Start what was killed, in any order."""
         while self.down:
             self._restart(self.dice.choice(self.down))
+
+    def never(self) -> Iterator[str]:
+        """The devices that two servers have."""
+        yield from oracle.shared(oracle.open_devices(self.stack, self.servers))
+
+    def disagreements(self) -> Iterator[str]:
+        """Of claims, database, libvirt, QEMU and the guests' own lists."""
+        view = oracle.look(self.stack, self.servers)
+        yield from oracle.disagreements(view, self.claims, self.servers, self.running)
 
     # The devices
 
@@ -185,7 +200,7 @@ class Steps:
         server = self.servers[name]
         try:
             self.usb[server.project_id].attachments.create(server.uuid, device_id)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             return f"{REFUSED}: {device_id} to {name}: {error}"
         self.claims[device_id] = server.uuid
         return f"{device_id} to {name}"

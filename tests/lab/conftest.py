@@ -19,6 +19,7 @@ from lab.host import Host, HostError, domains  # noqa: E402  what follows reads 
 from lab.paths import RUN  # noqa: E402
 from lab.stack import Stack  # noqa: E402
 from lab.stack_agent import Agent  # noqa: E402
+from lab.stack_nova import OTHER_HOSTS  # noqa: E402
 from tests.lab import network  # noqa: E402
 from tests.lab.hooks import install_hook  # noqa: E402
 from tests.lab.world import OTHER_PROJECT, PROJECT, World  # noqa: E402
@@ -81,7 +82,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def second_agent(stack: Stack, authority: Authority) -> Iterator[Agent]:
     """A second host with the same sticks in the same ports. Both take part in the network transport."""
-    second = stack.start_second_host()
+    second = stack.start_other_host(OTHER_HOSTS[0])
     for agent in (stack.agent, second):
         install_hook(agent.host)
         network.take_part(agent, authority.issue(agent.host.name, agent.host.name))

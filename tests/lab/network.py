@@ -24,6 +24,8 @@ RULES = EVERYTHING.replace("}", ', "network": true}')
 PKI = "/run/pki"
 
 _SERIAL, _STICK = "LABSTICK01", "stick1"
+# The addresses of lab hosts (lab/host/host.py).
+_LOSE = ("INPUT -s 10.9.0.0/24 ! -i lo -j DROP", "OUTPUT -d 10.9.0.0/24 ! -o lo -j DROP")
 # As whom relays run (`nobody`).
 _NOBODY = 65534
 
@@ -149,13 +151,22 @@ def kill(host: Host, pid: int, signal: str = "KILL") -> None:
 
 @contextmanager
 def cut(host: Host) -> Iterator[None]:
-    """The network between the hosts loses everything without a word."""
-    rules = ("INPUT -i eth1 -j DROP", "OUTPUT -o eth1 -j DROP")
-    host.run(" && ".join(f"iptables -I {rule}" for rule in rules))
+    """The network between this host and the others loses everything without a word."""
+    lose(host)
     try:
         yield
     finally:
-        host.run(" && ".join(f"iptables -D {rule}" for rule in rules))
+        heal(host)
+
+
+def lose(host: Host) -> None:
+    """Cut the network between this host and the others."""
+    host.run(" && ".join(f"iptables -I {rule}" for rule in _LOSE))
+
+
+def heal(host: Host) -> None:
+    """Take back `lose`."""
+    host.run(" && ".join(f"iptables -D {rule}" for rule in _LOSE))
 
 
 @contextmanager
