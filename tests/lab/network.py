@@ -66,11 +66,10 @@ class Carried:
     :ivar away: the device's host.
     """
 
-    def __init__(self, home: World, away: World, server: str = "one") -> None:
+    def __init__(self, home: World, away: World) -> None:
         self.home = home
         self.away = away
         self.stick = away.device(_SERIAL)
-        self._server = server
 
     def request(self, server_id: str) -> None:
         """Ask for it, as a user does who has been told that the hosts are not ready yet."""
@@ -93,7 +92,7 @@ class Carried:
         device = self.home.admin.devices.get(self.stick["id"])
         if device["server_id"] is not None:
             self.home.admin.attachments.delete(device["server_id"], device["id"])
-        until(lambda: not relays(self.away.host) and not relays(self.home.host), "relays are left")
+        self.wait_without_relays()
         port = self.away.device(_SERIAL)["port"]
         until(lambda: self.away.host_driver(port) == "usb-storage", "the host does not have its stick again")
         assert "USB Redir" not in self.home.monitor("one", "info usb")
@@ -112,29 +111,22 @@ class Carried:
 
     def wait_attached(self) -> None:
         """Until the service says so, and the guest is shown the stick."""
-        self.wait(("attached", None))
-        until(lambda: self.home.superspeed_ports(self._server) == [1], "the guest does not see it")
+        self.away.wait_state(_SERIAL, "attached")
+        until(lambda: self.home.superspeed_ports("one") == [1], "the guest does not see it")
 
     def wait_lost(self, *reasons: str) -> None:
         """Until the service says that it is waiting, for one of these reasons, and the guest sees nothing."""
-        self.wait(*(("waiting", reason) for reason in reasons))
-        until(lambda: self.home.superspeed_ports(self._server) == [], "the guest sees what is not there")
-        assert self.home.virsh("domstate", self._server).strip() == "running"
+        self.wait_waiting(*reasons)
+        until(lambda: self.home.superspeed_ports("one") == [], "the guest sees what is not there")
+        assert self.home.virsh("domstate", "one").strip() == "running"
 
-    def wait(self, *states: tuple[str, str | None]) -> None:
-        """Until the device is in one of these states, with its reason."""
-        seen: tuple[str, str | None] | None = None
+    def wait_waiting(self, *reasons: str) -> None:
+        """Until the service says that it is waiting, for one of these reasons."""
+        self.away.wait_state(_SERIAL, "waiting", *reasons)
 
-        def reached() -> bool:
-            nonlocal seen
-            seen = self.state()
-            return seen in states
-
-        try:
-            until(reached, f"it is not {states}")
-        except AssertionError as error:
-            error.add_note(f"it is {seen}")
-            raise
+    def wait_without_relays(self) -> None:
+        """Until no relay is left on either host."""
+        until(lambda: not relays(self.away.host) and not relays(self.home.host), "relays are left")
 
     def assert_unprivileged(self) -> None:
         """Both relays run as another user, without any capability."""

@@ -51,7 +51,7 @@ class Reader:
         return _beginning(self.there)
 
     def read(self) -> str | None:
-        """What the stick begins with that its guest has now; None if the guest has none or has not read it."""
+        """What the stick begins with that its guest has now; None if it has none or has not read it."""
         log = self.here.host.run(["cat", self.server.console_log], check=False).stdout
         return console.begins(log, _SERIAL) or None
 

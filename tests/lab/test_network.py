@@ -122,7 +122,7 @@ def test_the_stick_is_pulled_out_and_plugged_in_elsewhere(carried: Carried) -> N
 def test_the_network_is_cut_silently(carried: Carried) -> None:
     with cut(carried.away.host):
         carried.wait_lost(*LOST)
-        carried.wait(("waiting", ReasonCode.CHANNEL_UNREACHABLE))
+        carried.wait_waiting(ReasonCode.CHANNEL_UNREACHABLE)
     carried.wait_attached()
 
 
@@ -133,7 +133,7 @@ def test_the_server_is_off_and_on(carried: Carried) -> None:
     carried.wait_attached()
     for stop in ("managedsave", "destroy"):
         carried.home.virsh(stop, "one")
-        carried.wait(("waiting", ReasonCode.SERVER_OFF))
+        carried.wait_waiting(ReasonCode.SERVER_OFF)
         carried.home.virsh("start", "one")
         carried.wait_attached()
 
@@ -142,7 +142,7 @@ def test_the_server_starts_while_the_other_host_cannot_be_reached(carried: Carri
     with cut(carried.away.host):
         for stop in ("managedsave", "destroy"):
             carried.home.virsh(stop, "one")
-            carried.wait(("waiting", ReasonCode.SERVER_OFF))
+            carried.wait_waiting(ReasonCode.SERVER_OFF)
             carried.home.virsh("start", "one")
             carried.wait_lost(*LOST)
     carried.wait_attached()
@@ -153,10 +153,7 @@ def test_it_follows_the_server(carried: Carried) -> None:
     migrate(carried.home, carried.away, "one")
     try:
         until(lambda: carried.away.held_by("LABSTICK01") == ["one"], "it is not attached on its own host")
-        until(
-            lambda: not network.relays(carried.away.host) and not network.relays(carried.home.host),
-            "relays are left",
-        )
+        carried.wait_without_relays()
         [now] = carried.home.usb.attachments.list(carried.home.servers["one"].uuid)
         assert not now["over_network"]
     finally:
