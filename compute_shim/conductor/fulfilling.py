@@ -82,12 +82,12 @@ class Fulfilling:
         self._releases.keep({_key(claim) for claim in claims})
         for demand, own in held.items():
             hosts = demands.get(demand, {})
-            number = len(own)
-            excess = number - max(hosts.values(), default=0)
+            excess = len(own) - max(hosts.values(), default=0)
             for claim in _least_wanted(own, hosts)[: max(0, excess)]:
                 if self._releases.is_due(_key(claim)):
                     self._releases.no_news(_key(claim))
-                    number -= self._release(claim, demand, number, providers)
+                    if self._release(claim, demand, own, providers):
+                        own.remove(claim)
 
     def _claim(
         self,
@@ -152,23 +152,24 @@ class Fulfilling:
         self,
         claim: models.Device,
         demand: Demand,
-        number: int,
+        own: Sequence[models.Device],
         providers: Mapping[str, Provider],
     ) -> bool:
         """Release a claim whose server has no allocation for it any more, if nothing else explains that.
 
         What was read before may be of different moments, so Placement is asked again.
 
-        :param number: of the claims of the demand.
+        :param own: all claims of the demand.
         :returns: whether it is released
         """
         server_id, name = demand
-        if max((one.get(name, 0) for one in self._placement.allocated_to(server_id)), default=0) >= number:
+        if max((one.get(name, 0) for one in self._placement.allocated_to(server_id)), default=0) >= len(own):
             return False
         provider = providers.get(claim.host)
         there = {} if provider is None else self._placement.allocations(provider.uuid)
         others = {consumer for consumer, classes in there.items() if classes.get(name)} - {server_id}
-        if there.get(server_id, {}).get(name, 0) >= number or any(self._server(it) is None for it in others):
+        on_host = sum(other.host == claim.host for other in own)
+        if there.get(server_id, {}).get(name, 0) >= on_host or any(self._server(it) is None for it in others):
             return False
         self._stay_leader()
         if not db_allocations.release(self._db, claim):

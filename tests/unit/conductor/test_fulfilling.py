@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from keystoneauth1 import noauth
 
 from compute_shim import exception, nova
@@ -93,12 +94,15 @@ class Cloud:
     def allocate(self, consumer: str, number: int = 1, host: str = HERE, name: str = DONGLE) -> None:
         self.allocated[host].setdefault(consumer, {})[name] = number
 
-    def look(self, seconds: float = INTERVAL) -> None:
-        """A pass."""
+    def look(self, seconds: float = INTERVAL, claims: Sequence[models.Device] | None = None) -> None:
+        """A pass.
+
+        :param claims: as they were read, if that was before.
+        """
         self.clock += seconds
         read = {PROVIDERS[host]: dict(consumers) for host, consumers in self.allocated.items()}
         offers = allocations.offers(self.db, {HERE, THERE})
-        self.fulfilling(read, offers, allocations.claims(self.db))
+        self.fulfilling(read, offers, allocations.claims(self.db) if claims is None else claims)
 
     # What came of it
 
@@ -159,6 +163,7 @@ def test_as_many_as_are_allocated(cloud: Cloud) -> None:
     cloud.allocate("server", 7, name="CUSTOM_GPU")
     cloud.look()
     assert cloud.claims() == {"A": "server", "B": "server", "D": "server"}
+    assert unfulfilled() == 0
     cloud.look()
     assert len(cloud.claims()) == 3
 
@@ -286,6 +291,29 @@ def test_all_are_given_back_when_nothing_is_allocated(served: Cloud) -> None:
     assert served.released() == ["A", "B"]
 
 
+def test_what_is_allocated_of_another_class_is_no_reason_to_keep_it(served: Cloud) -> None:
+    served.allocated[HERE] = {"server": {OTHER: 2}}
+    served.look()
+    assert served.released() == ["A", "B"]
+
+
+def test_the_provider_of_the_host_is_gone(served: Cloud) -> None:
+    del served.allocated[HERE]
+    served.look()
+    assert served.released() == ["A", "B"]
+
+
+def test_a_claim_that_has_changed_since_it_was_read_is_left_alone(served: Cloud) -> None:
+    before = allocations.claims(served.db)
+    with served.db.writer() as session:
+        [row] = session.scalars(sa.select(models.Device).where(models.Device.serial == "A"))
+        row.generation += 1
+    served.allocated[HERE].clear()
+    served.look(claims=before)
+    assert served.released() == ["B"]
+    assert len(served.nudger.nudged) == 1
+
+
 def test_nothing_is_given_back_without_the_lease(served: Cloud) -> None:
     served.allocated[HERE].clear()
     served.is_leader = False
@@ -323,6 +351,21 @@ def test_nothing_is_given_back_that_a_migration_may_stand_for(served: Cloud) -> 
     assert served.released() == []
     # Twice for each of two claims, less and less often.
     assert 4 < served.asked.count("allocated to server") < 20
+
+
+def test_what_is_allocated_on_a_host_is_kept_there(served: Cloud) -> None:
+    """One of three is, when Placement is asked again, and a migration may stand for the other two."""
+    served.boot("server", THERE)
+    served.plug(THERE, D="dongle")
+    served.allocated = {HERE: {}, THERE: {"server": {DONGLE: 3}}}
+    served.look()
+    served.allocated = {HERE: {}, THERE: {}}
+    served.now = {HERE: {"migration": {DONGLE: 2}}, THERE: {"server": {DONGLE: 1}}}
+    served.look()
+    assert served.released() == []
+    served.now[HERE] = {"server": {DONGLE: 1}}
+    served.look(1000)
+    assert served.released() == ["A"]
 
 
 def test_a_migration_of_another_class_stands_for_nothing(served: Cloud) -> None:
