@@ -72,10 +72,12 @@ class ManyHosts:
         self.down: list[str] = []
         self._kill: dict[str, Callable[[], None]] = {
             "conductor": stack.kill_conductor,
+            "RabbitMQ": stack.kill_message_bus,
             **{f"agent of {name}": agent.kill for name, agent in self.agents.items()},
         }
         self._start: dict[str, Callable[[], None]] = {
             "conductor": stack.start_conductor,
+            "RabbitMQ": stack.start_message_bus,
             **{f"agent of {name}": agent.launch for name, agent in self.agents.items()},
         }
 
