@@ -201,6 +201,30 @@ def retry(db: Database, device_id: str, server_id: str, actor: Actor | None = No
 
 
 @retried
+def change_transport(
+    db: Database, device_id: str, server_id: str, transport: str | None, actor: Actor | None = None
+) -> None:
+    """Have the claim of a server on a device fulfilled otherwise, unless it has none any more.
+
+    Whether it is to go over the network then, where the server is, is found out later (`channels.pending`).
+
+    :param transport: as for `claim`.
+    """
+    with db.writer() as session:
+        row = session.get(_D, device_id, with_for_update=True)
+        if row is None or row.instance_uuid != server_id or row.state not in states.CLAIMED:
+            return
+        if row.claimed_transport == transport:
+            return
+        row.claimed_transport = transport
+        if transport is None and channels.of(session, [row.id]):
+            channels.close(session, [row.id])
+            row.generation += 1
+            states.put(row, State.ATTACHING)
+        events.add(session, row, ReasonCode.REQUESTED, actor)
+
+
+@retried
 def release(
     db: Database,
     device_id: str,

@@ -193,3 +193,41 @@ def test_the_history_says_that_the_connection_changed(world: World) -> None:
         (ReasonCode.CONNECTION_CHANGED, State.WAITING),
         (ReasonCode.REQUESTED, State.ATTACHED),
     ]
+
+
+def ask_again(world: World, device_id: str, transport: str) -> None:
+    body = {"attachment": {"device_id": device_id, "transport": transport}}
+    response = world.request("demo", "POST", f"/v1/servers/{FAR}/attachments", body)
+    assert (response.status_int, response.json["attachment"]["transport"]) == (202, transport)
+
+
+def test_a_server_that_was_moved_away_asks_for_the_network(every_world: World) -> None:
+    """Its claim was for its own host; now it need not detach the device, which others may wait for."""
+    move(every_world, "compute1")
+    every_world.relays = {"compute1", "compute2"}
+    sync(every_world)
+    device_id = every_world.device_id("STICK1")
+    every_world.attach("demo", FAR, device_id)
+    move(every_world, "compute2")
+    every_world.report(device_id, State.WAITING, reason_code=ReasonCode.SERVER_ON_OTHER_HOST)
+    carrying(every_world).follow()
+    assert channels.server_hosts(every_world.db, [device_id]) == {}
+    ask_again(every_world, device_id, "any")
+    carrying(every_world).follow()
+    assert channels.server_hosts(every_world.db, [device_id]) == {device_id: "compute2"}
+    events = every_world.request("demo", "GET", f"/v1/devices/{device_id}/events").json["events"]
+    assert [event["cause_code"] for event in events[:2]] == [ReasonCode.SERVER_MOVED, ReasonCode.REQUESTED]
+    assert events[1]["user_id"]
+
+
+def test_a_server_that_is_back_gives_up_the_network(every_world: World) -> None:
+    device_id = attach(every_world)
+    move(every_world, "compute1")
+    ask_again(every_world, device_id, "local")
+    assert channels.server_hosts(every_world.db, [device_id]) == {}
+    assert state(every_world) == (State.ATTACHING, None)
+    [claim] = [claim for claim in sync(every_world)["compute1"] if claim["device_id"] == device_id]
+    assert (claim["server_id"], claim["peer"], claim["generation"]) == (FAR, None, 2)
+    move(every_world, "compute2")
+    carrying(every_world).follow()
+    assert channels.server_hosts(every_world.db, [device_id]) == {}

@@ -169,14 +169,14 @@ def _get(
     device_id: str | None = None,
     kind: str | None = None,
     lease: int | None = None,
-    transport: str = transports.LOCAL,
+    transport: str | None = None,
 ) -> models.Device:
     """Take a device by its id or its kind; asking again for what the server has is no error."""
     if device_id is None:
-        return _one_of(call, server, kind or "", lease, transport)
+        return _one_of(call, server, kind or "", lease, transport or transports.LOCAL)
     row = devices.find(call, device_id)
     if row.instance_uuid == server.id:
-        _again(call, server, row)
+        _again(call, server, row, transport)
     else:
         _claim(call, server, row, lease, transport)
     return row
@@ -218,11 +218,14 @@ def _not_free(
     )
 
 
-def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | None, transport: str) -> None:
+def _claim(
+    call: Call, server: nova.Server, row: models.Device, lease: int | None, transport: str | None
+) -> None:
     """Take a device that another server may be taking at this moment."""
-    host = transports.server_host(call, server, row, transport)
+    way = transport or transports.LOCAL
+    host = transports.server_host(call, server, row, way)
     seconds = leases.seconds(call, row.kind, lease)
-    if _take(call, server, row, _caps(call, server), seconds, transport=transport, server_host=host):
+    if _take(call, server, row, _caps(call, server), seconds, transport=way, server_host=host):
         return
     row = devices.find(call, row.id)
     if row.instance_uuid is None:
@@ -240,7 +243,7 @@ def _claim(call: Call, server: nova.Server, row: models.Device, lease: int | Non
             f"USB device {row.id} is in use{by}. Choose another device, or wait until it is free.",
             ReasonCode.DEVICE_TAKEN,
         )
-    _again(call, server, row)
+    _again(call, server, row, transport)
 
 
 def _caps(call: Call, server: nova.Server) -> usage.Caps:
@@ -332,13 +335,18 @@ def _refuse_allocated(row: models.Device) -> None:
         )
 
 
-def _again(call: Call, server: nova.Server, row: models.Device) -> None:
-    """The server has the device: try once more what failed."""
+def _again(call: Call, server: nova.Server, row: models.Device, transport: str | None) -> None:
+    """The server has the device: try once more what failed, and by the transport that is asked for."""
     if row.state == State.DETACHING:
         raise exception.Conflict(
             f"USB device {row.id} is being detached from server {server.id}. Wait until it is free.",
             ReasonCode.DEVICE_DETACHING,
         )
+    if transport is not None and transports.stored(transport) != row.claimed_transport:
+        _refuse_allocated(row)
+        transports.server_host(call, server, row, transport)
+        stored = transports.stored(transport)
+        intent.change_transport(call.service.db, row.id, server.id, stored, call.actor)
     intent.retry(call.service.db, row.id, server.id, call.actor)
 
 
