@@ -5,8 +5,8 @@ PYTHON = .venv/bin/python
 PYTEST = $(PYTHON) -m pytest
 # How many processes run the unit tests; 0: the one of pytest itself.
 PROCESSES = auto
-# The older of the two that Horizon works with; the newer one is in .venv.
-DJANGO_42 = lab/cache/Django-4.2.30
+# The oldest Horizon that the plugin works with, and the oldest Django of that; the newest are in .venv.
+HORIZON_24 = lab/cache/horizon-24.0.0
 
 # What the browser tests need.
 CHROMIUM = chromium chromium-driver fonts-liberation
@@ -18,7 +18,7 @@ SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
 # others side by side after it.
 LAB_PARTS = test-lab-long test-lab-middle test-lab-short
 
-.PHONY: demo demo-down test test-unit test-functional test-dashboard test-django-52 test-django-42 test-lab \
+.PHONY: demo demo-down test test-unit test-functional test-dashboard test-horizon-27 test-horizon-24 test-lab \
   $(LAB_PARTS) test-cloud test-packages test-deploy chaos storm hammer lint cover docs deb
 
 demo:
@@ -42,19 +42,19 @@ test-functional:
 	lab/bootstrap postgresql $(SYSTEM)
 	$(PYTEST) tests/functional
 
-test-dashboard: test-django-52 test-django-42
+test-dashboard: test-horizon-27 test-horizon-24
 
-test-django-52:
+test-horizon-27:
 	lab/bootstrap
 	$(PYTEST) tests/dashboard --ds=tests.dashboard.settings
 
-test-django-42: $(DJANGO_42)
+test-horizon-24: $(HORIZON_24)
 	lab/bootstrap
-	PYTHONPATH=$(CURDIR)/$(DJANGO_42) $(PYTEST) tests/dashboard --ds=tests.dashboard.settings
+	PYTHONPATH=$(CURDIR)/$(HORIZON_24) $(PYTEST) tests/dashboard --ds=tests.dashboard.settings
 
-lab/cache/Django-%:
+$(HORIZON_24):
 	lab/bootstrap
-	$(PYTHON) -m pip install --quiet --no-deps --target $@.part Django==$*
+	$(PYTHON) -m pip install --quiet --no-deps --target $@.part horizon==24.0.0 Django==4.2.30 pytz
 	mv $@.part $@
 
 test-lab:

@@ -547,9 +547,8 @@ class TroubleTest(DialogTest):
         for address, path in self.both():
             self.refuse("GET", path, 401, "no")
             for response in (self.client.get(address, headers=AJAX), self.send(address, choice="a")):
-                assert response.status_code == 401
                 assert not response.wsgi_request.user.is_authenticated
-                assert response["logout"]
+                self.assert_leads_to_login(response)
                 assert response["X-Horizon-Location"] == f"{settings.LOGIN_URL}?next={INSTANCES}"
                 assert "no longer valid" in response.cookies["logout_reason"].value
 
@@ -659,10 +658,12 @@ class ChooseServerTest(DialogTest):
         wanted = {"device_id": "id-of-stick", "transport": "any"}
         assert self.service.last_request.json() == {"attachment": wanted}
 
-    def test_no_server_queues_for_a_device_of_another_host(self) -> None:
-        self.plug(device("stick", host_id=self.here._apiresource.hostId, over_network=True))
-        text = self.open(reverse("horizon:project:usb:queue", args=("id-of-stick",)))
-        assert re.findall(r'type="radio"[^>]*value="([^"]*)"', text) == [self.here.id]
+    def test_a_server_on_another_host_queues_where_the_network_is_allowed(self) -> None:
+        address = reverse("horizon:project:usb:queue", args=("id-of-stick",))
+        for allowed, servers in ((False, [self.here.id]), (True, [self.here.id, self.elsewhere.id])):
+            self.plug(device("stick", host_id=self.here._apiresource.hostId, over_network=allowed))
+            found = re.findall(r'type="radio"[^>]*value="([^"]*)"', self.open(address))
+            assert found == servers
 
     def test_the_service_refuses(self) -> None:
         self.refuse("POST", f"servers/{self.here.id}/attachments", 409, "It is taken.")

@@ -195,7 +195,7 @@ class TabTest(InstancePageTest):
         response = self.client.get(address, headers=AJAX)
         assert (response.status_code, response.content.decode()) == (503, "Out to lunch.")
         self.refuse("GET", "devices", 401, "no")
-        assert self.client.get(address, headers=AJAX).status_code == 401
+        self.assert_leads_to_login(self.client.get(address, headers=AJAX))
 
     def test_a_hostile_device(self) -> None:
         values = {"serial": HOSTILE, "state_reason": HOSTILE, "state": "failed", "server_id": self.server.id}
