@@ -7,6 +7,7 @@ slirp4netns is the way out, to download packages. Needs root.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -33,8 +34,10 @@ _ENVIRONMENT = {
 class Network:
     """A network namespace, for all machines of a test."""
 
+    _numbers = itertools.count(1)
+
     def __init__(self) -> None:
-        self.path = Path(f"/run/netns/usb-deploy-{os.getpid()}")
+        self.path = Path(f"/run/netns/usb-deploy-{os.getpid()}-{next(self._numbers)}")
         subprocess.run(["ip", "netns", "add", self.path.name], check=True)
         subprocess.run(["ip", "-n", self.path.name, "link", "set", "lo", "up"], check=True)
         self._way_out = subprocess.Popen(
