@@ -141,7 +141,6 @@ class Offering:
         if known is None or known.generation != provider.generation:
             generation, inventories = self._placement.inventories(provider.uuid)
             known = _Known(generation, inventories, frozenset(self._placement.traits(provider.uuid)))
-            self._known[provider.uuid] = known
         return known
 
     def _write(
