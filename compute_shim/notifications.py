@@ -27,13 +27,20 @@ PAYLOAD_VERSION = "1.0"
 
 ATTACH_ERROR, DETACH_ERROR = "usb_device.attach.error", "usb_device.detach.error"
 
-# The first of these that an event fits says what its notification is called.
+# The first of these that an event fits says what its notification is called. Without a device:
+_OF_HOSTS: dict[str, str] = {
+    ReasonCode.HOST_DELETED: "usb_host.deleted",
+    ReasonCode.HOST_PROBLEM: "usb_host.problem",
+    ReasonCode.ALLOCATION_UNFULFILLED: "usb_host.allocation.unfulfilled",
+    ReasonCode.RELEASES_HELD: "usb_shim.releases.held",
+}
 _OF_OPERATORS: dict[str, str] = {
     ReasonCode.DESCRIBED: "usb_device.updated",
     ReasonCode.ENABLED: "usb_device.updated",
     ReasonCode.DISABLED: "usb_device.updated",
     ReasonCode.SHARING_CHANGED: "usb_device.updated",
     ReasonCode.KIND_CHANGED: "usb_device.updated",
+    ReasonCode.TRANSPORT_CHANGED: "usb_device.updated",
     ReasonCode.LEASE_CHANGED: "usb_device.lease.changed",
     ReasonCode.LEASE_ENDING: "usb_device.lease.ending",
     ReasonCode.QUEUE_JOINED: "usb_device.queue.joined",
@@ -109,10 +116,8 @@ class Notifications:
 def event_type(event: Mapping[str, Any]) -> str:
     """What the notification of an event is called."""
     cause, state = event["cause_code"], event["state"]
-    if cause == ReasonCode.HOST_DELETED and not event["device_id"]:
-        return "usb_host.deleted"
-    if cause == ReasonCode.RELEASES_HELD:
-        return "usb_shim.releases.held"
+    if cause in _OF_HOSTS and not event["device_id"]:
+        return _OF_HOSTS[cause]
     if cause in _OF_OPERATORS:
         return _OF_OPERATORS[cause]
     if state == State.FAILED:

@@ -84,6 +84,7 @@ class ReasonCode(enum.StrEnum):
     ENABLED = "enabled"
     SHARING_CHANGED = "sharing_changed"
     KIND_CHANGED = "kind_changed"
+    TRANSPORT_CHANGED = "transport_changed"
     LEASE_CHANGED = "lease_changed"
     LEASE_ENDING = "lease_ending"
     LEASE_ENDED = "lease_ended"
@@ -225,6 +226,7 @@ DESCRIPTIONS: dict[ReasonCode, str] = {
     _C.ENABLED: "enabled",
     _C.SHARING_CHANGED: "sharing changed",
     _C.KIND_CHANGED: "kind changed",
+    _C.TRANSPORT_CHANGED: "transport changed",
     _C.LEASE_CHANGED: "lease changed",
     _C.LEASE_ENDING: "lease ends soon",
     _C.LEASE_ENDED: "lease ended",

@@ -76,6 +76,7 @@ TEXTS: dict[C, Any] = {
     C.ENABLED: _("enabled"),
     C.SHARING_CHANGED: _("sharing changed"),
     C.KIND_CHANGED: _("kind changed"),
+    C.TRANSPORT_CHANGED: _("transport changed"),
     C.LEASE_CHANGED: _("lease changed"),
     C.LEASE_ENDING: _("lease ends soon"),
     C.LEASE_ENDED: _("lease ended"),

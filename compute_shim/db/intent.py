@@ -221,7 +221,7 @@ def change_transport(
             channels.close(session, [row.id])
             row.generation += 1
             states.put(row, State.ATTACHING)
-        events.add(session, row, ReasonCode.REQUESTED, actor)
+        events.add(session, row, ReasonCode.TRANSPORT_CHANGED, actor)
 
 
 @retried

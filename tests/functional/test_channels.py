@@ -216,7 +216,8 @@ def test_a_server_that_was_moved_away_asks_for_the_network(every_world: World) -
     carrying(every_world).follow()
     assert channels.server_hosts(every_world.db, [device_id]) == {device_id: "compute2"}
     events = every_world.request("demo", "GET", f"/v1/devices/{device_id}/events").json["events"]
-    assert [event["cause_code"] for event in events[:2]] == [ReasonCode.SERVER_MOVED, ReasonCode.REQUESTED]
+    causes = [event["cause_code"] for event in events[:2]]
+    assert causes == [ReasonCode.SERVER_MOVED, ReasonCode.TRANSPORT_CHANGED]
     assert events[1]["user_id"]
 
 
