@@ -143,6 +143,6 @@ def expected(
     if not is_at_home and claim.transport == "local":
         return [ELSEWHERE]
     if claim.server not in running:
-        # It may have been moved before its claim was one for the network; and both hosts may tell why it waits.
+        # It may have been moved before its claim was for the network; and both hosts may say why it waits.
         return [OFF] if is_at_home else [OFF, ELSEWHERE, *([UNPLUGGED] if is_unplugged else [])]
     return [UNPLUGGED] if is_unplugged else [ATTACHED]
