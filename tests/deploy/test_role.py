@@ -211,10 +211,7 @@ def test_the_service_works(controller: Machine, compute: Machine) -> None:
     controller.run("timeout", "120", "sh", "-c", until, environment=cloud.ADMIN)
     # That it was reloaded cannot be seen: the agent warns until the daemon, or a server, is started.
     compute.run("systemctl", "restart", "libvirtd")
-    deadline = time.monotonic() + PATIENCE
-    # No Nova knows the host of the agent.
-    while (found := not_well(controller, "/etc/usb-shim/usb-shim.conf")) != {"Nova": 1}:
-        assert time.monotonic() < deadline, found
+    wait_well(controller, "/etc/usb-shim/usb-shim.conf")
     controller.run(_CLIENT, "usb", "device", "list", environment=cloud.ADMIN)
 
 
@@ -229,7 +226,7 @@ def test_tls_to_rabbitmq_and_mariadb_as_documented(controller: Machine) -> None:
     # What comes later takes precedence.
     configuration = controller.run("cat", "/etc/usb-shim/usb-shim.conf") + text
     controller.run("tee", "/tmp/tls.conf", text=configuration)
-    assert not_well(controller, "/tmp/tls.conf") == {"Nova": 1}
+    wait_well(controller, "/tmp/tls.conf")
     certificate(controller, "/tmp/other.pem", "/tmp/other-key.pem")
     controller.run("tee", "/tmp/tls.conf", text=configuration.replace(authority, "/tmp/other.pem"))
     results = not_well(controller, "/tmp/tls.conf")
@@ -258,6 +255,13 @@ def certificate(controller: Machine, path: str, key: str) -> None:
     controller.run(
         "openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", *names, "-keyout", key, "-out", path
     )
+
+
+def wait_well(controller: Machine, configuration: str) -> None:
+    """Until nothing is wrong but that no Nova knows the host of the agent: units were restarted a moment ago."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := not_well(controller, configuration)) != {"Nova": 1}:
+        assert time.monotonic() < deadline, found
 
 
 def not_well(controller: Machine, configuration: str) -> dict[str, int]:
