@@ -258,7 +258,7 @@ def certificate(controller: Machine, path: str, key: str) -> None:
 
 
 def wait_well(controller: Machine, configuration: str) -> None:
-    """Until nothing is wrong but that no Nova knows the host of the agent: units were restarted a moment ago."""
+    """Until only this is wrong: no Nova knows the host of the agent. Units were restarted a moment ago."""
     deadline = time.monotonic() + PATIENCE
     while (found := not_well(controller, configuration)) != {"Nova": 1}:
         assert time.monotonic() < deadline, found
