@@ -55,9 +55,10 @@ def sync_host(
             digest=digest,
             relay_address=relay_address,
         )
-        for problem in syncs.record_problems(session, host, problems):
-            why = Reason(ReasonCode.HOST_PROBLEM, problem)
-            events.add_of_host(session, host, ReasonCode.HOST_PROBLEM, note=why)
+        if problems or not is_new:
+            for problem in syncs.record_problems(session, host, problems):
+                why = Reason(ReasonCode.HOST_PROBLEM, problem)
+                events.add_of_host(session, host, ReasonCode.HOST_PROBLEM, note=why)
         rows = list(
             session.scalars(sa.select(models.Device).where(models.Device.host == host).with_for_update())
         )
