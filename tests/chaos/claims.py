@@ -7,12 +7,11 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Set
 
-from compute_shim.hypervisor.base import ALIAS_PREFIX
 from compute_shim.objects import ReasonCode, State
 from lab.host import Host, domains
 from lab.stack import Stack
+from tests.chaos import oracle
 
-_GUEST_DEVICE = re.compile(rf"ID: {ALIAS_PREFIX}(\S+)")
 _RELAY_CLAIM = re.compile(r"compute_shim\.cmd\.relay.* --claim=(\S+)")
 _LIST_RELAYS = "pgrep -af '[c]ompute_shim.cmd.relay'"
 
@@ -75,7 +74,7 @@ def look(
             for device in stack.admin().devices.list()
             if device["id"] in homes
         },
-        listed={name: listed(hosts[host], name) for name, host in on.items()},
+        listed={name: oracle.listed(hosts[host], name) for name, host in on.items()},
         relays={
             name: _RELAY_CLAIM.findall(host.run(_LIST_RELAYS, check=False).stdout)
             for name, host in hosts.items()
@@ -83,18 +82,9 @@ def look(
     )
 
 
-def listed(host: Host, server: str) -> list[str]:
-    """The ids of our devices in the list of a server's USB devices."""
-    monitor = ("qemu-monitor-command", server, "--hmp", "info usb")
-    return _GUEST_DEVICE.findall(domains.virsh(host, *monitor))
-
-
-def shared(listed: Mapping[str, list[str]]) -> Iterator[str]:
-    """The devices that two servers have at once; true at no moment."""
-    for name, devices in listed.items():
-        for other, others in listed.items():
-            if name < other and (both := set(devices) & set(others)):
-                yield f"{name} and {other} both have {both}"
+def shared(lists: Mapping[str, list[str]]) -> Iterator[str]:
+    """As `tests.chaos.oracle.shared`, of the guests' lists."""
+    yield from oracle.shared({name: set(devices) for name, devices in lists.items()})
 
 
 def disagreements(

@@ -13,7 +13,7 @@ from lab.host import HostError, domains, usb
 from lab.stack import Stack
 from lab.stack_agent import Agent
 from lab.stack_nova import OTHER_HOSTS
-from tests.chaos import claims
+from tests.chaos import claims, oracle
 from tests.chaos.claims import Claim
 from tests.chaos.steps import REFUSALS, REFUSED, Deed, one_of
 from tests.lab import network
@@ -115,7 +115,7 @@ class ManyHosts:
     def never(self) -> Iterator[str]:
         """The devices that two servers have."""
         on = self._on()
-        yield from claims.shared({name: claims.listed(self.hosts[host], name) for name, host in on.items()})
+        yield from claims.shared({name: oracle.listed(self.hosts[host], name) for name, host in on.items()})
 
     def disagreements(self) -> Iterator[str]:
         """Of the claims, the API, the relays and the guests' lists of devices."""

@@ -6,13 +6,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from compute_shim.hypervisor.base import ALIAS_PREFIX
 from compute_shim.hypervisor.libvirt.config import is_active, usb_hostdevs
 from compute_shim.objects import ReasonCode, State
 from lab.cloud.site import STATE
-from lab.host import domains
+from lab.host import Host, domains
 from lab.stack import Stack
 
 # port, controller, vendor, product, bus, device, driver of its first interface, serial: of all but hubs.
@@ -165,17 +165,22 @@ def open_devices(stack: Stack, servers: Mapping[str, domains.Server]) -> dict[st
 def _domain(stack: Stack, name: str, held: set[Address]) -> Domain:
     xml = domains.virsh(stack.host, "dumpxml", name)
     running = is_active(xml)
-    monitor = ("qemu-monitor-command", name, "--hmp", "info usb")
     return Domain(
         running=running,
         live=[(item.device_id, item.address, item.missing) for item in usb_hostdevs(xml) if running],
         defined=len(usb_hostdevs(domains.virsh(stack.host, "dumpxml", "--inactive", name))),
         held=held,
-        listed=_GUEST_DEVICE.findall(domains.virsh(stack.host, *monitor)) if running else [],
+        listed=listed(stack.host, name) if running else [],
     )
 
 
-def shared(held: Mapping[str, set[Address]]) -> Iterator[str]:
+def listed(host: Host, server: str) -> list[str]:
+    """The ids of our devices in the list of a server's USB devices."""
+    monitor = ("qemu-monitor-command", server, "--hmp", "info usb")
+    return _GUEST_DEVICE.findall(domains.virsh(host, *monitor))
+
+
+def shared(held: Mapping[str, Set[Address] | Set[str]]) -> Iterator[str]:
     """The devices that two servers have at once; true at no moment."""
     for name, addresses in held.items():
         for other, others in held.items():

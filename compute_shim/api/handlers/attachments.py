@@ -342,10 +342,9 @@ def _again(call: Call, server: nova.Server, row: models.Device, transport: str |
             f"USB device {row.id} is being detached from server {server.id}. Wait until it is free.",
             ReasonCode.DEVICE_DETACHING,
         )
-    if transport is not None and transports.stored(transport) != row.claimed_transport:
+    if transport is not None and (stored := transports.stored(transport)) != row.claimed_transport:
         _refuse_allocated(row)
         transports.server_host(call, server, row, transport)
-        stored = transports.stored(transport)
         intent.change_transport(call.service.db, row.id, server.id, stored, call.actor)
     intent.retry(call.service.db, row.id, server.id, call.actor)
 

@@ -59,7 +59,7 @@ def test_all_agree() -> None:
         ({"shown": SHOWN | {"a2": (FREE, "on-b")}}, "a2 of a: claimed by"),
         ({"listed": {"on-a": ["a1"], "on-b": []}}, "on-a: its guest has"),
         ({"listed": {"on-a": ["a1", "b1"], "on-b": ["a2"]}}, "on-b: its guest has"),
-        ({"listed": {"on-a": ["a1", "b1"], "on-b": ["b1"]}}, "on-a and on-b both have"),
+        ({"listed": {"on-a": ["a1", "b1"], "on-b": ["b1"]}}, "on-a and on-b both hold"),
         ({"relays": {"a": [], "b": ["b1"]}}, "a: there are relays for"),
         ({"relays": {"a": ["b1", "b1"], "b": ["b1"]}}, "a: there are relays for"),
         ({"relays": {"a": ["b1"], "b": ["b1", "b2"]}}, "b: there are relays for"),
