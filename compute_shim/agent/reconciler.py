@@ -79,6 +79,7 @@ class Reconciler:
         :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon is unavailable
         """
         knew_all = self._claims is not None and self._domains is not None
+        claims = self._claims
         for event in events:
             if isinstance(event, ClaimsArrived):
                 self._merge(event)
@@ -95,7 +96,7 @@ class Reconciler:
         ):
             self._devices = self._discovery.scan(self._own_claims())
             self._shield_due = True
-        elif any(isinstance(event, ClaimsArrived) for event in events):
+        elif self._claims != claims:
             self._identify()
         if everything or any(isinstance(event, DevicesChanged) for event in events):
             self._tell_devices()

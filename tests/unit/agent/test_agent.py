@@ -15,6 +15,7 @@ from compute_shim.agent import agent as agent_module
 from compute_shim.agent import backoff
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.agent import Agent
+from compute_shim.agent.events import ClaimsArrived, Resync
 from compute_shim.agent.planner import Wipe
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
@@ -41,12 +42,14 @@ def until(condition: Callable[[], bool]) -> None:
 class FakeDiscovery:
     def __init__(self, devices: list[Device]) -> None:
         self.devices = devices
+        self.identified = 0
 
     def scan(self, claims: Collection[Claim]) -> list[Device]:
         self.scanned = list(self.devices)
         return self.scanned
 
     def identify(self, claims: Collection[Claim]) -> list[Device]:
+        self.identified += 1
         return self.scanned
 
     def refresh(self, plugged: Device) -> Device | None:
@@ -442,6 +445,17 @@ def test_claims_that_arrive_identify_anew_and_that_is_told(world: Callable[..., 
     it.agent.claims_arrived(it.conductor.claims, complete=False)
     until(lambda: it.conductor.states() == {"device-1": "attached"})
     assert it.conductor.seen[-1] == [device(1)]
+
+
+def test_claims_that_are_known_already_identify_nothing(world: Callable[..., World]) -> None:
+    """Each heartbeat brings them again."""
+    it = world([], [device(1)], [running()])
+    known, more = [claim(1, SERVER)], [claim(1, SERVER), claim(2, None)]
+    it.agent._reconciler.observe([Resync(), ClaimsArrived(tuple(known), complete=True)])
+    it.agent._reconciler.observe([ClaimsArrived(tuple(known), complete=True)])
+    assert it.discovery.identified == 0
+    it.agent._reconciler.observe([ClaimsArrived(tuple(more), complete=True)])
+    assert it.discovery.identified == 1
 
 
 def test_a_started_server_gets_its_device(world: Callable[..., World]) -> None:
