@@ -105,16 +105,15 @@ class Stack:
         self.host.start(peers=OTHER_HOSTS, background=BACKGROUND)
         self.host.wait_ready()
 
-    def start_other_host(self, name: str) -> Agent:
-        """Start one of `lab.stack_nova.OTHER_HOSTS`, to which servers can migrate, and its agent."""
+    def boot_other_host(self, name: str) -> Agent:
+        """Start one of `lab.stack_nova.OTHER_HOSTS`, to which servers can migrate, and return at once.
+
+        :returns: its agent, which is neither configured nor started.
+        """
         host = Host(name)
         peers = [other for other in (HOST, *OTHER_HOSTS) if other != name]
         host.start(peers=peers, background=BACKGROUND)
-        host.wait_ready()
-        agent = Agent(self, host)
-        agent.configure(EVERYTHING)
-        agent.start()
-        return agent
+        return Agent(self, host)
 
     def down(self) -> None:
         """Stop everything."""

@@ -17,7 +17,6 @@ from tests.chaos import claims, oracle
 from tests.chaos.claims import Claim
 from tests.chaos.steps import REFUSALS, REFUSED, Deed, one_of
 from tests.lab import network
-from tests.lab.hooks import install_hook
 from tests.lab.world import PROJECT
 from tests.pki import Authority
 
@@ -28,15 +27,11 @@ _TRANSPORTS = ("local", "network", "any")
 
 def start(stack: Stack, dice: random.Random) -> ManyHosts:
     """Start all hosts of a stack that is up, and their agents, and make servers."""
-    agents = [stack.agent, *map(stack.start_other_host, OTHER_HOSTS)]
+    agents = [stack.agent, *map(stack.boot_other_host, OTHER_HOSTS)]
     with tempfile.TemporaryDirectory() as directory:
         authority = Authority(Path(directory), "authority")
         for agent in agents:
-            install_hook(agent.host)
-            network.take_part(agent, authority.issue(agent.host.name, agent.host.name))
-    stack.agent.start()
-    for agent in agents[1:]:
-        network.restart(agent)
+            network.start(agent, authority)
     return ManyHosts(stack, agents, dice)
 
 

@@ -21,7 +21,6 @@ from lab.stack import Stack  # noqa: E402
 from lab.stack_agent import Agent  # noqa: E402
 from lab.stack_nova import OTHER_HOSTS  # noqa: E402
 from tests.lab import network  # noqa: E402
-from tests.lab.hooks import install_hook  # noqa: E402
 from tests.lab.world import OTHER_PROJECT, PROJECT, World  # noqa: E402
 from tests.pki import Authority  # noqa: E402
 
@@ -82,11 +81,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def second_agent(stack: Stack, authority: Authority) -> Iterator[Agent]:
     """A second host with the same sticks in the same ports. Both take part in the network transport."""
-    second = stack.start_other_host(OTHER_HOSTS[0])
+    second = stack.boot_other_host(OTHER_HOSTS[0])
+    stack.agent.stop()
     for agent in (stack.agent, second):
-        install_hook(agent.host)
-        network.take_part(agent, authority.issue(agent.host.name, agent.host.name))
-        network.restart(agent)
+        network.start(agent, authority)
     yield second
     second.host.stop()
 

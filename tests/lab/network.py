@@ -16,7 +16,9 @@ from lab.host import Host, command
 from lab.host.usb import EVERYTHING
 from lab.paths import ROOT
 from lab.stack_agent import Agent
+from tests.lab.hooks import install_hook
 from tests.lab.world import World, until
+from tests.pki import Authority
 
 #: As `EVERYTHING`, and over the network.
 RULES = EVERYTHING.replace("}", ', "network": true}')
@@ -30,13 +32,17 @@ _LOSE = ("INPUT -s 10.9.0.0/24 ! -i lo -j DROP", "OUTPUT -d 10.9.0.0/24 ! -o lo 
 _NOBODY = 65534
 
 
-def take_part(agent: Agent, own: Credentials) -> None:
-    """The agent's host takes part in the network transport."""
-    agent.host.run(["mkdir", "-p", PKI])
-    install(agent.host, own)
+def start(agent: Agent, authority: Authority) -> None:
+    """Let a host, which may still boot, take part in the network transport, and start its agent."""
+    host = agent.host
+    host.wait_ready()
+    install_hook(host)
+    host.run(["mkdir", "-p", PKI])
+    install(host, authority.issue(host.name, host.name))
     options = (f"{option} = {PKI}/{option}.pem\n" for option in ("cert", "key", "ca"))
     agent.more = f"[network_usb]\nuser = nobody\n{''.join(options)}"
     agent.configure(RULES)
+    agent.start()
 
 
 def install(host: Host, own: Credentials) -> None:

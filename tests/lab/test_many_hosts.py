@@ -71,10 +71,14 @@ def _beginning(world: World) -> str:
 
 
 @pytest.fixture(scope="module")
-def agents(stack: Stack, second_agent: Agent, authority: Authority) -> Iterator[list[Agent]]:
-    third = stack.start_other_host(OTHER_HOSTS[1])
-    network.take_part(third, authority.issue(third.host.name, third.host.name))
-    network.restart(third)
+def third(stack: Stack) -> Agent:
+    """A third host, which boots beside the second one."""
+    return stack.boot_other_host(OTHER_HOSTS[1])
+
+
+@pytest.fixture(scope="module")
+def agents(stack: Stack, third: Agent, second_agent: Agent, authority: Authority) -> Iterator[list[Agent]]:
+    network.start(third, authority)
     yield [stack.agent, second_agent, third]
     third.stop()
     third.host.stop()
