@@ -70,7 +70,8 @@ def _beginning(world: World) -> str:
     return f"stick-of-{world.host.name}"
 
 
-@pytest.fixture(scope="module")
+# Of the session, as the second host is: the order of both is that of the parameters of `agents` then.
+@pytest.fixture(scope="session")
 def third(stack: Stack) -> Agent:
     """A third host, which boots beside the second one."""
     return stack.boot_other_host(OTHER_HOSTS[1])
