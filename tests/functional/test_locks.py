@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from compute_shim.db import (
     absence,
+    allocations,
+    channels,
     device_leases,
     handover,
     history,
@@ -201,6 +203,40 @@ def test_what_is_given_back_meanwhile_is_not_replaced(contest: Contest) -> None:
     assert [row.state for row in queries.devices(contest.db, models.Device.host == "compute2")] == [
         State.AVAILABLE
     ]
+
+
+def test_what_is_given_back_meanwhile_follows_no_server(contest: Contest) -> None:
+    contest.world.relays = {HOST, "compute2"}
+    contest.world.sync(STICK1={"over_network": True})
+    contest.world.sync("compute2")
+    assert intent.claim(contest.db, contest.id, SERVER, DEMO_PROJECT, transport="any")
+    claim = contest.row
+    met = contest.meet(contest.give_up, RECORD_EVENT, lambda: channels.follow(contest.db, claim, "compute2"))
+    assert (met.second, met.waited) == (False, True)
+    assert contest.row.state == State.DETACHING
+    assert channels.server_hosts(contest.db, [contest.id]) == {}
+
+
+def allocate(contest: Contest) -> str | None:
+    """The server has one of a kind by its allocation, if it has none yet."""
+    return allocations.claim(contest.db, SERVERS["DEMO"], HOST, ["dongle"], 1, NOBODY)
+
+
+def test_one_of_two_conductors_fulfils_an_allocation(contest: Contest) -> None:
+    contest.world.sync(STICK1={"kind": "dongle"}, STICK2={"kind": "dongle"})
+    met = contest.meet(lambda: allocate(contest), RECORD_EVENT, lambda: allocate(contest))
+    assert (met.first is None, met.second, met.waited) == (False, None, True)
+    assert [row.instance_uuid for row in queries.devices(contest.db)].count(SERVER) == 1
+
+
+def test_what_is_given_back_meanwhile_is_not_released_once_more(contest: Contest) -> None:
+    """Its allocation has ended, and an administrator has detached it."""
+    contest.world.sync(STICK1={"kind": "dongle"})
+    assert allocate(contest) == contest.id
+    claim = contest.row
+    met = contest.meet(contest.give_up, RECORD_EVENT, lambda: allocations.release(contest.db, claim))
+    assert (met.second, met.waited) == (False, True)
+    assert contest.row.generation == 2
 
 
 def test_what_its_project_takes_again_meanwhile_is_not_released(contest: Contest) -> None:
