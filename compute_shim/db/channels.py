@@ -149,14 +149,11 @@ def open_to(session: orm.Session, row: models.Device, server_host: str) -> None:
     session.add(
         _C(device_id=row.id, device_host=row.host, server_host=server_host, told_generation=row.generation)
     )
-    session.flush()
 
 
 def close(session: orm.Session, device_ids: Collection[str]) -> None:
     """End the channels of devices, if they have any."""
-    session.execute(
-        sa.delete(_C).where(_C.device_id.in_(device_ids)).execution_options(synchronize_session="fetch")
-    )
+    session.execute(sa.delete(_C).where(_C.device_id.in_(device_ids)))
 
 
 def of(session: orm.Session, device_ids: Collection[str]) -> dict[str, models.Channel]:

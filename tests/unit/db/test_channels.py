@@ -187,6 +187,14 @@ def test_of_two_complaints_the_device_s_comes_first() -> None:
     assert hosts.state() == (State.WAITING, ReasonCode.UNPLUGGED)
 
 
+def test_who_gives_no_reason_does_not_complain() -> None:
+    """No agent of ours does so, but a report may have none."""
+    hosts = Hosts()
+    hosts.attach()
+    hosts.tell(THERE, State.FAILED)
+    assert hosts.state() == (State.ATTACHING, None)
+
+
 def test_details_of_a_complaint_are_kept() -> None:
     hosts = Hosts()
     hosts.attach()
