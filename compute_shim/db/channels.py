@@ -232,7 +232,7 @@ def _both(row: models.Device, channel: models.Channel) -> tuple[State | str, Rea
     if all(state == State.ATTACHED for state, _ in ends):
         return State.ATTACHED, None
     for state, why in ends:
-        if state not in (None, State.ATTACHED) and why is not None and why.code != _IN_PROGRESS.code:
+        if state is not None and why is not None and why.code != _IN_PROGRESS.code:
             return state, why
     # A claim that was never fulfilled is not reported as one that has been interrupted.
     return (State.ATTACHING, None) if row.state == State.ATTACHING else (State.WAITING, _IN_PROGRESS)

@@ -229,6 +229,19 @@ def test_one_of_two_conductors_fulfils_an_allocation(contest: Contest) -> None:
     assert [row.instance_uuid for row in queries.devices(contest.db)].count(SERVER) == 1
 
 
+def test_an_allocation_gets_another_device_if_the_first_is_taken_meanwhile(contest: Contest) -> None:
+    contest.world.sync(STICK1={"kind": "dongle"}, STICK2={"kind": "dongle"})
+    rows = queries.devices(contest.db)
+    first, other = sorted(rows, key=lambda row: (row.created_at, row.id))
+    met = contest.meet(
+        lambda: allocate(contest),
+        WRITE_DEVICE,
+        lambda: intent.claim(contest.db, first.id, OTHER_SERVER, DEMO_PROJECT),
+    )
+    assert met == Met(other.id, True, waited=False)
+    assert {row.instance_uuid for row in queries.devices(contest.db)} == {SERVER, OTHER_SERVER}
+
+
 def test_what_is_given_back_meanwhile_is_not_released_once_more(contest: Contest) -> None:
     """Its allocation has ended, and an administrator has detached it."""
     contest.world.sync(STICK1={"kind": "dongle"})
