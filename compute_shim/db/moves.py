@@ -66,7 +66,7 @@ def _local(db: Database, up: Window) -> list[Move]:
             is_there,
         )
         # Until a resize is confirmed, two hosts have the server: it runs on one of them.
-        .order_by(_D.created_at, _D.id, _I.running.desc(), _I.host)
+        .order_by(_I.running.desc(), _I.host)
     )
     found: dict[str, tuple[models.Device, str]] = {}
     with db.reader() as session:

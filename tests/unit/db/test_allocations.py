@@ -234,6 +234,13 @@ def test_the_device_is_one_of_the_host() -> None:
     assert hosts.claim(2, host=ELSEWHERE) is None
 
 
+def test_the_device_is_of_a_kind_of_the_class() -> None:
+    hosts = Hosts("A", "B")
+    hosts.plug_kinds(A="printer", B=KIND)
+    assert [hosts.claim(2), hosts.claim(2)] == ["B", None]
+    assert hosts.row("A").state == State.AVAILABLE
+
+
 @pytest.mark.parametrize(
     "why",
     ["it is shared with others", "another project had it", "an administrator withholds it", "it is taken"],

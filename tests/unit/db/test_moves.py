@@ -123,6 +123,23 @@ def test_of_two_hosts_that_have_a_server_the_one_where_it_runs() -> None:
     assert found(hosts) == [("A", THIRD, False, False)]
 
 
+def test_of_two_hosts_where_it_runs_always_the_same_one() -> None:
+    """Else Nova is asked about both by turns, and the pause between two questions never grows."""
+    hosts = claimed(None)
+    hosts.sync(THIRD, SERVER)
+    move(hosts)
+    assert found(hosts) == [("A", THERE, False, False)]
+
+
+def test_a_server_that_is_back_has_not_moved() -> None:
+    """The agent has not told of the claim yet."""
+    hosts = claimed(None)
+    move(hosts, code=ReasonCode.KIND_NOT_FREE)
+    hosts.sync(THERE)
+    hosts.sync(HERE, SERVER)
+    assert found(hosts) == []
+
+
 def test_of_two_hosts_only_one_that_is_up() -> None:
     hosts = claimed(None)
     move(hosts)
@@ -202,11 +219,11 @@ def test_one_of_a_third_host_that_cannot_be_had(why: str) -> None:
 
 
 def test_what_is_free_for_one_server_is_not_free_for_another() -> None:
-    """Each may have what its own host and its own transport allow."""
+    """Each may have what can be had on its own host."""
     hosts = claimed("any", "A")
     hosts.plug(HERE, "A", "B", kind=KIND)
     hosts.sync(HERE, SERVER, OTHER)
-    hosts.attach("B", OTHER, host=None, transport="network", kind=KIND)
+    hosts.attach("B", OTHER, host=None, transport="any", kind=KIND)
     hosts.plug(THERE, "C", kind=KIND, over_network=False)
     hosts.sync(THIRD, OTHER)
     hosts.sync(THERE, SERVER)
