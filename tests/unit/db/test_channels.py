@@ -278,6 +278,16 @@ def test_a_channel_of_one_device_ends_and_no_other() -> None:
     assert (hosts.where("A"), hosts.where("B")) == (None, THERE)
 
 
+def test_where_a_device_is_used_says_nothing_of_others() -> None:
+    hosts = Hosts("A", "B")
+    hosts.attach("A")
+    hosts.attach("B", OTHER)
+    device_id = hosts.row("A").id
+    assert channels.server_hosts(hosts.db, [device_id]) == {device_id: THERE}
+    with hosts.db.reader() as session:
+        assert channels.of(session, [device_id]).keys() == {device_id}
+
+
 def test_no_devices_are_used_nowhere_which_costs_no_statement() -> None:
     hosts = Hosts()
     hosts.attach()
@@ -429,11 +439,20 @@ def test_one_that_moves_to_where_it_cannot_be_carried(missing: str) -> None:
     assert hosts.pending() == [("A", THIRD, False)]
 
 
-def test_of_two_hosts_that_claim_a_server_the_first_by_name_is_asked_about() -> None:
+def test_home_it_can_follow_where_the_network_does_not_reach() -> None:
     hosts = moved()
-    hosts.addresses["compute4"] = "compute4.example"
-    hosts.sync("compute4", SERVER)
-    assert hosts.pending() == [("A", THIRD, True)]
+    hosts.addresses[HERE] = None
+    hosts.sync(THIRD)
+    hosts.sync(HERE, SERVER)
+    assert hosts.pending() == [("A", HERE, True)]
+
+
+def test_of_two_hosts_that_claim_a_server_always_the_same_one_is_asked_about() -> None:
+    """Else Nova is asked about both by turns, and the pause between two questions never grows."""
+    hosts = moved()
+    hosts.addresses["compute10"] = "compute10.example"
+    hosts.sync("compute10", SERVER)
+    assert hosts.pending() == [("A", "compute10", True)]
 
 
 def test_following_is_a_new_claim() -> None:
