@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from compute_shim.db import channels, intent, models, queries
+from compute_shim.db import channels, intent, models, queries, syncs
 from compute_shim.db.api import Database
 from compute_shim.db.channels import Move
 from compute_shim.objects import Claim, ClaimStatus, Device, ReasonCode, Server, State
@@ -19,6 +19,8 @@ from tests.unit.db.test_states import STICK, empty_database
 # The device is here; the server is there.
 HERE, THERE, THIRD = "compute1", "compute2", "compute3"
 SERVER, OTHER = "a", "b"
+# Of whatever an agent tells.
+DIGEST = "digest"
 CONNECTING = ReasonCode.CHANNEL_CONNECTING
 
 
@@ -52,6 +54,7 @@ class Hosts:
             "1.4",
             self.sticks.get(host, []),
             servers=dict.fromkeys(servers, Server(running)),
+            digest=DIGEST,
             relay_address=self.addresses[host],
         )
 
@@ -114,13 +117,15 @@ class Hosts:
         self.tell(HERE, State.WAITING, CONNECTING, port=port)
 
     def told(self, host: str, serial: str = "A") -> Claim:
-        """What the agent of a host is told of a stick, which is the same on both ways to it."""
+        """What the agent of a host is told of a stick, which is the same on all ways to it."""
         row = self.row(serial)
         found = {name: claim for name, _, claim in intent.claims_for_agents(self.db, row.id)}
         with self.db.reader() as session:
             rows = session.scalars(sa.select(models.Device).where(models.Device.host == host)).all()
             [claim] = [it for it in channels.claims(session, host, rows) if it.device_id == row.id]
-        assert claim == found[host]
+        repeated = syncs.unchanged(self.db, host, DIGEST, len(self.sticks.get(host, [])))
+        assert repeated is not None
+        assert claim == found[host] == next(it for it in repeated if it.device_id == row.id)
         return claim
 
     def state(self) -> tuple[str, str | None]:

@@ -145,8 +145,8 @@ def test_on_a_host_that_is_down_only_what_is_claimed_is_offered() -> None:
 
 def test_what_only_one_project_may_have_is_offered() -> None:
     """Its server is the one that gets it."""
-    hosts = Hosts("A", "B")
-    hosts.plug(HOST, "A", "B", shared=False)
+    hosts = Hosts()
+    hosts.plug(HOST, "A", "B", "C", shared=False)
     assert hosts.offer() is None
     sharing.add_project(hosts.db, hosts.row("B").id, "demo", ACTOR)
     assert hosts.offer() == Offer(total=1, free=1, models=MODEL)
