@@ -97,6 +97,17 @@ def test_one_of_another_kind_may_not() -> None:
     assert found(hosts) == [("A", THERE, False, False)]
 
 
+@pytest.mark.parametrize(("project_id", "may"), [("other", False), ("demo", True)])
+def test_one_that_is_held_may_for_the_project_that_had_it(project_id: str, may: bool) -> None:
+    hosts = claimed(None)
+    hosts.plug(THERE, "B", kind=KIND, handover="hold")
+    hosts.sync(THERE)
+    with hosts.db.writer() as session:
+        session.get_one(models.Device, hosts.row("B").id).last_project_id = project_id
+    move(hosts)
+    assert found(hosts) == [("A", THERE, may, False)]
+
+
 @pytest.mark.parametrize(
     ("code", "running", "moved"),
     [
