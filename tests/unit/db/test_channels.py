@@ -427,6 +427,14 @@ def test_another_server_that_stays_is_in_the_way_of_none() -> None:
     assert hosts.pending() == [("A", THIRD, True)]
 
 
+def test_another_server_that_runs_elsewhere_is_not_followed() -> None:
+    hosts = Hosts()
+    hosts.attach()
+    hosts.sync(THERE)
+    hosts.sync(THIRD, OTHER)
+    assert hosts.pending() == []
+
+
 @pytest.mark.parametrize("missing", ["rule", HERE, THIRD])
 def test_one_that_moves_to_where_it_cannot_be_carried(missing: str) -> None:
     hosts = moved()
