@@ -75,16 +75,15 @@ def test_without_novas_word_nothing_changes(start: Callable[[Hosts], Conductor])
     assert (hosts.where(), hosts.row().generation, conductor.nudged) == (THERE, 1, [])
 
 
-def test_what_nova_does_not_confirm_is_in_the_way_of_no_other(
-    start: Callable[[Hosts], Conductor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_nova_does_not_confirm_is_in_the_way_of_no_other(start: Callable[[Hosts], Conductor]) -> None:
     hosts = moved("A", "B")
     conductor = start(hosts)
     conductor.confirmed = False
     conductor.look()
     assert len(conductor.asked) == 2
-    with hosts.db.writer() as session:
-        session.merge(hosts.row("B")).generation = 7
+    # A claim that has changed is asked about at once.
+    hosts.tell(THERE, State.FAILED, ReasonCode.CHANNEL_FAILED, serial="B")
+    hosts.retry("B")
     conductor.confirmed = True
     conductor.look()
     assert (hosts.where("A"), hosts.where("B")) == (THERE, THIRD)

@@ -107,9 +107,9 @@ class Hosts:
         outcome = ClaimStatus(row.id, row.generation - generation, state, reason, code, port=port)
         return queries.record_statuses(self.db, host, [outcome])
 
-    def retry(self) -> None:
+    def retry(self, serial: str = "A") -> None:
         """The user asks again after a failure."""
-        row = self.row()
+        row = self.row(serial)
         assert intent.retry(self.db, row.id, row.instance_uuid or "")
 
     def serve(self, port: int = 49300) -> None:
