@@ -217,6 +217,17 @@ def test_what_is_given_back_meanwhile_follows_no_server(contest: Contest) -> Non
     assert channels.server_hosts(contest.db, [contest.id]) == {}
 
 
+def test_what_is_given_back_meanwhile_gets_no_other_transport(contest: Contest) -> None:
+    contest.claim()
+    met = contest.meet(
+        contest.give_up,
+        RECORD_EVENT,
+        lambda: intent.change_transport(contest.db, contest.id, SERVER, "any"),
+    )
+    assert met.waited
+    assert (contest.row.state, contest.row.claimed_transport) == (State.DETACHING, None)
+
+
 def allocate(contest: Contest) -> str | None:
     """The server has one of a kind by its allocation, if it has none yet."""
     return allocations.claim(contest.db, SERVERS["DEMO"], HOST, ["dongle"], 1, NOBODY)
