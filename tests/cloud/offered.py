@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keystoneauth1.exceptions
 
+from compute_shim.conductor.placement_sync import INTERVAL as PASS_SECONDS
 from lab.cloud import compute
 from lab.cloud.process import wait_until
 from lab.cloud.rest import Rest
@@ -97,6 +99,18 @@ class Offered:
 
     def free(self, host: str = HOME) -> int:
         return sum(stick["state"] == "available" for stick in self.sticks(host))
+
+    def wait_free(self, host: str) -> None:
+        """Until all sticks of a host are free, and Placement has that from the conductor.
+
+        Until then Nova finds no valid host in it. A pass that began before they were free may still write.
+        """
+        self.wait(lambda: self.free(host) == len(SERIALS), f"a stick of {host} is not given back")
+        passed = time.monotonic() + 2 * PASS_SECONDS
+        self.wait(
+            lambda: time.monotonic() > passed and (self.inventory(host) or (0, 1))[1] == 0,
+            f"Placement has a stick of {host} as reserved",
+        )
 
     @contextlib.contextmanager
     def booting(self) -> Iterator[Callable[[str], str]]:

@@ -150,6 +150,7 @@ def test_a_server_with_a_device_of_its_flavor(
     server = Server(cloud, "moves-with-a-stick")
     away, home = (AWAY, HOME) if server.host() == HOME else (HOME, AWAY)
     for move, host in ((migrate_live(away), away), (migrate_live(home), home), (confirmed, away)):
+        offered.wait_free(host)
         move(server)
         assert server.host() == host
         [holder] = offered.holder(offered.wait_attached(server_id, host))
