@@ -38,9 +38,10 @@ test-unit:
 	lab/bootstrap git postgresql
 	$(PYTEST) -n $(PROCESSES) tests/unit tests/functional/test_transcripts.py
 
+# Two processes: its tests wait for programs half of their time.
 test-functional:
 	lab/bootstrap postgresql $(SYSTEM)
-	$(PYTEST) tests/functional
+	$(PYTEST) -n 2 --dist loadfile tests/functional
 
 test-dashboard: test-horizon-27 test-horizon-24
 
