@@ -62,6 +62,8 @@ class Reconciler:
         self._replugs = metrics.Replugs()
         self._claims: dict[str, Claim] | None = None
         self._devices: list[Device] | None = None
+        # The claims by which the devices were identified last.
+        self._identified_by: dict[str, Claim] | None = None
         self._domains: dict[str, Domain] | None = None
         self._shield_due = False
         self._told_devices: list[Device] | None = None
@@ -79,7 +81,6 @@ class Reconciler:
         :raises compute_shim.hypervisor.base.HypervisorUnavailable: the daemon is unavailable
         """
         knew_all = self._claims is not None and self._domains is not None
-        claims = self._claims
         for event in events:
             if isinstance(event, ClaimsArrived):
                 self._merge(event)
@@ -95,8 +96,9 @@ class Reconciler:
             or any(isinstance(event, DeviceBound | DevicesChanged | RelaysChanged) for event in events)
         ):
             self._devices = self._discovery.scan(self._own_claims())
+            self._identified_by = self._claims
             self._shield_due = True
-        elif self._claims != claims:
+        elif self._claims != self._identified_by:
             self._identify()
         if everything or any(isinstance(event, DevicesChanged) for event in events):
             self._tell_devices()
@@ -169,6 +171,7 @@ class Reconciler:
     def _identify(self) -> None:
         """Identify the devices by the new claims, and report them again if they were reported."""
         before, self._devices = self._devices, self._discovery.identify(self._own_claims())
+        self._identified_by = self._claims
         if before == self._told_devices:
             self._tell_devices()
 

@@ -15,7 +15,7 @@ from compute_shim.agent import agent as agent_module
 from compute_shim.agent import backoff
 from compute_shim.agent import reporter as reporter_module
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.events import ClaimsArrived, Resync
+from compute_shim.agent.events import ClaimsArrived, DomainChanged, Resync
 from compute_shim.agent.planner import Wipe
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.service import Endpoint
@@ -454,6 +454,24 @@ def test_claims_that_are_known_already_identify_nothing(world: Callable[..., Wor
     it.agent._reconciler.observe([Resync(), ClaimsArrived(tuple(known), complete=True)])
     it.agent._reconciler.observe([ClaimsArrived(tuple(known), complete=True)])
     assert it.discovery.identified == 0
+    it.agent._reconciler.observe([ClaimsArrived(tuple(more), complete=True)])
+    assert it.discovery.identified == 1
+
+
+def test_claims_of_a_pass_that_failed_identify_in_the_next(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = world([], [device(1)], [running()])
+    known, more = [claim(1, SERVER)], [claim(1, SERVER), claim(2, None)]
+    it.agent._reconciler.observe([Resync(), ClaimsArrived(tuple(known), complete=True)])
+
+    def refuse(uuid: str) -> None:
+        raise HypervisorError("it cannot be read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(it.driver, "domain", refuse)
+        with pytest.raises(HypervisorError):
+            it.agent._reconciler.observe([ClaimsArrived(tuple(more), complete=True), DomainChanged(SERVER)])
     it.agent._reconciler.observe([ClaimsArrived(tuple(more), complete=True)])
     assert it.discovery.identified == 1
 
