@@ -65,10 +65,7 @@ def test_why_a_server_cannot_have_a_device(
 ) -> None:
     """Over the network only if its rule allows it, and if both hosts take part."""
     hosts = Hosts()
-    if missing == "rule":
-        hosts.forbid()
-    elif missing is not None:
-        hosts.addresses[missing] = None
+    hosts.lack(missing)
     hosts.sync(HERE)
     hosts.sync(THERE)
     assert transports.obstacle(call(hosts), hosts.row(), host, transport) == why

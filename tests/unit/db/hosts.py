@@ -71,6 +71,21 @@ class Hosts:
             for it in self.sticks[HERE]
         ]
 
+    def lack(self, missing: str | None) -> None:
+        """From the next syncs on the stick's rule does not allow the network, or a host takes no part."""
+        if missing == "rule":
+            self.forbid()
+        elif missing is not None:
+            self.addresses[missing] = None
+
+    def create(self, **days: int) -> None:
+        """Serial number of each stick -> the day in January 2020 from which it is known."""
+        with self.db.writer() as session:
+            for serial, day in days.items():
+                created = window().begin.replace(year=2020, month=1, day=day)
+                changed = sa.update(models.Device).where(models.Device.serial == serial)
+                session.execute(changed.values(created_at=created))
+
     def statements(self) -> list[str]:
         """What the database is asked from now on."""
         made: list[str] = []

@@ -13,7 +13,6 @@ from compute_shim.db import channels, history, intent, models, queries
 from compute_shim.objects import ReasonCode, State
 from novaclient_usb.reason_codes import describe
 from tests.unit.db.hosts import CONNECTING, HERE, OTHER, SERVER, THERE, THIRD, Hosts, moved
-from tests.unit.db.test_absence import window
 
 # What each end is told.
 
@@ -321,10 +320,7 @@ def test_where_a_device_can_be_had(
 ) -> None:
     """Over the network only if its rule allows it, and if both hosts take part."""
     hosts = Hosts()
-    if missing == "rule":
-        hosts.forbid()
-    elif missing is not None:
-        hosts.addresses[missing] = None
+    hosts.lack(missing)
     hosts.sync(HERE)
     hosts.sync(THERE)
     usable = channels.usable(sa.literal(transport, sa.String), models.Device, host)
@@ -349,12 +345,7 @@ def test_one_that_stayed_is_not() -> None:
 
 def test_the_oldest_claim_comes_first() -> None:
     hosts = moved("A", "B", "C")
-    with hosts.db.writer() as session:
-        for serial, day in (("B", 1), ("C", 2), ("A", 3)):
-            created = window().begin.replace(year=2020, month=1, day=day)
-            session.execute(
-                sa.update(models.Device).where(models.Device.serial == serial).values(created_at=created)
-            )
+    hosts.create(B=1, C=2, A=3)
     assert [serial for serial, _, _ in hosts.pending()] == ["B", "C", "A"]
 
 
@@ -438,10 +429,7 @@ def test_another_server_that_runs_elsewhere_is_not_followed() -> None:
 @pytest.mark.parametrize("missing", ["rule", HERE, THIRD])
 def test_one_that_moves_to_where_it_cannot_be_carried(missing: str) -> None:
     hosts = moved()
-    if missing == "rule":
-        hosts.forbid()
-    else:
-        hosts.addresses[missing] = None
+    hosts.lack(missing)
     hosts.sync(HERE)
     hosts.sync(THIRD, SERVER)
     assert hosts.pending() == [("A", THIRD, False)]

@@ -50,11 +50,8 @@ def found(hosts: Hosts) -> list[tuple[str, str, bool, bool]]:
 def test_the_oldest_claim_comes_first(transport: str | None) -> None:
     """However each may be fulfilled."""
     hosts = claimed(transport, "A", "B", "C")
+    hosts.create(B=1, C=2, A=3)
     with hosts.db.writer() as session:
-        for serial, day in (("B", 1), ("C", 2), ("A", 3)):
-            created = window().begin.replace(year=2020, month=1, day=day)
-            changed = sa.update(models.Device).where(models.Device.serial == serial)
-            session.execute(changed.values(created_at=created))
         first = sa.update(models.Device).where(models.Device.serial == "C")
         session.execute(first.values(claimed_transport="any" if transport is None else None))
     move(hosts)
