@@ -17,6 +17,7 @@ from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, SECOND_HOST, VENV, Site, share
 from lab.cloud.timeline import LabError
 from lab.host import Host, command
+from lab.host.machine import THIS_MACHINE, System
 from lab.paths import CACHE
 
 _START_SECONDS = 600
@@ -47,8 +48,12 @@ def make_bundle(processes: Processes) -> None:
     processes.run("bundle", _python("bundle.py", path))
 
 
-def start(name: str = COMPUTE_HOST) -> None:
-    """Start the host; nova-compute begins as soon as its bundle is there, and waits for the control plane."""
+def start(name: str = COMPUTE_HOST, system: System = THIS_MACHINE, *, agent: bool = True) -> None:
+    """Start the host; nova-compute begins as soon as its bundle is there, and waits for the control plane.
+
+    :param system: what it boots.
+    :param agent: whether the agent of this checkout is started, too.
+    """
     logs = share(name)
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
@@ -56,10 +61,11 @@ def start(name: str = COMPUTE_HOST) -> None:
         shares=[logs],
         background={
             "nova-compute": _nova_compute(name),
-            "usb-shim-agent": _agent(name),
             "libvirt-capabilities": _CAPABILITIES,
+            **({"usb-shim-agent": _agent(name)} if agent else {}),
         },
         peers=[_PEERS[name]],
+        system=system,
     )
 
 
@@ -157,15 +163,16 @@ def wait_agent(admin: Rest, name: str = COMPUTE_HOST) -> None:
     )
 
 
-def console(server_id: str) -> str:
+def console(server_id: str, name: str = COMPUTE_HOST) -> str:
     """What the guest of a server has printed since it was started.
 
+    :param name: the server's host.
     :raises LabError: no server with that id has a console on the host
     """
     log = config.COMPUTE_STATE / "instances" / server_id / "console.log"
-    done = Host(COMPUTE_HOST).run(["cat", str(log)], check=False)
+    done = Host(name).run(["cat", str(log)], check=False)
     if done.returncode:
-        raise LabError(f"Server {server_id} has no console on {COMPUTE_HOST}: {done.stderr.strip()}")
+        raise LabError(f"Server {server_id} has no console on {name}: {done.stderr.strip()}")
     return done.stdout
 
 

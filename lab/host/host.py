@@ -7,7 +7,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.host import command, kernel, qmp, usb
+from lab.host import command, emulator, kernel, qmp, usb
 from lab.host.errors import HostError
-from lab.host.machine import Machine
+from lab.host.machine import THIS_MACHINE, Machine, System
 from lab.paths import RUN
 from lab.ports import free_port
 
@@ -62,6 +61,7 @@ class Host:
         peers: Sequence[str] = (),
         crowd: int = 0,
         qemu_arguments: Sequence[str] = (),
+        system: System = THIS_MACHINE,
     ) -> None:
         """Start the host and return at once; wait_ready() waits until it can be used.
 
@@ -72,6 +72,7 @@ class Host:
             other by name, as 10.9.0.N, N being the number at the end of the name.
         crowd: how many mice and tablets to plug in besides, behind hubs of their own.
         qemu_arguments: more arguments for QEMU.
+        system: what the host boots.
         Raises HostError if the host runs already or QEMU does not start.
         """
         if self.running():
@@ -95,12 +96,13 @@ class Host:
             peers=numbers,
             crowd=crowd,
             qemu_arguments=qemu_arguments,
+            system=system,
         )
         debian = kernel.fetch()
-        machine.write_files(debian, sys.executable)
+        machine.write_files(debian)
         ports = {"command": machine.command_port, "libvirt": machine.libvirt_port}
         (self.directory / "ports.json").write_text(json.dumps(ports))
-        done = subprocess.run(machine.qemu_command(debian), capture_output=True, text=True)
+        done = subprocess.run(machine.qemu_command(emulator.fetch(), debian), capture_output=True, text=True)
         if done.returncode:
             raise HostError(f"QEMU does not start {self.name}: {done.stderr.strip()}")
 

@@ -4,18 +4,15 @@
 The lab hosts and the guests inside them boot the same kernel.
 """
 
-import fcntl
 import lzma
-import shutil
 import struct
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.host import cache
 from lab.host.elf import trim_kernel
 from lab.host.errors import HostError
-from lab.paths import CACHE
 
 META_PACKAGE = "linux-image-amd64"
 
@@ -56,50 +53,30 @@ def fetch() -> Kernel:
 
     Raises HostError if apt-get cannot download it.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
-    home = CACHE / "kernel"
-    with (CACHE / "kernel.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not home.exists():
-            unfinished = CACHE / "kernel.unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            _unpack(unfinished)
-            unfinished.rename(home)
+    home = cache.made_once("kernel", _unpack)
     modules = next((home / "lib/modules").iterdir())
     return Kernel(modules.name, home / "vmlinux", home / "vmlinux-small", modules)
 
 
 def _unpack(home: Path) -> None:
-    package = _download(home)
-    _call(["dpkg-deb", "--extract", package, home])
-    package.unlink()
+    cache.unpack(home, [_package()])
     release = next((home / "lib/modules").iterdir()).name
-    _call(["depmod", "--basedir", home, release])
+    cache.call(["depmod", "--basedir", home, release])
     vmlinux = extract((home / f"boot/vmlinuz-{release}").read_bytes())
     (home / "vmlinux").write_bytes(trim_kernel(vmlinux))
     (home / "vmlinux-small").write_bytes(trim_kernel(vmlinux, without=(".BTF",)))
 
 
-def _download(directory: Path) -> Path:
-    """Download the package that Debian's kernel meta package stands for today."""
-    depends = _call(["apt-cache", "depends", "--important", META_PACKAGE])
+def _package() -> str:
+    """The package that Debian's kernel meta package stands for today."""
+    depends = cache.call(["apt-cache", "depends", "--important", META_PACKAGE])
     package = next(
         (line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line),
         None,
     )
     if package is None:
         raise HostError(f"apt knows no package {META_PACKAGE}: run apt-get update, then try again")
-    _call(["apt-get", "download", "--quiet", package], cwd=directory)
-    return next(directory.glob("*.deb"))
-
-
-def _call(argv: list[str | Path], cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True)
-    if done.returncode:
-        command = " ".join(str(arg) for arg in argv)
-        raise HostError(f"{command} failed: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    return package
 
 
 def extract(bzimage: bytes) -> bytes:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,21 @@ def clock_parameters(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 
 @dataclass(frozen=True)
+class System:
+    """What a lab host boots.
+
+    `root` is the directory that becomes its file system, below a memory overlay; this Python is there, too.
+    bash runs `init` there as the first process.
+    """
+
+    root: Path
+    init: Path
+
+
+THIS_MACHINE = System(Path("/"), CODE / "init.sh")
+
+
+@dataclass(frozen=True)
 class Machine:
     """One lab host as it is to be started.
 
@@ -74,14 +90,19 @@ class Machine:
     peers: Mapping[str, int] = field(default_factory=dict)
     crowd: int = 0
     qemu_arguments: Sequence[str] = ()
+    system: System = THIS_MACHINE
 
-    def write_files(self, kernel: Kernel, python: str) -> None:
+    def write_files(self, kernel: Kernel) -> None:
         """Write the initramfs, the settings for init.sh and the sticks' images."""
         settings = self.directory / "settings.sh"
-        settings.write_text(self._settings(kernel, python))
+        settings.write_text(self._settings(kernel))
         initrd_settings = "".join(
             f"{name}={shlex.quote(str(value))}\n"
-            for name, value in {"LAB_INIT": CODE / "init.sh", "LAB_SETTINGS": settings}.items()
+            for name, value in {
+                "LAB_ROOT": ROOT,
+                "LAB_INIT": self.system.init,
+                "LAB_SETTINGS": settings,
+            }.items()
         )
         (self.directory / "initrd.cpio").write_bytes(
             initrd.build(
@@ -92,13 +113,13 @@ class Machine:
         )
         usb.make_images(self.directory)
 
-    def _settings(self, kernel: Kernel, python: str) -> str:
+    def _settings(self, kernel: Kernel) -> str:
         values: dict[str, object] = {
             "LAB_NAME": self.name,
             "LAB_NUMBER": self.number,
             "LAB_UUID": self.uuid,
             "LAB_ROOT": ROOT,
-            "LAB_PYTHON": python,
+            "LAB_PYTHON": sys.executable,
             "LAB_MODULES": kernel.modules,
         }
         lines = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
@@ -112,10 +133,10 @@ class Machine:
         ]
         return "\n".join(lines) + "\n"
 
-    def qemu_command(self, kernel: Kernel) -> list[str]:
-        """Return the command that starts the machine as a daemon."""
+    def qemu_command(self, program: Path, kernel: Kernel) -> list[str]:
+        """Return the command with which an emulator starts the machine as a daemon."""
         return [
-            *("qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config"),
+            *(str(program), "-name", self.name, "-nodefaults", "-no-user-config"),
             *("-daemonize", "-pidfile", str(self.directory / "pid"), "-display", "none"),
             *("-accel", "tcg,tb-size=1024", "-machine", "q35,sata=off,smbus=off"),
             *("-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", str(self.memory_mib), "-no-reboot"),
@@ -151,7 +172,7 @@ class Machine:
         arguments = []
         for tag, path, options in (
             # The machine's own file systems meet in one: remap keeps their inodes apart.
-            ("root", Path("/"), "readonly=on,multidevs=remap"),
+            ("root", self.system.root, "readonly=on,multidevs=remap"),
             ("checkout", ROOT, "readonly=on,multidevs=remap"),
             *((f"share{i}", path, "multidevs=remap") for i, path in enumerate(self.shares)),
         ):
