@@ -11,16 +11,23 @@ RABBIT_PASSWORD = "rabbit-S3cret"
 ADMIN_PASSWORD = "admin-S3cret"
 REGION = "RegionOne"
 KEYSTONE = "http://controller:5000/v3"
-ADMIN = {
-    "OS_AUTH_URL": KEYSTONE,
-    "OS_IDENTITY_API_VERSION": "3",
-    "OS_USERNAME": "admin",
-    "OS_PASSWORD": ADMIN_PASSWORD,
-    "OS_USER_DOMAIN_NAME": "Default",
-    "OS_PROJECT_NAME": "admin",
-    "OS_PROJECT_DOMAIN_NAME": "Default",
-    "OS_REGION_NAME": REGION,
-}
+
+
+def credentials(keystone: str, user: str, password: str) -> dict[str, str]:
+    """The environment in which ``openstack`` acts as a user, in the project of the same name."""
+    return {
+        "OS_AUTH_URL": keystone,
+        "OS_IDENTITY_API_VERSION": "3",
+        "OS_USERNAME": user,
+        "OS_PASSWORD": password,
+        "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_NAME": user,
+        "OS_PROJECT_DOMAIN_NAME": "Default",
+        "OS_REGION_NAME": REGION,
+    }
+
+
+ADMIN = credentials(KEYSTONE, "admin", ADMIN_PASSWORD)
 _PACKAGES = ("mariadb-server", "rabbitmq-server", "memcached", "keystone", "nova-api", "python3-pymysql")
 _DATABASES = ("keystone", "nova", "nova_api", "nova_cell0")
 _KEYSTONE = """\

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.deploy import cloud
-from tests.deploy.machine import Machine, Network, create_base
+_CHECKOUT = Path(__file__).parents[2]
+# What is imported below reads it: the lab's cloud, for one file.
+os.environ["LAB_RUN"] = str(_CHECKOUT / "lab/run/deploy")
 
-PACKAGES = Path(__file__).parents[2] / "dist/deb"
+from tests.deploy import cloud  # noqa: E402
+from tests.deploy.machine import Machine, Network, create_base  # noqa: E402
+
+PACKAGES = _CHECKOUT / "dist/deb"
 
 Start = Callable[..., Machine]
 

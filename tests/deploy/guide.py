@@ -92,6 +92,11 @@ COMPUTE_CONFIGURATION = Step(
     own={**RABBIT, "the name that nova-compute uses on this host": COMPUTE},
     file="/etc/usb-shim/usb-shim.conf",
 )
+CONTROLLER_PACKAGES = Step(
+    "apt-get install -y ./usb-shim-common_*.deb ./usb-shim-api_*.deb ./usb-shim-conductor_*.deb"
+)
+COMPUTE_PACKAGES = Step("apt-get install -y ./usb-shim-common_*.deb ./usb-shim-agent_*.deb", COMPUTE)
+USER_PACKAGES = Step("apt-get install -y ./usb-shim-client_*.deb")
 
 STEPS = (
     Step("apt-get install -y git python3-pip", own={"REPOSITORY": REPOSITORY}),
@@ -143,8 +148,8 @@ STEPS = (
     Step("systemctl disable --now usb-shim-api usb-shim-conductor", before=_WEB_SERVERS_REMOVED),
     Step("openstack service delete usb-shim       # its endpoints, too"),
     Step("systemctl daemon-reload", also_on=COMPUTE),
-    Step("apt-get install -y ./usb-shim-common_*.deb ./usb-shim-api_*.deb ./usb-shim-conductor_*.deb"),
-    Step("apt-get install -y ./usb-shim-common_*.deb ./usb-shim-agent_*.deb", COMPUTE),
-    Step("apt-get install -y ./usb-shim-client_*.deb"),
+    CONTROLLER_PACKAGES,
+    COMPUTE_PACKAGES,
+    USER_PACKAGES,
     Step("apt-get install -y ansible", not_run="test_role.py runs the role, and reads the inventory"),
 )

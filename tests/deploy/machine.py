@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian 12 machines in directories, with systemd as their first process (systemd-nspawn).
 
-They share a network namespace: its loopback is its own, so that services have their usual ports, and
-slirp4netns is the way out, to download packages. Needs root.
+Those of one test share a network namespace: its loopback is its own, so that services have their usual
+ports, and slirp4netns is the way out, to download packages. Needs root.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.functional.programs import PATIENCE
@@ -74,6 +76,21 @@ def create_base(directory: Path) -> None:
     (directory / _AUTHORITIES.relative_to("/")).write_bytes(_AUTHORITIES.read_bytes())
 
 
+@contextlib.contextmanager
+def mounted(directory: Path, layers: Sequence[Path]) -> Iterator[Path]:
+    """The files of a machine that does not run, read-only at a new directory.
+
+    :param layers: as for `Machine`.
+    """
+    directory.mkdir()
+    options = f"lowerdir={':'.join(str(layer) for layer in layers)}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--recursive", directory], check=True)
+
+
 class Machine:
     """One that runs until `stop`.
 
@@ -82,10 +99,13 @@ class Machine:
     :ivar pid: of its first process.
     """
 
-    def __init__(self, name: str, directory: Path, layers: Sequence[Path], network: Network) -> None:
+    def __init__(
+        self, name: str, directory: Path, layers: Sequence[Path], network: Network | None = None
+    ) -> None:
         """Start it, and wait until systemd has started what is enabled.
 
         :param layers: directories with files, the uppermost first.
+        :param network: None for that of this machine.
         """
         self.name = name
         self.root = directory / "root"
@@ -96,6 +116,8 @@ class Machine:
         lower = ":".join(str(layer) for layer in layers)
         options = f"lowerdir={lower},upperdir={self.changes},workdir={work}"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, self.root], check=True)
+        if network is None:
+            shutil.copyfile("/etc/resolv.conf", self.root / "etc/resolv.conf")
         (self.root / "etc/hostname").write_text(f"{name}\n")
         (self.root / "etc/machine-id").write_text("")
         self._log = directory / "log"
@@ -107,7 +129,7 @@ class Machine:
                     f"--directory={self.root}",
                     f"--machine={name}-{os.getpid()}",
                     f"--hostname={name}",
-                    f"--network-namespace-path={network.path}",
+                    *([f"--network-namespace-path={network.path}"] if network else []),
                     "--resolv-conf=off",
                     "--register=no",
                     "--keep-unit",
