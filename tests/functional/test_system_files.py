@@ -18,6 +18,7 @@ import pytest
 
 from compute_shim import placement
 from compute_shim.agent import host_view
+from compute_shim.conf import network_usb
 from lab.ports import free_port
 from tests.functional.programs import PATIENCE, create_schema
 
@@ -128,6 +129,16 @@ def test_the_user_and_the_directories(tmp_path: Path) -> None:
         found = (tmp_path / directory).stat()
         assert (found.st_mode, found.st_uid, found.st_gid) == (mode, 0, int(group))
     assert user != "0"
+
+
+def test_the_user_of_the_connections_and_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    run_as_root("systemd-sysusers", f"--root={tmp_path}", _ETC / "sysusers.d/usb-shim-relay.conf")
+    name, _password, _user, group, *_ = (tmp_path / "etc/passwd").read_text().split(":")
+    assert [name] == [option.default for option in network_usb.OPTS if option.name == "user"]
+    run_as_root("systemd-tmpfiles", f"--root={tmp_path}", "--create", _ETC / "tmpfiles.d/usb-shim-relay.conf")
+    found = (tmp_path / "etc/usb-shim-relay").stat()
+    assert (found.st_mode, found.st_uid, found.st_gid) == (0o40750, 0, int(group))
 
 
 def test_a_log_is_rotated_while_it_is_written(tmp_path: Path) -> None:

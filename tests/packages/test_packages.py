@@ -199,8 +199,10 @@ def test_they_install(machine: Machine, before: set[str]) -> None:
     assert machine.run("dpkg-query", "--show", "--showformat=${db:Status-Status}\n", *_NAMES).split() == [
         "installed"
     ] * len(_NAMES)
-    assert machine.run("stat", "--format=%a %U %G", "/etc/usb-shim", "/var/log/usb-shim").splitlines() == [
+    directories = ("/etc/usb-shim", "/etc/usb-shim-relay", "/var/log/usb-shim")
+    assert machine.run("stat", "--format=%a %U %G", *directories).splitlines() == [
         "750 root usb-shim",
+        "750 root usb-shim-relay",
         "770 root usb-shim",
     ]
 
