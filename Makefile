@@ -14,14 +14,12 @@ CHROMIUM = chromium chromium-driver fonts-liberation
 # What reads the files in etc/.
 SYSTEM = apache2 haproxy libapache2-mod-wsgi-py3 logrotate openssl systemd
 
-# The lab's tests in parts, by the names of their files, each with a host of its own: they run beside others.
+# The lab's tests in parts, by the names of their files, each with a host of its own: one runs beside test-cloud, the
+# others side by side after it.
 LAB_PARTS = test-lab-long test-lab-middle test-lab-short
 
-# What `make test` does side by side. Two emulate hosts, and wait often enough for the third, which gives way to them.
-LANES = cloud-lane lab-lane other-lane
-
 .PHONY: demo demo-down test test-unit test-functional test-dashboard test-horizon-27 test-horizon-24 test-lab \
-  $(LAB_PARTS) $(LANES) test-cloud test-packages test-deploy chaos storm hammer lint cover docs deb
+  $(LAB_PARTS) test-cloud test-packages test-deploy chaos storm hammer lint cover docs deb
 
 demo:
 	lab/bootstrap
@@ -30,24 +28,11 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
+# Two at a time, the longest first: each waits often enough for both to be quicker.
 test:
 	lab/bootstrap git postgresql $(CHROMIUM) $(SYSTEM)
-	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=$(words $(LANES)) --output-sync LIVE='>&3 2>&3' $(LANES) 3>&1
-
-cloud-lane:
-	$(MAKE) test-cloud
-	$(MAKE) test-lab-short
-
-lab-lane:
-	$(MAKE) test-lab-long
-	$(MAKE) test-lab-middle
-
-other-lane:
-	nice -n 5 $(MAKE) lint
-	nice -n 5 $(MAKE) test-unit
-	nice -n 5 $(MAKE) test-horizon-27
-	nice -n 5 $(MAKE) test-horizon-24
-	nice -n 5 $(MAKE) test-functional
+	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync LIVE='>&3 2>&3' \
+	  test-cloud lint test-unit test-dashboard test-functional $(LAB_PARTS) 3>&1
 
 test-unit:
 	lab/bootstrap git postgresql
