@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tiny guest for servers in the lab: Debian's kernel, busybox, and a list of its USB devices."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +32,11 @@ class GuestImage:
     cmdline: str
 
 
-def build(init: Path = CODE / "init.sh") -> GuestImage:
+def build(init: Path = CODE / "init.sh", programs: Mapping[str, bytes] | None = None) -> GuestImage:
     """Make the guest under lab/cache and return where they are.
 
     :param init: what it runs, a script for busybox.
+    :param programs: more programs in its /bin, statically linked.
     Raises lab.host.HostError if Debian's kernel cannot be downloaded or busybox is not installed.
     """
     debian = kernel.fetch()
@@ -42,6 +44,7 @@ def build(init: Path = CODE / "init.sh") -> GuestImage:
     modules = {"first": debian.module_files(FIRST), "later": debian.module_files(LATER)}
     # Somebody else may be booting it.
     whole = image.initrd.with_suffix(".new")
-    whole.write_bytes(initrd.build(init, modules))
+    extra = {f"bin/{name}": program for name, program in (programs or {}).items()}
+    whole.write_bytes(initrd.build(init, modules, extra))
     whole.replace(image.initrd)
     return image
