@@ -65,6 +65,12 @@ def hook_problem(
             f"libvirt's hook {installed} is missing. {harm}. Install it: install -D -m 755 {shipped}"
             f" {installed}; then reload libvirt's daemon."
         )
+    if installed.is_symlink():
+        return (
+            f"libvirt's hook {installed} is a link. With AppArmor libvirt may execute only what is in that"
+            " directory, and no server starts. Put the file itself there: install -D -m 755"
+            f" {shipped} {installed}"
+        )
     if not is_shipped or not installed_at.st_mode & 0o100:
         return (
             f"libvirt's hook {installed} is not the executable file that belongs to this agent. {harm}."

@@ -89,6 +89,13 @@ def test_it_is_another_file_or_not_executable(libvirt: Libvirt, content: bytes |
     assert "is not the executable file that belongs to this agent" in (libvirt.problem() or "")
 
 
+def test_it_is_a_link_which_apparmor_does_not_let_libvirt_execute(libvirt: Libvirt) -> None:
+    libvirt.installed.symlink_to(Path(hook.__file__))
+    libvirt.start(10)
+    assert f"install -D -m 755 {hook.__file__} {libvirt.installed}" in (libvirt.problem() or "")
+    assert "is a link" in (libvirt.problem() or "")
+
+
 def test_the_daemon_was_started_after_it_was_installed(libvirt: Libvirt) -> None:
     libvirt.install()
     libvirt.start(10)
