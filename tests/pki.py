@@ -26,7 +26,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         certificate = (
-            self._builder(self._name, self._key, _NOW + 30 * _DAY)
+            self._builder(self._name, self._key, _NOW + 400 * _DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
@@ -38,16 +38,18 @@ class Authority:
         *names: str,
         common_name: str = "",
         expired: bool = False,
+        days: int = 1,
         trusts: Authority | None = None,
     ) -> Credentials:
         """A certificate of a host, with its key.
 
         :param host: what the files are called.
         :param names: DNS names of the certificate; without any, it has no subjectAltName.
+        :param days: how long it is valid.
         :param trusts: the authority whose certificates this host accepts, another one than its own.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        end = _NOW - _DAY if expired else _NOW + _DAY
+        end = _NOW - _DAY if expired else _NOW + days * _DAY
         builder = self._builder(_name(common_name or host), key, end)
         if names:
             alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])

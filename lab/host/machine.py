@@ -35,7 +35,7 @@ BOOT_MODULES = ("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay")
 # What only costs time on an emulated processor is off.
 # panic=-1 with QEMU's -no-reboot ends QEMU when init ends.
 KERNEL_PARAMETERS = (
-    "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off audit=0 apparmor=0 no_timer_check "
+    "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off audit=0 no_timer_check "
     "tsc=reliable random.trust_cpu=on 8250.nr_uarts=1 rcupdate.rcu_expedited=1 net.ifnames=0 "
     # A suspended hub tells its host of an unplugged device seconds later, or only with its next event.
     "usbcore.autosuspend=-1"
@@ -59,14 +59,15 @@ class System:
     """What a lab host boots.
 
     `root` is the directory that becomes its file system, below a memory overlay; this Python is there, too.
-    bash runs `init` there as the first process.
+    bash runs `init` there as the first process. `parameters` are more ones for the kernel.
     """
 
     root: Path
     init: Path
+    parameters: tuple[str, ...] = ()
 
 
-THIS_MACHINE = System(Path("/"), CODE / "init.sh")
+THIS_MACHINE = System(Path("/"), CODE / "init.sh", ("apparmor=0",))
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Machine:
             *("-accel", "tcg,tb-size=1024", "-machine", "q35,sata=off,smbus=off"),
             *("-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", str(self.memory_mib), "-no-reboot"),
             *("-kernel", str(kernel.vmlinux), "-initrd", str(self.directory / "initrd.cpio")),
-            *("-append", " ".join((KERNEL_PARAMETERS, *clock_parameters()))),
+            *("-append", " ".join((KERNEL_PARAMETERS, *self.system.parameters, *clock_parameters()))),
             *("-serial", f"file:{self.directory / 'serial.log'}"),
             *("-qmp", f"unix:{self.directory / 'qmp'},server=on,wait=off"),
             *("-device", "virtio-rng-pci"),

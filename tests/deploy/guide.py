@@ -97,6 +97,8 @@ CONTROLLER_PACKAGES = Step(
 )
 COMPUTE_PACKAGES = Step("apt-get install -y ./usb-shim-common_*.deb ./usb-shim-agent_*.deb", COMPUTE)
 USER_PACKAGES = Step("apt-get install -y ./usb-shim-client_*.deb")
+# Of what is in Keystone and in the database.
+REMOVAL = Step("openstack service delete usb-shim       # its endpoints, too")
 
 STEPS = (
     Step("apt-get install -y git python3-pip", own={"REPOSITORY": REPOSITORY}),
@@ -146,7 +148,7 @@ STEPS = (
     ),
     Step("systemctl disable --now usb-shim-agent", COMPUTE),
     Step("systemctl disable --now usb-shim-api usb-shim-conductor", before=_WEB_SERVERS_REMOVED),
-    Step("openstack service delete usb-shim       # its endpoints, too"),
+    REMOVAL,
     Step("systemctl daemon-reload", also_on=COMPUTE),
     CONTROLLER_PACKAGES,
     COMPUTE_PACKAGES,

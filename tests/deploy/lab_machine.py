@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compute host of the lab's cloud with a Debian 12 of its own: systemd, real libvirt, real USB devices."""
+"""A compute host of the lab's cloud with a Debian 12 of its own: systemd, AppArmor, libvirt, USB devices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from pathlib import Path
 from lab.cloud import compute_host
 from lab.host import Host, machine
 from lab.host.machine import System
+from lab.paths import ROOT, RUN
+from tests.deploy import enter_lab
 
 # An emulated processor unpacks packages.
 _SECONDS = 1800
+_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LC_ALL": "C.UTF-8"}
 
 
 def make_place_for_python(root: Path) -> None:
@@ -36,21 +39,29 @@ class LabMachine:
     """It runs until `stop`.
 
     :ivar name: also of nova-compute's host.
+    :ivar root: its files, as they were when it was started.
     """
 
     def __init__(self, name: str, files: System) -> None:
         """Start it, and wait until systemd has started what is enabled."""
         self.name = name
+        self.root = files.root
         self._host = Host(name)
         compute_host.start(name, files, agent=False)
         compute_host.wait_ready(name)
         self.run("systemctl", "is-system-running", "--wait")
 
+    @property
+    def enter(self) -> list[str]:
+        """As `tests.deploy.machine.Machine.enter`."""
+        here = (f"PYTHONPATH={ROOT}", f"LAB_RUN={RUN}", sys.executable, "-m", enter_lab.__name__, self.name)
+        return ["env", *here, "env", *(f"{name}={value}" for name, value in _ENVIRONMENT.items())]
+
     def try_run(
         self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """As `tests.deploy.machine.Machine.try_run`."""
-        settings = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **(environment or {})}
+        settings = {**_ENVIRONMENT, **(environment or {})}
         words = ["env", *(f"{name}={value}" for name, value in settings.items()), *command]
         script = 'exec "$@" 2>&1'
         return self._host.run(

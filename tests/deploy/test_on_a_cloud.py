@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""By the guide from two bare machines to a stick in a server, on the Keystone and Nova of the demo.
+"""By the guide from bare machines to a stick in a server, on the Keystone and Nova of the demo.
 
-The controller is a container. The compute host is a virtual machine with systemd, libvirt, nova-compute and
-USB devices, so that the agent runs there as its package has it. The tests are one life and run in this order.
+The controller is a container. The compute hosts are virtual machines with systemd, AppArmor, libvirt,
+nova-compute and USB devices, so that the agent runs there as its package has it. The tests are one life and
+run in this order.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,12 +24,15 @@ from lab.cloud.rest import Rest
 from lab.cloud.site import COMPUTE_HOST, LOG, PIDS, SECOND_HOST, Site
 from lab.guest import console
 from lab.host import Host, usb
-from tests.deploy import cloud, guide
+from lab.host.machine import System
+from tests.deploy import blocks, cloud, guide
 from tests.deploy.conftest import PACKAGES
+from tests.deploy.deployer import Deployer, Target
 from tests.deploy.guide import CONTROLLER
 from tests.deploy.lab_machine import LabMachine, make_place_for_python, system
 from tests.deploy.machine import Machine, mounted
 from tests.deploy.reader import Reader
+from tests.pki import Authority
 
 _SERVER = "stranger"
 _USER = "demo"
@@ -34,6 +40,16 @@ _STICK = usb.DEVICES["stick1"]
 _GUEST_SECONDS = 600
 # The agent starts on an emulated processor.
 _AGENT_SECONDS = 240
+_OF_COMPUTE_HOSTS = (
+    "apparmor",
+    "iproute2",
+    "libvirt-daemon-system",
+    "psmisc",
+    "python3",
+    "qemu-system-x86",
+    "qemu-utils",
+)
+_NETWORK = Path(__file__).parents[2] / "doc/source/admin/network.rst"
 # As the guide has it for users.
 _PATH = "/usr/lib/usb-shim-client/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -44,24 +60,33 @@ def credentials(the_site: Site, user: str) -> dict[str, str]:
     return {**cloud.credentials(keystone, user, the_site.passwords[user]), "PATH": _PATH}
 
 
-def remove_ours(admin: Rest) -> None:
-    """Take our service out of Keystone, and the compute host out of Nova's choice."""
+def clear(the_site: Site) -> None:
+    """Take our service out of Keystone, and the compute host, with its server, out of Nova."""
+    admin, user = Rest(the_site, "admin"), Rest(the_site, _USER)
     for kind, name in (("services", "usb-shim"), ("users", "usb-shim")):
         [found] = admin.identity.get(f"/{kind}", params={"name": name}).json()[kind]
         admin.identity.delete(f"/{kind}/{found['id']}")
+    user.compute.delete(f"/servers/{compute.server_id(user, 'demo')}")
+    wait_until(
+        lambda: not user.compute.get("/servers").json()["servers"],
+        "the server of the demo is not deleted",
+        _GUEST_SECONDS,
+        Host(COMPUTE_HOST).running,
+        site.share(COMPUTE_HOST) / "nova-compute.log",
+    )
+    Host(COMPUTE_HOST).stop()
     [nova_compute] = admin.compute.get("/os-services", params={"binary": "nova-compute"}).json()["services"]
-    admin.compute.put(f"/os-services/{nova_compute['id']}", json={"status": "disabled"})
+    admin.compute.delete(f"/os-services/{nova_compute['id']}")
 
 
 @pytest.fixture(scope="module")
 def the_site() -> Iterator[Site]:
-    """The cloud of the demo, without our service and without its compute host."""
+    """The cloud of the demo, without our service and without compute hosts."""
     try:
         assert lifecycle.up(more_servers=False) == 0
         Processes(PIDS, LOG).stop("usb-shim-api", "usb-shim-conductor")
         the_site = site.load()
-        remove_ours(Rest(the_site, "admin"))
-        Host(COMPUTE_HOST).stop()
+        clear(the_site)
         yield the_site
     finally:
         lifecycle.down()
@@ -73,7 +98,7 @@ def controller(base: Path, the_site: Site, tmp_path_factory: pytest.TempPathFact
     directory = tmp_path_factory.mktemp("controller")
     machine = Machine(CONTROLLER, directory, [base])
     try:
-        machine.install("curl", "mariadb-server", "memcached")
+        machine.install("curl", "mariadb-server", "memcached", "python3-pymysql")
         yield machine
     finally:
         machine.kill()
@@ -81,26 +106,44 @@ def controller(base: Path, the_site: Site, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def compute_machine(
-    base: Path, the_site: Site, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LabMachine]:
-    """What the guide expects of a compute host, nova-compute among it, which has told Nova of the host."""
+def debian(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """What the guide expects of a compute host; nova-compute comes from the lab."""
     directory = tmp_path_factory.mktemp("compute")
-    prepared = Machine(SECOND_HOST, directory, [base])
+    prepared = Machine("prepared", directory, [base])
     try:
-        prepared.install("iproute2", "libvirt-daemon-system", "python3", "qemu-system-x86", "qemu-utils")
+        prepared.install(*_OF_COMPUTE_HOSTS)
         make_place_for_python(prepared.root)
     finally:
         prepared.stop()
     with mounted(directory / "files", [prepared.changes, base]) as files:
-        machine = LabMachine(SECOND_HOST, system(files))
-        try:
-            compute_host.wait_nova_compute(the_site, SECOND_HOST)
-            compute_host.map_to_cell(Forks("nova-manage", "nova.cmd.manage", Processes(PIDS, LOG)))
-            yield machine
-        finally:
-            machine.stop()
+        yield system(files)
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def compute_machine(the_site: Site, debian: System) -> Iterator[LabMachine]:
+    """A compute host that Nova knows, on which the server is."""
+    with started(SECOND_HOST, the_site, debian) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def other_machine(the_site: Site, debian: System, compute_machine: LabMachine) -> Iterator[LabMachine]:
+    """Another one."""
+    with started(COMPUTE_HOST, the_site, debian) as machine:
+        yield machine
+
+
+@contextlib.contextmanager
+def started(name: str, the_site: Site, debian: System) -> Iterator[LabMachine]:
+    machine = LabMachine(name, debian)
+    try:
+        machine.run("sh", "-c", f"echo {site.GATEWAY} controller >>/etc/hosts")
+        compute_host.wait_nova_compute(the_site, name)
+        compute_host.map_to_cell(Forks("nova-manage", "nova.cmd.manage", Processes(PIDS, LOG)))
+        yield machine
+    finally:
+        machine.stop()
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +152,6 @@ def reader(the_site: Site, controller: Machine, compute_machine: LabMachine) -> 
         shutil.copy(package, controller.root / "root")
         shutil.copy(package, site.share(SECOND_HOST))
     compute_machine.run("sh", "-c", f"cp {site.share(SECOND_HOST)}/*.deb /root")
-    compute_machine.run("sh", "-c", f"echo {site.GATEWAY} controller >>/etc/hosts")
     own = {
         "http://controller:5000/v3": the_site.url("keystone", "/v3"),
         f"{cloud.RABBIT_PASSWORD}@controller": (
@@ -131,14 +173,14 @@ def server_id(the_site: Site, compute_machine: LabMachine) -> str:
     return server_id
 
 
-def wait_for_guest(server_id: str, true: Callable[[str], bool]) -> None:
-    """Until what the guest says is so."""
+def wait_for_guest(server_id: str, true: Callable[[str], bool], host: str = SECOND_HOST) -> None:
+    """Until what the guest says, since it is on that host, is so."""
     wait_until(
-        lambda: true(compute_host.console(server_id, SECOND_HOST)),
+        lambda: true(compute_host.console(server_id, host)),
         "the guest does not say so",
         _GUEST_SECONDS,
-        Host(SECOND_HOST).running,
-        site.share(SECOND_HOST) / "nova-compute.log",
+        Host(host).running,
+        site.share(host) / "nova-compute.log",
         every=1,
     )
 
@@ -157,13 +199,8 @@ def openstack(the_site: Site, controller: Machine) -> Callable[..., str]:
     return run
 
 
-def test_by_the_text_of_the_guide(reader: Reader) -> None:
-    for step in (guide.CONTROLLER_PACKAGES, guide.USER_PACKAGES, guide.COMPUTE_PACKAGES):
-        reader.follow(step)
-    reader.continue_with_packages()
-
-
-def test_a_user_attaches_a_stick(controller: Machine, server_id: str, openstack: Callable[..., str]) -> None:
+def attach(controller: Machine, server_id: str, openstack: Callable[..., str]) -> None:
+    """What an ordinary user does as soon as the compute host is up; the guest must see the stick."""
     until = f"until openstack usb host list --format=value | grep '^{SECOND_HOST} up'; do sleep 5; done"
     environment = credentials(site.load(), "admin")
     controller.run("timeout", str(_AGENT_SECONDS), "sh", "-c", until, environment=environment)
@@ -173,14 +210,28 @@ def test_a_user_attaches_a_stick(controller: Machine, server_id: str, openstack:
     assert "attached" in openstack("server", "usb", "device", "list", _SERVER)
 
 
-def test_nothing_is_wrong(controller: Machine, compute_machine: LabMachine) -> None:
-    """A server was started on the host since libvirt's daemon was reloaded, so that it knows the hook."""
+def wait_well(controller: Machine, *hosts: LabMachine) -> None:
+    """Until the upgrade check finds nothing wrong; the journals of the agents explain what is."""
     until = "until usb-shim-status upgrade check >/tmp/checked; do sleep 5; done"
     controller.try_run("timeout", "120", "sh", "-c", until)
     checked = controller.run("cat", "/tmp/checked")
-    results = re.findall(r"Result: (\w+)", checked)
-    journal = compute_machine.run("journalctl", "--unit=usb-shim-agent", "--lines=50")
-    assert set(results) == {"Success"}, checked + journal
+    journals = (host.run("journalctl", "--unit=usb-shim-agent", "--lines=50") for host in hosts)
+    assert set(re.findall(r"Result: (\w+)", checked)) == {"Success"}, "\n".join((checked, *journals))
+
+
+def test_by_the_text_of_the_guide(reader: Reader) -> None:
+    for step in (guide.CONTROLLER_PACKAGES, guide.USER_PACKAGES, guide.COMPUTE_PACKAGES):
+        reader.follow(step)
+    reader.continue_with_packages()
+
+
+def test_a_user_attaches_a_stick(controller: Machine, server_id: str, openstack: Callable[..., str]) -> None:
+    attach(controller, server_id, openstack)
+
+
+def test_nothing_is_wrong(controller: Machine, compute_machine: LabMachine) -> None:
+    """A server was started on the host since libvirt's daemon was reloaded, so that it knows the hook."""
+    wait_well(controller, compute_machine)
 
 
 def test_and_gives_it_back(server_id: str, openstack: Callable[..., str]) -> None:
@@ -200,3 +251,62 @@ def test_removed_packages_leave_nothing_running(controller: Machine, compute_mac
     for machine in (controller, compute_machine):
         units = machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "usb-shim-*")
         assert " running " not in units
+
+
+def test_the_guide_removes_the_rest(reader: Reader) -> None:
+    reader.follow(guide.REMOVAL)
+
+
+def test_by_the_role(
+    the_site: Site,
+    controller: Machine,
+    compute_machine: LabMachine,
+    other_machine: LabMachine,
+    server_id: str,
+    openstack: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    password = the_site.passwords["rabbitmq"]
+    variables = {
+        "usb_shim_packages_directory": str(PACKAGES),
+        "usb_shim_transport_url": f"rabbit://openstack:{password}@controller:{the_site.ports['rabbitmq']}",
+        "usb_shim_keystone_url": the_site.url("keystone", "/v3"),
+        "usb_shim_password": "service-S3cret",
+        "usb_shim_memcached_servers": "controller:11211",
+        "usb_shim_database_host": "controller",
+        "usb_shim_database_password": "database-S3cret",
+        "usb_shim_create_database": True,
+        "usb_shim_database_admin_socket": "/run/mysqld/mysqld.sock",
+        "usb_shim_create_identity": True,
+        "usb_shim_endpoint_url": "http://controller:9815",
+        "usb_shim_openstack_environment": credentials(the_site, "admin"),
+        "usb_shim_device_spec": [
+            {"vendor_id": "46f4", "product_id": "0001", "shared": True, "network": True}
+        ],
+    }
+    groups: dict[str, list[Target]] = {
+        "usb_shim_controllers": [controller],
+        "usb_shim_compute_hosts": [compute_machine, other_machine],
+    }
+    recap = Deployer(tmp_path, variables, groups).run()
+    failed = {host: counts["failed"] for host, counts in recap.items()}
+    assert failed == {CONTROLLER: 0, COMPUTE_HOST: 0, SECOND_HOST: 0}
+    attach(controller, server_id, openstack)
+    openstack("server", "remove", "usb", "device", "--wait", _SERVER, _STICK.serial)
+
+
+def test_by_the_page_the_hosts_take_part_in_the_network(
+    controller: Machine, compute_machine: LabMachine, other_machine: LabMachine, tmp_path: Path
+) -> None:
+    _done_by_packages, certificate, section, unit, *_ = (block.text for block in blocks.read(_NETWORK))
+    authority = Authority(tmp_path, "authority")
+    for machine in (compute_machine, other_machine):
+        for option, file in dataclasses.asdict(authority.issue(machine.name, machine.name, days=365)).items():
+            machine.run("tee", f"/root/{option}.pem", text=Path(file).read_text())
+        machine.run("bash", "-e", "-c", f"cd /root\n{certificate}")
+        machine.run("tee", "--append", "/etc/usb-shim/usb-shim.conf", text=section)
+        packaged = unit.replace("/opt/usb-shim/etc/systemd", "/usr/share/usb-shim/systemd")
+        machine.run("bash", "-e", "-c", packaged)
+        # That it was reloaded cannot be seen: the agent warns until the daemon, or a server, is started.
+        machine.run("systemctl", "restart", "libvirtd")
+    wait_well(controller, compute_machine, other_machine)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import re
 import subprocess
 import time
 import urllib.parse
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.deploy import blocks, cloud, guide
 from tests.deploy.conftest import PACKAGES, Start
+from tests.deploy.deployer import DEPLOY, Deployer
 from tests.deploy.machine import Machine
 from tests.functional.programs import PATIENCE
 
-_DEPLOY = Path(__file__).parents[2] / "deploy"
 # oslo.config, a URL and Jinja each have a meaning for some of these.
 _PASSWORD = "service/S3cret$user"
 _DATABASE_PASSWORD = "database/S3cret$user@%"
@@ -46,72 +44,6 @@ _VARIABLES: dict[str, Any] = {
     "usb_shim_dashboard_commands": [["touch", "/run/rebuilt"]],
     "usb_shim_dashboard_unit": "",
 }
-
-
-class Deployer:
-    """Somebody who runs Ansible.
-
-    :ivar said: what Ansible has said in all runs.
-    """
-
-    def __init__(self, directory: Path, **machines: Machine) -> None:
-        self.said = ""
-        self._directory = directory
-        hosts = {name: _connection(directory, machine) for name, machine in machines.items()}
-        connection = {
-            "ansible_connection": "community.general.chroot",
-            "ansible_user": "root",
-            "ansible_python_interpreter": "/usr/bin/python3",
-        }
-        groups = (
-            ("usb_shim_controllers", "controller"),
-            ("usb_shim_compute_hosts", "compute1"),
-            ("usb_shim_dashboards", "compute1"),
-        )
-        inventory = {
-            "all": {
-                "hosts": hosts,
-                "vars": {**_VARIABLES, **connection},
-                "children": {group: {"hosts": {member: {}}} for group, member in groups},
-            }
-        }
-        (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
-
-    def run(self, *, status: int = 0, **variables: Any) -> dict[str, dict[str, int]]:
-        """Run the playbook; for each host, how many tasks were ``ok``, ``changed``, ``failed``, ...
-
-        :param variables: more of them.
-        """
-        done = subprocess.run(
-            [
-                "/usr/bin/ansible-playbook",
-                "--diff",
-                "--inventory=inventory.yml",
-                f"--extra-vars={json.dumps(variables)}",
-                _DEPLOY / "site.yml",
-            ],
-            cwd=self._directory,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self._directory), "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said += done.stdout
-        assert done.returncode == status, done.stdout
-        recap = done.stdout.partition("PLAY RECAP")[2]
-        return {
-            host: {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", counts)}
-            for host, counts in re.findall(r"^(\w+) +: (.*)$", recap, re.MULTILINE)
-        }
-
-
-def _connection(directory: Path, machine: Machine) -> dict[str, str]:
-    """The connection for a chroot enters a machine that runs, if it has this program in place of chroot."""
-    enter = directory / f"enter-{machine.name}"
-    enter.write_text(f'#!/bin/sh\nshift\nexec {" ".join(machine.enter)} "$@"\n')
-    enter.chmod(0o700)
-    return {"ansible_host": str(machine.root), "ansible_chroot_exe": str(enter)}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +72,12 @@ def deployer(
     before: dict[str, set[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Deployer:
-    return Deployer(tmp_path_factory.mktemp("deployer"), controller=controller, compute1=compute)
+    groups = {
+        "usb_shim_controllers": [controller],
+        "usb_shim_compute_hosts": [compute],
+        "usb_shim_dashboards": [compute],
+    }
+    return Deployer(tmp_path_factory.mktemp("deployer"), _VARIABLES, groups)
 
 
 def ours(machine: Machine) -> set[str]:
@@ -174,7 +111,7 @@ def test_ansible_lint_finds_no_fault(tmp_path: Path) -> None:
             "site.yml",
             "inventory.example.yml",
         ],
-        cwd=_DEPLOY,
+        cwd=DEPLOY,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
