@@ -13,6 +13,7 @@ from lab.host import Host, machine
 from lab.host.machine import System
 from lab.paths import ROOT, RUN
 from tests.deploy import enter_lab
+from tests.deploy.place import Place
 
 # An emulated processor unpacks packages.
 _SECONDS = 1800
@@ -35,7 +36,7 @@ def system(root: Path) -> System:
     return System(root, machine.CODE / "systemd-init.sh")
 
 
-class LabMachine:
+class LabMachine(Place):
     """It runs until `stop`.
 
     :ivar name: also of nova-compute's host.
@@ -60,21 +61,12 @@ class LabMachine:
     def try_run(
         self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """As `tests.deploy.machine.Machine.try_run`."""
         settings = {**_ENVIRONMENT, **(environment or {})}
         words = ["env", *(f"{name}={value}" for name, value in settings.items()), *command]
         script = 'exec "$@" 2>&1'
         return self._host.run(
             ["bash", "-c", script, "bash", *words], stdin=text or "", timeout=_SECONDS, check=False
         )
-
-    def run(
-        self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
-    ) -> str:
-        """As `tests.deploy.machine.Machine.run`."""
-        done = self.try_run(*command, environment=environment, text=text)
-        assert done.returncode == 0, f"{self.name}: {' '.join(command)}\n{done.stdout}"
-        return done.stdout
 
     def stop(self) -> None:
         """Switch it off."""

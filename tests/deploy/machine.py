@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.deploy.place import Place
 from tests.functional.programs import PATIENCE
 
 # Of slirp4netns(1), which hands on to the name server of this machine.
@@ -91,7 +92,7 @@ def mounted(directory: Path, layers: Sequence[Path]) -> Iterator[Path]:
         subprocess.run(["umount", "--recursive", directory], check=True)
 
 
-class Machine:
+class Machine(Place):
     """One that runs until `stop`.
 
     :ivar root: its files, while it runs; without what is mounted there, such as ``/run``.
@@ -173,11 +174,6 @@ class Machine:
     def try_run(
         self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program there, as root; what it says, on either stream.
-
-        :param environment: more variables for it.
-        :param text: its standard input.
-        """
         more = [f"{name}={value}" for name, value in (environment or {}).items()]
         return subprocess.run(
             [*self.enter, *more, *command],
@@ -187,14 +183,6 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         )
-
-    def run(
-        self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
-    ) -> str:
-        """As `try_run`, of a program that must succeed; what it says."""
-        done = self.try_run(*command, environment=environment, text=text)
-        assert done.returncode == 0, f"{self.name}: {' '.join(command)}\n{done.stdout}"
-        return done.stdout
 
     def install(self, *packages: str) -> None:
         """Install Debian packages."""

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Mapping
-from typing import Protocol
 
 from tests.deploy import blocks, guide
 from tests.deploy.guide import COMPUTE, CONTROLLER, Step
+from tests.deploy.place import Place
 
 BLOCKS = blocks.read(guide.PAGE)
 _ENABLE = """\
@@ -21,20 +20,6 @@ systemctl enable --now usb-shim-agent
 systemctl is-active usb-shim-agent
 """
 _TEXTS = dict(zip(guide.STEPS, (block.text for block in BLOCKS), strict=True))
-
-
-class Place(Protocol):
-    """A machine with a shell."""
-
-    def try_run(
-        self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a program there, as root; what it says, on either stream."""
-
-    def run(
-        self, *command: str, environment: Mapping[str, str] | None = None, text: str | None = None
-    ) -> str:
-        """The same of a program that must succeed."""
 
 
 class Reader:
