@@ -10,23 +10,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pwd
 import re
 import signal
 import socket
 import stat
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from oslo_config import cfg
 from oslo_log import log
 
-from compute_shim.agent import files
-from compute_shim.conf import network_usb
+from compute_shim.agent import files, relay_process
+from compute_shim.agent.relay_process import Options
 from compute_shim.objects import Device, Reason, ReasonCode
 from compute_shim.relay.state import State
 from compute_shim.relay.traffic import Traffic
@@ -35,7 +32,6 @@ LOG = log.getLogger(__name__)
 
 #: Their sockets and state files. QEMU may pass through it, and no more.
 RUN = Path("/run/usb-shim/relays")
-_MODULE = "compute_shim.cmd.relay"
 
 # Seconds between two looks at the relays that run, and those for one to end before it is killed.
 _LOOK_SECONDS = 1.0
@@ -87,31 +83,6 @@ class Running:
     port: int | None = None
     idle: bool = False
     ending: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """``[network_usb]``, as far as relays need it.
-
-    :param user: as whom they run, None: as the agent.
-    """
-
-    cert: str
-    key: str
-    ca: str
-    ports: tuple[int, int]
-    most: int
-    user: str | None
-
-    @classmethod
-    def of(cls, conf: cfg.ConfigOpts) -> Options | None:
-        """The options, None if this host does not take part."""
-        if not network_usb.is_set(conf):
-            return None
-        group = conf.network_usb
-        return cls(
-            group.cert, group.key, group.ca, network_usb.ports(conf), group.max_connections, group.user
-        )
 
 
 @dataclasses.dataclass
@@ -248,7 +219,7 @@ class Relays:
         except OSError:
             return []
         state = next((word.removeprefix("--state=") for word in words if word.startswith("--state=")), "")
-        return words if _MODULE in words and Path(state).parent == self._run else []
+        return words if relay_process.MODULE in words and Path(state).parent == self._run else []
 
     def _state_file(self, device_id: str) -> Path:
         return self._run / f"{device_id}.state"
@@ -312,7 +283,7 @@ class Relays:
             raise _Refused(ReasonCode.NO_NETWORK_TRANSPORT)
         if len(self._known) >= options.most:
             raise _Refused(ReasonCode.CHANNEL_LIMIT)
-        uid, gid = _ids(options.user)
+        uid, gid = relay_process.ids(options.user)
         self._prepare(gid)
         with contextlib.ExitStack() as opened:
             if wanted.device is not None:
@@ -327,16 +298,15 @@ class Relays:
             self._state_file(wanted.device_id).unlink(missing_ok=True)
             self._connected.pop(wanted.device_id, None)
             process = subprocess.Popen(
-                [
-                    *_without_privileges(uid, gid),
-                    *_command_of(wanted, options, descriptors, self._state_file(wanted.device_id)),
-                ],
+                relay_process.command(
+                    _arguments(wanted, options, descriptors, self._state_file(wanted.device_id)), uid, gid
+                ),
                 pass_fds=tuple(descriptors.values()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
-                env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": _python_path()},
+                env=relay_process.environment(),
             )
         self._children[process.pid] = process
         self._known[wanted.device_id] = (process.pid, wanted)
@@ -380,15 +350,15 @@ class _Refused(Exception):
         super().__init__(code)
 
 
-def _command_of(wanted: Wanted, options: Options, descriptors: Mapping[str, int], state: Path) -> list[str]:
-    """The command line of a relay, which `_of_command` reads."""
+def _arguments(wanted: Wanted, options: Options, descriptors: Mapping[str, int], state: Path) -> list[str]:
+    """The arguments of a relay, which `_of_command` reads."""
     values: dict[str, object] = {**descriptors, "peer": wanted.peer, "claim": wanted.device_id}
     if wanted.address is not None:
         values["connect"] = wanted.address
     values |= {"generation": wanted.generation, "state": state}
     values |= {"cert": options.cert, "key": options.key, "ca": options.ca}
     mode = "device" if wanted.address is None else "server"
-    return [sys.executable, "-m", _MODULE, mode, *(f"--{name}={value}" for name, value in values.items())]
+    return [mode, *(f"--{name}={value}" for name, value in values.items())]
 
 
 def _of_command(words: Iterable[str]) -> Wanted | None:
@@ -397,29 +367,6 @@ def _of_command(words: Iterable[str]) -> Wanted | None:
     if not {"claim", "generation", "peer"} <= values.keys() or not values["generation"].isdecimal():
         return None
     return Wanted(values["claim"], int(values["generation"]), values["peer"], values.get("connect"))
-
-
-def _without_privileges(uid: int, gid: int) -> list[str]:
-    """The command that drops the agent's privileges (setpriv(1)); none for an agent that has none."""
-    if os.geteuid() != 0:
-        return []
-    identity = (f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
-    return ["setpriv", *identity, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
-
-
-def _ids(user: str | None) -> tuple[int, int]:
-    if user is None or os.geteuid() != 0:
-        return os.geteuid(), os.getegid()
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise OSError(f"[network_usb] user: there is no user {user!r}; create it, or set another") from None
-    return entry.pw_uid, entry.pw_gid
-
-
-def _python_path() -> str:
-    """Where the relay finds this package, wherever the agent has found it."""
-    return str(Path(__file__).parents[2])
 
 
 def _tcp_socket(ports: tuple[int, int]) -> socket.socket:

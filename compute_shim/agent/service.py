@@ -19,7 +19,9 @@ from compute_shim.agent import metrics as agent_metrics
 from compute_shim.agent.agent import Agent
 from compute_shim.agent.discovery import Discovery
 from compute_shim.agent.host_use import HostUse
-from compute_shim.agent.relays import Options, Relays
+from compute_shim.agent.relay_check import RelayCheck
+from compute_shim.agent.relay_process import Options
+from compute_shim.agent.relays import Relays
 from compute_shim.agent.reporter import Reporter
 from compute_shim.agent.shield import Shield
 from compute_shim.agent.wiper import Wiper
@@ -57,7 +59,8 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
     interval = conf.agent.sync_interval
     look_interval = _SYNCS_PER_LOOK * interval
     wiper = Wiper()
-    relays = Relays(Options.of(conf))
+    options = Options.of(conf)
+    relays, relay_check = Relays(options), RelayCheck(options)
     relays.adopt()
     use = HostUse(lambda pid: driver.is_server(pid) or relays.is_relay(pid), lent=wiper.ports)
     discovery = Discovery(device_spec.parse(conf.usb.device_spec), use.reasons)
@@ -75,7 +78,7 @@ def run(conf: cfg.ConfigOpts, driver: Driver, daemon: Daemon) -> None:
         shield=lambda devices: shield.update(devices) if conf.usb.shield else shield.remove(),
         wiper=wiper,
         relays=relays,
-        problems=functools.partial(certificate.problems, conf),
+        problems=lambda: [*certificate.problems(conf), *relay_check.problems()],
     )
     endpoint = rpc.server(transport, rpc.AGENT_TOPIC, conf.host, Endpoint(agent))
     # Its start waits for the message bus, without which the host must be looked after as well.

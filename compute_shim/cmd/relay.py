@@ -39,8 +39,12 @@ _MOST_MEMORY = 128 << 20
 def main() -> NoReturn:
     """Relay until SIGTERM or SIGINT, or until the device is gone."""
     arguments = _parser().parse_args()
-    logging.basicConfig(format=f"%(asctime)s {_NAME}: %(message)s", level=logging.INFO)
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
+    if arguments.mode == "check":
+        for problem in _missing(arguments):
+            print(problem)
+        raise SystemExit
+    logging.basicConfig(format=f"%(asctime)s {_NAME}: %(message)s", level=logging.INFO)
     facts = {
         "mode": arguments.mode,
         "claim": arguments.claim,
@@ -61,6 +65,21 @@ def main() -> NoReturn:
     state.write(State.ENDED, reason)
     logging.info("Ended: %s", reason)
     raise SystemExit
+
+
+def _missing(arguments: argparse.Namespace) -> list[str]:
+    """What it needs and does not have, a line each."""
+    found = []
+    for file in (arguments.cert, arguments.key, arguments.ca):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            found.append(f"{file} cannot be read: {error.strerror}")
+    try:
+        usbredir.Libraries()
+    except DeviceError as error:
+        found.append(f"a device of this host cannot be used elsewhere: {error}")
+    return found
 
 
 async def _run(relay: DeviceRelay | ServerRelay) -> str:
@@ -114,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--connect", type=_address, required=True, metavar="HOST:PORT", help="the relay of the device's host"
     )
+    check = modes.add_parser("check", help="print what it needs and does not have, and exit")
     for mode in (device, server):
         mode.add_argument("--listen-fd", type=int, required=True, help="listening socket, TCP or unix")
         mode.add_argument("--peer", required=True, help="name of the other host, as in its certificate")
@@ -121,9 +141,10 @@ def _parser() -> argparse.ArgumentParser:
         mode.add_argument(
             "--generation", type=lambda text: int(_matching(greeting.GENERATION)(text)), required=True
         )
+        mode.add_argument("--state", type=Path, required=True, help="file that always has the relay's state")
+    for mode in (device, server, check):
         for file in ("cert", "key", "ca"):
             mode.add_argument(f"--{file}", required=True, metavar="PEM-FILE")
-        mode.add_argument("--state", type=Path, required=True, help="file that always has the relay's state")
     return parser
 
 

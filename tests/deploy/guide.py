@@ -149,7 +149,10 @@ STEPS = (
     Step("systemctl disable --now usb-shim-agent", COMPUTE),
     Step("systemctl disable --now usb-shim-api usb-shim-conductor", before=_WEB_SERVERS_REMOVED),
     REMOVAL,
-    Step("systemctl daemon-reload", also_on=COMPUTE),
+    Step(
+        "rm -rf /opt/usb-shim /opt/usb-shim-client /etc/usb-shim /etc/usb-shim-relay /var/log/usb-shim",
+        also_on=COMPUTE,
+    ),
     CONTROLLER_PACKAGES,
     COMPUTE_PACKAGES,
     USER_PACKAGES,

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +50,7 @@ _OF_COMPUTE_HOSTS = (
     "qemu-utils",
 )
 _NETWORK = Path(__file__).parents[2] / "doc/source/admin/network.rst"
+_ID = ("--format=value", "--column=ID")
 # As the guide has it for users.
 _PATH = "/usr/lib/usb-shim-client/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -215,8 +216,13 @@ def wait_well(controller: Machine, *hosts: LabMachine) -> None:
     until = "until usb-shim-status upgrade check >/tmp/checked; do sleep 5; done"
     controller.try_run("timeout", "120", "sh", "-c", until)
     checked = controller.run("cat", "/tmp/checked")
-    journals = (host.run("journalctl", "--unit=usb-shim-agent", "--lines=50") for host in hosts)
-    assert set(re.findall(r"Result: (\w+)", checked)) == {"Success"}, "\n".join((checked, *journals))
+    assert set(re.findall(r"Result: (\w+)", checked)) == {"Success"}, "\n".join((checked, *journals(hosts)))
+
+
+def journals(hosts: Iterable[LabMachine]) -> Iterator[str]:
+    """What the agents have said lately."""
+    for host in hosts:
+        yield host.run("journalctl", "--unit=usb-shim-agent", "--lines=50")
 
 
 def test_by_the_text_of_the_guide(reader: Reader) -> None:
@@ -298,9 +304,11 @@ def test_by_the_role(
 def test_by_the_page_the_hosts_take_part_in_the_network(
     controller: Machine, compute_machine: LabMachine, other_machine: LabMachine, tmp_path: Path
 ) -> None:
-    _done_by_packages, certificate, section, unit, *_ = (block.text for block in blocks.read(_NETWORK))
+    # The packages do all of the first block but its first line: the role installs nothing that they recommend.
+    first, certificate, section, unit, *_ = (block.text for block in blocks.read(_NETWORK))
     authority = Authority(tmp_path, "authority")
     for machine in (compute_machine, other_machine):
+        machine.run("bash", "-e", "-c", first.splitlines()[0])
         for option, file in dataclasses.asdict(authority.issue(machine.name, machine.name, days=365)).items():
             machine.run("tee", f"/root/{option}.pem", text=Path(file).read_text())
         machine.run("bash", "-e", "-c", f"cd /root\n{certificate}")
@@ -310,3 +318,43 @@ def test_by_the_page_the_hosts_take_part_in_the_network(
         # That it was reloaded cannot be seen: the agent warns until the daemon, or a server, is started.
         machine.run("systemctl", "restart", "libvirtd")
     wait_well(controller, compute_machine, other_machine)
+
+
+def test_a_stick_of_another_host(
+    the_site: Site,
+    controller: Machine,
+    compute_machine: LabMachine,
+    other_machine: LabMachine,
+    server_id: str,
+) -> None:
+    listing = ("usb", "device", "list", "--host", COMPUTE_HOST, "--serial", _STICK.serial)
+    environment = credentials(the_site, "admin")
+    stick = controller.run("openstack", *listing, *_ID, environment=environment).strip()
+    added = ("server", "add", "usb", "device", "--wait", "--transport", "network", _SERVER, stick)
+    done = controller.try_run("openstack", *added, environment=credentials(the_site, _USER))
+    assert done.returncode == 0, "\n".join((done.stdout, *journals((compute_machine, other_machine))))
+    wait_for_guest(server_id, sees_stick)
+    before = [relays(machine) for machine in (compute_machine, other_machine)]
+    assert [list(found.values()) for found in before] == [["usb-shim-relay"]] * 2
+    for machine in (compute_machine, other_machine):
+        machine.run("systemctl", "restart", "usb-shim-agent")
+    wait_well(controller, compute_machine, other_machine)
+    assert [relays(machine) for machine in (compute_machine, other_machine)] == before
+    assert sees_stick(compute_host.console(server_id, SECOND_HOST))
+
+
+def test_it_migrates_to_the_host_of_its_stick(
+    the_site: Site, compute_machine: LabMachine, other_machine: LabMachine, server_id: str
+) -> None:
+    migrate = {"os-migrateLive": {"host": COMPUTE_HOST, "block_migration": "auto"}}
+    Rest(the_site, "admin").compute.post(f"/servers/{server_id}/action", json=migrate)
+    wait_for_guest(server_id, sees_stick, COMPUTE_HOST)
+    until = "while pgrep --full compute_shim.cmd.relay; do sleep 1; done"
+    for machine in (compute_machine, other_machine):
+        machine.run("timeout", str(_AGENT_SECONDS), "sh", "-c", until)
+
+
+def relays(machine: LabMachine) -> dict[str, str]:
+    """Process id -> user of each relay."""
+    said = machine.run("sh", "-c", "ps -eo pid=,user:32=,args= | grep '[c]ompute_shim.cmd.relay'")
+    return {pid: user for pid, user, *_ in (line.split() for line in said.splitlines())}

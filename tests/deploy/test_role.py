@@ -21,10 +21,16 @@ from tests.deploy.conftest import PACKAGES, Start
 from tests.deploy.deployer import DEPLOY, Deployer
 from tests.deploy.machine import Machine
 from tests.functional.programs import PATIENCE
+from tests.pki import Authority
 
 # oslo.config, a URL and Jinja each have a meaning for some of these.
 _PASSWORD = "service/S3cret$user"
 _DATABASE_PASSWORD = "database/S3cret$user@%"
+# What a host of the network transport has beside its configuration.
+_NETWORK = [
+    "/etc/systemd/system/usb-shim-agent.service.d/network-usb.conf",
+    *(f"/etc/usb-shim-relay/{name}.pem" for name in ("cert", "key", "ca")),
+]
 _CLIENT = "/usr/lib/usb-shim-client/bin/openstack"
 _VARIABLES: dict[str, Any] = {
     "usb_shim_packages_directory": str(PACKAGES),
@@ -77,7 +83,14 @@ def deployer(
         "usb_shim_compute_hosts": [compute],
         "usb_shim_dashboards": [compute],
     }
-    return Deployer(tmp_path_factory.mktemp("deployer"), _VARIABLES, groups)
+    directory = tmp_path_factory.mktemp("deployer")
+    files = Authority(directory, "authority").issue(compute.name, compute.name, days=365)
+    network = {
+        "usb_shim_network_certificate": files.cert,
+        "usb_shim_network_key": files.key,
+        "usb_shim_network_authority": files.ca,
+    }
+    return Deployer(directory, {**_VARIABLES, **network}, groups)
 
 
 def ours(machine: Machine) -> set[str]:
@@ -150,6 +163,22 @@ def test_the_service_works(controller: Machine, compute: Machine) -> None:
     compute.run("systemctl", "restart", "libvirtd")
     wait_well(controller, "/etc/usb-shim/usb-shim.conf")
     controller.run(_CLIENT, "usb", "device", "list", environment=cloud.ADMIN)
+
+
+def test_it_names_the_file_that_the_network_transport_lacks(deployer: Deployer) -> None:
+    deployer.run(status=2, usb_shim_network_key="")
+    assert "Set usb_shim_network_key for compute1" in deployer.said
+
+
+def test_it_takes_a_host_out_of_the_network_transport_and_back(deployer: Deployer, compute: Machine) -> None:
+    compute.run("ls", *_NETWORK)
+    deployer.run(usb_shim_network_certificate="", usb_shim_network_key="", usb_shim_network_authority="")
+    for directory in ("/etc/systemd/system/usb-shim-agent.service.d", "/etc/usb-shim-relay"):
+        assert compute.run("ls", directory) == ""
+    assert "network_usb" not in compute.run("cat", "/etc/usb-shim/usb-shim.conf")
+    compute.run("systemctl", "is-active", "usb-shim-agent")
+    deployer.run()
+    compute.run("ls", *_NETWORK)
 
 
 def test_tls_to_rabbitmq_and_mariadb_as_documented(controller: Machine) -> None:
@@ -230,6 +259,7 @@ def test_it_removes_what_it_installed(
     assert ours(controller) - before["controller"] == {"/var/lib/mysql/usb_shim"}
     assert ours(compute) - before["compute1"] == set()
     controller.run("id", "usb-shim")
+    compute.run("id", "usb-shim", "usb-shim-relay")
 
 
 def test_removed_again_nothing_changes(deployer: Deployer) -> None:

@@ -21,9 +21,11 @@ from typing import Any
 import pytest
 
 from compute_shim import nova, wire
+from compute_shim.agent import relay_process
 from compute_shim.agent import relays as relays_module
 from compute_shim.agent.agent import Agent
-from compute_shim.agent.relays import Options, Relays
+from compute_shim.agent.relay_process import Options
+from compute_shim.agent.relays import Relays
 from compute_shim.agent.reporter import Reporter
 from compute_shim.conductor.carrying import Carrying
 from compute_shim.db import intent, queries
@@ -255,7 +257,7 @@ class Cloud:
 @pytest.fixture
 def cloud(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     # With a played device.
-    monkeypatch.setattr(relays_module, "_MODULE", "tests.functional.relay_here")
+    monkeypatch.setattr(relay_process, "MODULE", "tests.functional.relay_here")
     monkeypatch.setattr(relays_module, "_LOOK_SECONDS", 0.05)
     # The path of a unix socket has at most 107 characters (unix(7)), too few for pytest's directories.
     with tempfile.TemporaryDirectory() as directory:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from compute_shim.agent.relays import Options, Relays, Running, Wanted
+from compute_shim.agent.relay_process import Options
+from compute_shim.agent.relays import Relays, Running, Wanted
 from compute_shim.objects import ReasonCode
 from compute_shim.relay.traffic import Traffic
 from tests.functional.programs import PATIENCE
