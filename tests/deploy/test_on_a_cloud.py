@@ -304,7 +304,7 @@ def test_by_the_role(
 def test_by_the_page_the_hosts_take_part_in_the_network(
     controller: Machine, compute_machine: LabMachine, other_machine: LabMachine, tmp_path: Path
 ) -> None:
-    # The packages do all of the first block but its first line: the role installs nothing that they recommend.
+    # The packages do all of the first block but its first line, and the role nothing that they recommend.
     first, certificate, section, unit, *_ = (block.text for block in blocks.read(_NETWORK))
     authority = Authority(tmp_path, "authority")
     for machine in (compute_machine, other_machine):

@@ -57,24 +57,24 @@ def hook_problem(
     """The problem that the operator must fix: the hook is missing, different, or not active yet."""
     harm = "A server that migrates to this host, or is resumed here, may take another device for some seconds"
     shipped = Path(hook.__file__)
+    install = f"install -D -m 755 {shipped} {installed}"
     try:
         is_shipped = installed.read_bytes() == shipped.read_bytes()
         installed_at = installed.stat()
     except OSError:
         return (
-            f"libvirt's hook {installed} is missing. {harm}. Install it: install -D -m 755 {shipped}"
-            f" {installed}; then reload libvirt's daemon."
+            f"libvirt's hook {installed} is missing. {harm}. Install it: {install}; then reload libvirt's"
+            " daemon."
         )
     if installed.is_symlink():
         return (
             f"libvirt's hook {installed} is a link. With AppArmor libvirt may execute only what is in that"
-            " directory, and no server starts. Put the file itself there: install -D -m 755"
-            f" {shipped} {installed}"
+            f" directory, and no server starts. Put the file itself there: {install}"
         )
     if not is_shipped or not installed_at.st_mode & 0o100:
         return (
             f"libvirt's hook {installed} is not the executable file that belongs to this agent. {harm}."
-            f" Install it: install -D -m 755 {shipped} {installed}"
+            f" Install it: {install}"
         )
     if _last_noticed(*daemons, called) < installed_at.st_ctime:
         return (
