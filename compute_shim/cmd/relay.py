@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import functools
 import gc
 import logging
@@ -34,11 +35,13 @@ from compute_shim.relay.usbredir import DeviceError
 _NAME = "usb-shim-relay"
 # What a peer can make it allocate: libusbredirhost accepts packets of 128 MiB.
 _MOST_MEMORY = 128 << 20
+_PR_SET_DUMPABLE = 4  # Linux, include/uapi/linux/prctl.h
 
 
 def main() -> NoReturn:
     """Relay until SIGTERM or SIGINT, or until the device is gone."""
     arguments = _parser().parse_args()
+    _keep_to_itself()
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     if arguments.mode == "check":
         for problem in _missing(arguments):
@@ -65,6 +68,12 @@ def main() -> NoReturn:
     state.write(State.ENDED, reason)
     logging.info("Ended: %s", reason)
     raise SystemExit
+
+
+def _keep_to_itself() -> None:
+    """Let no other process of this user, such as another relay, look into this one (prctl(2))."""
+    if ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise SystemExit(f"{_NAME}: PR_SET_DUMPABLE failed")
 
 
 def _missing(arguments: argparse.Namespace) -> list[str]:

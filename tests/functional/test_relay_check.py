@@ -16,7 +16,8 @@ from compute_shim.cmd import relay
 from tests.functional.test_relays import Clock
 from tests.pki import Authority
 
-OTHER_USER = "nobody"
+_OTHER_UID = 1
+_AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another agent has relays run as its own user")
 
 
 @pytest.fixture
@@ -24,17 +25,6 @@ def options(tmp_path: Path) -> Options:
     """Of a host on which a relay can work, with the agent's own user."""
     own = Authority(tmp_path, "authority").issue("usbhost2", "usbhost2")
     return Options(own.cert, own.key, own.ca, (49300, 49399), 4, None)
-
-
-@pytest.fixture
-def readable(options: Options, tmp_path: Path) -> Options:
-    """The same with another user, who may read the files."""
-    for file in options.files:
-        path = Path(file)
-        path.chmod(0o644)
-        for directory in (parent for parent in path.parents if parent.is_relative_to(tmp_path.parents[2])):
-            directory.chmod(0o755)
-    return dataclasses.replace(options, user=OTHER_USER)
 
 
 def test_nothing_is_told_of_a_host_that_takes_no_part() -> None:
@@ -45,21 +35,23 @@ def test_nothing_is_wrong(options: Options) -> None:
     assert RelayCheck(options).problems() == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an agent without privileges cannot run relays as another user")
-def test_a_key_that_the_user_of_relays_cannot_read(readable: Options) -> None:
-    check = RelayCheck(readable)
+@_AS_ROOT
+def test_a_key_that_the_user_of_relays_cannot_read(options: Options) -> None:
+    check = RelayCheck(dataclasses.replace(options, user="root"))
     assert check.problems() == []
-    Path(readable.key).chmod(0o600)
+    key = Path(options.key)
+    key.chmod(0o600)
+    os.chown(key, _OTHER_UID, -1)
     told = (
-        f"A connection of [network_usb] would fail, as user {OTHER_USER}: {readable.key} cannot be read:"
-        " Permission denied. See Devices over the network, in the administration guide."
+        f"A connection of [network_usb] would fail, as user root: {key} cannot be read: Permission denied."
+        " See Devices over the network, in the administration guide."
     )
     assert check.problems() == [told]
-    Path(readable.key).chmod(0o644)
+    os.chown(key, 0, -1)
     assert check.problems() == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an agent without privileges cannot run relays as another user")
+@_AS_ROOT
 def test_a_user_that_does_not_exist(options: Options) -> None:
     [problem] = RelayCheck(dataclasses.replace(options, user="nobody-here")).problems()
     assert "there is no user 'nobody-here'; create it, or set another" in problem
@@ -101,7 +93,9 @@ def test_a_library_that_is_not_installed(
         raise OSError(f"{name}: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr("ctypes.CDLL", load)
+    # They would be those of this process.
     monkeypatch.setattr("resource.setrlimit", lambda *limit: None)
+    monkeypatch.setattr(relay, "_keep_to_itself", lambda: None)
     files = [f"--{name}={file}" for name, file in zip(("cert", "key", "ca"), options.files, strict=True)]
     monkeypatch.setattr("sys.argv", ["usb-shim-relay", "check", *files])
     with pytest.raises(SystemExit) as ended:

@@ -135,11 +135,12 @@ class Carried:
         until(lambda: not relays(self.away.host) and not relays(self.home.host), "relays are left")
 
     def assert_unprivileged(self) -> None:
-        """Both relays run as another user, without any capability."""
+        """Both relays run as another user, without any capability, and no relay looks into another one."""
         for host, pid in zip((self.away.host, self.home.host), self.relays(), strict=True):
             status = host.run(["cat", f"/proc/{pid}/status"]).stdout
             assert re.findall(r"^Uid:(.*)", status, re.MULTILINE) == [f"\t{_NOBODY}" * 4]
             assert re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)", status, re.MULTILINE) == ["0" * 16] * 4
+            assert host.run(["stat", "--format=%u", f"/proc/{pid}/mem"]).stdout.strip() == "0"
 
 
 def kill(host: Host, pid: int, signal: str = "KILL") -> None:
