@@ -340,16 +340,28 @@ def test_a_stick_of_another_host(
         machine.run("systemctl", "restart", "usb-shim-agent")
     wait_well(controller, compute_machine, other_machine)
     assert [relays(machine) for machine in (compute_machine, other_machine)] == before
+    assert not any("Cannot write" in said for said in journals((compute_machine, other_machine)))
     assert sees_stick(compute_host.console(server_id, SECOND_HOST))
 
 
 def test_it_migrates_to_the_host_of_its_stick(
     the_site: Site, compute_machine: LabMachine, other_machine: LabMachine, server_id: str
 ) -> None:
+    compute_api = Rest(the_site, "admin").compute
     migrate = {"os-migrateLive": {"host": COMPUTE_HOST, "block_migration": "auto"}}
-    Rest(the_site, "admin").compute.post(f"/servers/{server_id}/action", json=migrate)
+    compute_api.post(f"/servers/{server_id}/action", json=migrate)
+    wait_until(
+        lambda: (
+            compute_api.get(f"/servers/{server_id}").json()["server"]["OS-EXT-SRV-ATTR:host"] == COMPUTE_HOST
+        ),
+        "the server is not on the other host",
+        _GUEST_SECONDS,
+        Host(COMPUTE_HOST).running,
+        site.share(SECOND_HOST) / "nova-compute.log",
+        every=1,
+    )
     wait_for_guest(server_id, sees_stick, COMPUTE_HOST)
-    until = "while pgrep --full compute_shim.cmd.relay; do sleep 1; done"
+    until = "while pgrep --full '[c]ompute_shim.cmd.relay'; do sleep 1; done"
     for machine in (compute_machine, other_machine):
         machine.run("timeout", str(_AGENT_SECONDS), "sh", "-c", until)
 

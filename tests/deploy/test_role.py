@@ -165,6 +165,17 @@ def test_the_service_works(controller: Machine, compute: Machine) -> None:
     controller.run(_CLIENT, "usb", "device", "list", environment=cloud.ADMIN)
 
 
+def test_a_restart_of_the_agent_leaves_relays_their_files(compute: Machine) -> None:
+    file = "/run/usb-shim/relays/one.state"
+    compute.run("install", "-d", "-m", "771", "-g", "usb-shim-relay", "/run/usb-shim/relays")
+    compute.run("install", "-o", "usb-shim-relay", "-g", "usb-shim-relay", "/dev/null", file)
+    owners = ("stat", "--format=%U:%G", "/run/usb-shim/relays", file)
+    before = compute.run(*owners)
+    compute.run("systemctl", "restart", "usb-shim-agent")
+    assert compute.run(*owners) == before == "root:usb-shim-relay\nusb-shim-relay:usb-shim-relay\n"
+    compute.run("rm", "-r", "/run/usb-shim/relays")
+
+
 def test_it_names_the_file_that_the_network_transport_lacks(deployer: Deployer) -> None:
     deployer.run(status=2, usb_shim_network_key="")
     assert "Set usb_shim_network_key for compute1" in deployer.said
@@ -173,8 +184,8 @@ def test_it_names_the_file_that_the_network_transport_lacks(deployer: Deployer) 
 def test_it_takes_a_host_out_of_the_network_transport_and_back(deployer: Deployer, compute: Machine) -> None:
     compute.run("ls", *_NETWORK)
     deployer.run(usb_shim_network_certificate="", usb_shim_network_key="", usb_shim_network_authority="")
-    for directory in ("/etc/systemd/system/usb-shim-agent.service.d", "/etc/usb-shim-relay"):
-        assert compute.run("ls", directory) == ""
+    for file in _NETWORK:
+        compute.run("test", "!", "-e", file)
     assert "network_usb" not in compute.run("cat", "/etc/usb-shim/usb-shim.conf")
     compute.run("systemctl", "is-active", "usb-shim-agent")
     deployer.run()

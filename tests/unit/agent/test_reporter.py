@@ -132,10 +132,11 @@ CODES = (
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from(ANSWERS), st.sampled_from(FATES)), min_size=1, max_size=len(CODES)),
-    st.randoms(use_true_random=False),
+    # Not st.randoms: how many are late depends on the time, and hypothesis wants the same draws each time.
+    st.integers(min_value=0),
 )
 def test_in_the_end_the_database_says_what_the_agent_said_last(
-    quick: None, said: list[tuple[State, str]], dice: random.Random
+    quick: None, said: list[tuple[State, str]], seed: int
 ) -> None:
     bus = Bus(fate for _, fate in said)
     with reporting(bus) as reporter:
@@ -147,7 +148,7 @@ def test_in_the_end_the_database_says_what_the_agent_said_last(
             # What the database says already need not be told.
             until(lambda before=before, last=last: bus.reports > before or bus.says(last))
         until(lambda: bus.says(last))
-        dice.shuffle(bus.late)
+        random.Random(seed).shuffle(bus.late)
         for outcomes in bus.late:
             with bus.lock:
                 queries.record_statuses(bus.db, HOST, outcomes)
