@@ -5,6 +5,8 @@ PYTHON = .venv/bin/python
 PYTEST = $(PYTHON) -m pytest
 # How many processes run the unit tests; 0: the one of pytest itself.
 PROCESSES = auto
+# What test-functional runs.
+FUNCTIONAL = tests/functional
 # The oldest Horizon that the plugin works with, and the oldest Django of that; the newest are in .venv.
 HORIZON_24 = lab/cache/horizon-24.0.0
 
@@ -28,10 +30,11 @@ demo:
 demo-down:
 	$(PYTHON) -m lab down
 
-# Two at a time, the longest first: each waits often enough for both to be quicker.
+# Two at a time, the longest first: each waits often enough for both to be quicker. The transcripts are in test-unit.
 test:
 	lab/bootstrap git postgresql $(CHROMIUM) $(SYSTEM)
 	LAB_PROCESSORS=1 $(MAKE) PROCESSES=0 --jobs=2 --output-sync LIVE='>&3 2>&3' \
+	  FUNCTIONAL='$(FUNCTIONAL) --ignore=tests/functional/test_transcripts.py' \
 	  test-cloud lint test-unit test-dashboard test-functional $(LAB_PARTS) 3>&1
 
 test-unit:
@@ -41,7 +44,7 @@ test-unit:
 # Two processes: its tests wait for programs half of their time.
 test-functional:
 	lab/bootstrap postgresql $(SYSTEM)
-	$(PYTEST) -n 2 --dist loadfile tests/functional
+	$(PYTEST) -n 2 --dist loadfile $(FUNCTIONAL)
 
 test-dashboard: test-horizon-27 test-horizon-24
 
