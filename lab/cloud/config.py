@@ -245,8 +245,8 @@ def _nova_compute(site: Site, host: str) -> Sections:
         "instances_path": COMPUTE_STATE / "instances",
         "compute_driver": "libvirt.LibvirtDriver",
         "force_raw_images": False,
-        # What Nova does every minute by default costs an emulated processor seconds, and changes nothing here.
         "running_deleted_instance_poll_interval": 0,
+        # Every minute by default. It costs an emulated processor a second, and changes nothing here.
         "update_resources_interval": 600,
         "reserved_host_disk_mb": 0,
         "reserved_host_memory_mb": 0,
