@@ -144,6 +144,8 @@ class Device(Plugged):
     :param handover: what has to be done between two projects (`Handover`), by that rule; None: as for
         ``shared``.
     :param over_network: by that rule, servers on other hosts may have it; None: as for ``shared``.
+    :param guessed: it may be another one of its kind, which is missing: as far as the agent knew, nothing
+        depended on that.
     :param rule: that decides on it, with its number, for administrators; empty: none matches.
     :param blocked_reason: why it cannot be given away now, for administrators; None if it can.
     :param blocked_code: the code of that (`ReasonCode`).
@@ -161,6 +163,7 @@ class Device(Plugged):
     handover: str | None = since("1.3")
     rule: str | None = since("1.3")
     over_network: bool | None = since("1.4")
+    guessed: bool | None = since("1.4")
 
     @property
     def blocked(self) -> Reason | None:

@@ -32,7 +32,7 @@ AGENT_TOPIC = "usb-shim-agent"
 #:      device in claims; ``identified`` of sync
 #: 1.3: ``shared``, ``projects``, ``kind``, ``handover`` and ``rule`` of devices, ``wiped`` of outcomes,
 #:      ``usb_ports`` of servers
-#: 1.4: ``over_network`` of devices, ``port`` of outcomes, ``relay_address`` of sync
+#: 1.4: ``over_network`` and ``guessed`` of devices, ``port`` of outcomes, ``relay_address`` of sync
 CONDUCTOR_VERSION = "1.4"
 #: 1.1: ``reason_code`` of claims
 #: 1.2: what is known of the device in claims

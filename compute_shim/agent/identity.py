@@ -12,8 +12,10 @@ The rules, in order:
 
 By rule 4 alone, a device could be mistaken for another one of its kind that was unplugged as well. While such
 a device that the host has seen since boot is missing, the identity of the device that returned is ambiguous.
-It is *in doubt*: it cannot be attached until the other one is in its socket again, or is deleted. The other
-one may be a *stranger*: a device that the conductor has never heard of.
+If a server has one of them, or an administrator has disabled one, it is *in doubt*: it cannot be attached
+until the other one is in its socket again, or is deleted. Otherwise it is *guessed*, until the conductor has
+recorded it: there may be a claim of which the agent does not know. The other one may be a *stranger*: a
+device that the conductor has never heard of.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Identifier:
         generations = {claim.device_id: claim.generation for claim in rows}
         self._last = {key: last for key, last in self._last.items() if key in generations}
         for device in devices:
-            if device.device_id is not None and device.plug_id is not None:
+            if device.device_id is not None and device.plug_id is not None and not device.guessed:
                 self._last[device.device_id] = (generations[device.device_id], device)
         self._remember_strangers(devices, rows)
         return devices
@@ -124,10 +126,10 @@ def identify(
     match.by(_old_place, lambda item: (item.port, *model(item)))
     match.by(_old_identity, lambda item: _port_identity(item))
     match.by(_old_identity, _socket_identity)
-    doubts = _doubts(match, by_socket, twins, strangers)
+    others = _others(match, by_socket, twins, strangers)
     used = {claim.identity for claim in known}
     return [
-        _device(item, match.found.get(index), doubts.get(index), model(item) in twins, follows(item), used)
+        _device(item, match.found.get(index), others.get(index), model(item) in twins, follows(item), used)
         for index, item in enumerate(plugged)
     ]
 
@@ -139,6 +141,18 @@ def model(item: Plugged) -> Model:
 
 def _place_of(item: Plugged) -> Place:
     return item.socket or "", model(item)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Others:
+    """What a plugged device could also be.
+
+    :param named: the missing devices, for people.
+    :param matter: a server has one of them all, or an administrator has disabled one.
+    """
+
+    named: list[str]
+    matter: bool
 
 
 class _Match:
@@ -231,10 +245,10 @@ def _socket_identity(item: Plugged) -> str:
     return f"{place}:{serial}" if serial else place
 
 
-def _doubts(
+def _others(
     match: _Match, by_socket: Iterable[int], twins: Collection[Model], strangers: Collection[Place]
-) -> dict[int, list[str]]:
-    """Index of a plugged device -> the missing devices that it could also be, for people."""
+) -> dict[int, _Others]:
+    """Index of a plugged device -> the missing devices that it could also be."""
     boots = {_boot(item.plug_id) for item in match.plugged} - {None}
     missing: dict[Hashable, list[Claim]] = {}
     for claim in match.rest.values():
@@ -242,15 +256,16 @@ def _doubts(
         if _place(claim.socket, found, twins) is not None and _boot(claim.plug_id) in boots:
             missing.setdefault(found, []).append(claim)
     filled = set(map(_place_of, match.plugged))
-    doubts = {}
+    found_others = {}
     for index in by_socket:
         its_model = model(match.plugged[index])
-        others = missing.get(its_model, [])
+        claims = missing.get(its_model, [])
         gone = [socket for socket, found in strangers if found == its_model and (socket, found) not in filled]
-        if (others or gone) and any(map(_is_guarded, [match.found[index], *others])):
-            doubts[index] = [f"{other.device_id} (socket {other.socket})" for other in others]
-            doubts[index] += [f"a new one (socket {socket})" for socket in gone]
-    return doubts
+        if claims or gone:
+            named = [f"{other.device_id} (socket {other.socket})" for other in claims]
+            named += [f"a new one (socket {socket})" for socket in gone]
+            found_others[index] = _Others(named, any(map(_is_guarded, [match.found[index], *claims])))
+    return found_others
 
 
 def _boot(plug_id: str | None) -> str | None:
@@ -265,7 +280,7 @@ def _is_guarded(claim: Claim) -> bool:
 def _device(
     item: Plugged,
     claim: Claim | None,
-    others: Sequence[str] | None,
+    others: _Others | None,
     shared: bool,
     follow: bool,
     used: Collection[str],
@@ -276,11 +291,11 @@ def _device(
         "serial_shared": shared or None,
         "follow": "socket" if follow else None,
     }
-    if others:
-        doubt = _doubt(item, others)
+    if others is not None and others.matter:
+        doubt = _doubt(item, others.named)
         # Without the plugging nobody takes the guess for known the next time.
         values |= {"plug_id": None, "blocked_code": doubt.code, "blocked_reason": doubt.text}
-    return Device(**values)
+    return Device(**values, guessed=True if others is not None and not others.matter else None)
 
 
 def _new_identity(item: Plugged, shared: bool, used: Collection[str]) -> str:

@@ -101,6 +101,7 @@ _DEVICE = _schema(
         "handover": {"enum": [*Handover, None]},
         "rule": {"type": ["string", "null"]},
         "over_network": {"type": ["boolean", "null"]},
+        "guessed": {"type": ["boolean", "null"]},
         "kind": {"type": ["string", "null"], "pattern": rf"^({kinds.PATTERN})?\Z"},
     },
 )

@@ -4,7 +4,8 @@
 An agent of RPC 1.2 says itself which known device each is (`compute_shim.agent.identity`). What it says is
 followed as far as it spoils nothing: a row is one device's at most, and only rows of the agent's own host
 count. What it calls new is new, unless a row has the same identity already: such a row is left as it is until
-the agent, which learns of it with the answer, has said whether it is that.
+the agent, which learns of it with the answer, has said whether it is that. Likewise a row that the agent has
+guessed, if there is a claim on it, or on a device that it could also be: the agent did not know of the claim.
 
 An older agent tells identities only, by serial number or port.
 """
@@ -56,7 +57,25 @@ def recognize(rows: Collection[models.Device], devices: Iterable[objects.Device]
             LOG.warning("Ignoring a second device that is said to be %s", device.device_id)
     _take_new(found, rows, free, new)
     _take_by_identity(found, free, old)
+    _leave_guesses(found, free.values())
     return found
+
+
+def _leave_guesses(found: Recognized, missing: Collection[models.Device]) -> None:
+    """Leave rows as they are that are guessed, although something depends on which device it is.
+
+    :param missing: the rows of devices that are not plugged in.
+    """
+    guarded = {model(row) for row in missing if _is_guarded(row)}
+    for device, row in tuple(found.pairs):
+        if row is not None and device.guessed and (_is_guarded(row) or model(row) in guarded):
+            found.pairs.remove((device, row))
+            found.open.add(row.id)
+
+
+def _is_guarded(row: models.Device) -> bool:
+    """Whether a server has the device, or an administrator disabled it."""
+    return row.instance_uuid is not None or row.state == objects.State.DETACHING or not row.enabled
 
 
 def _take_new(

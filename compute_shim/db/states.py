@@ -20,8 +20,8 @@ CLAIMED = (State.ATTACHING, State.ATTACHED, State.WAITING, State.FAILED)
 
 # States that need a reason.
 _REASONED = (State.WAITING, State.DETACHING, State.FAILED, State.UNAVAILABLE)
-# Of devices as they are told: the row itself, and what `compute_shim.db.sharing` and `kinds` record.
-_NO_COLUMNS = ("device_id", "shared", "projects", "kind")
+# Of devices as they are told: what `compute_shim.db.recognition`, `sharing` and `kinds` look at.
+_NO_COLUMNS = ("device_id", "guessed", "shared", "projects", "kind")
 #: What an agent can say of a device that is to be wiped.
 WIPES = (ReasonCode.WIPING, ReasonCode.WIPE_FAILED, ReasonCode.WIPED)
 # What an agent can say about a claim with a server.

@@ -181,9 +181,9 @@ class Host(RuleBasedStateMachine):
 
     def _sync(self) -> list[Claim]:
         # As the message bus has it.
-        plugged = json.loads(json.dumps([wire.encode(device, (1, 3)) for device in self.told.plugged]))
+        plugged = json.loads(json.dumps([wire.encode(device, (1, 4)) for device in self.told.plugged]))
         answer = Manager(self.db).sync(
-            {}, HOST, "QEMU", "1.3", plugged, [], [], identified=self.told.identified
+            {}, HOST, "QEMU", "1.4", plugged, [], [], identified=self.told.identified
         )
         return [Claim(**claim) for claim in answer]
 
@@ -284,6 +284,16 @@ class Host(RuleBasedStateMachine):
         self._enumerate(socket, half)
         self._settle()
 
+    def _pull(self, socket: int) -> None:
+        del self.sockets[socket], self.pluggings[socket]
+        self._settle()
+
+    def _move(self, old: int, new: int, half: int = 0) -> None:
+        self.sockets[new] = self.sockets.pop(old)
+        del self.pluggings[old]
+        self._enumerate(new, half)
+        self._settle()
+
     def _take(self, device_id: str, server: str) -> None:
         assert intent.claim(self.db, device_id, server, PROJECTS[server])
         # Who takes a device means what was there when the agent told of it last.
@@ -303,8 +313,7 @@ class Host(RuleBasedStateMachine):
     @rule(data=st.data())
     def unplug(self, data: st.DataObject) -> None:
         socket = data.draw(st.sampled_from(sorted(self.sockets)))
-        del self.sockets[socket], self.pluggings[socket]
-        self._settle()
+        self._pull(socket)
 
     @precondition(lambda self: self.sockets and self._free())
     @rule(data=st.data(), half=st.integers(0, 1))
@@ -315,10 +324,7 @@ class Host(RuleBasedStateMachine):
         after = {socket: it for socket, it in self.sockets.items() if socket != old}
         if not self._knowable(after | {new: self.sockets[old]}):
             return
-        self.sockets = after | {new: self.sockets[old]}
-        del self.pluggings[old]
-        self._enumerate(new, half)
-        self._settle()
+        self._move(old, new, half)
 
     @precondition(lambda self: self.sockets)
     @rule(data=st.data(), half=st.integers(0, 1), mode=st.booleans())
@@ -472,4 +478,32 @@ def test_a_phone_is_granted_that_has_changed_its_mode_since_the_conductor_was_to
     host.nobody_holds_anything_but_what_was_granted()
     host.every_device_has_one_row()
     host.what_was_granted_and_is_back_in_reach_is_attached()
+    host.teardown()
+
+
+@pytest.mark.parametrize("claimed", ["plain1", "plain2"])
+def test_a_device_is_granted_that_takes_the_place_of_another_before_the_conductor_is_told(
+    claimed: str,
+) -> None:
+    """Nothing depends on which one it is, as far as the agent knows."""
+    host = Host()
+    host.begin(["plain1", "plain2"], plugged=0)
+    plain1, plain2 = host.cast
+    host._put(plain1, 0)
+    host._put(plain2, 1)
+    host.away = True
+    host._pull(1)
+    ids = {it.name: device_id for device_id, it in host.selves.items()}
+    host._take(ids[claimed], SERVERS[0])
+    host._move(0, 1)
+    host.away = False
+    host._settle()
+    assert list(host._held()) == []
+    row = next(row for row in host._rows() if row.id == ids["plain2"])
+    assert row.blocked_code == ReasonCode.IDENTITY_IN_DOUBT
+    host._move(1, 0)
+    host._put(plain2, 1)
+    assert [(device_id, it) for device_id, _, it in host._held()] == [
+        (ids[claimed], {"plain1": plain1, "plain2": plain2}[claimed])
+    ]
     host.teardown()
