@@ -63,7 +63,12 @@ class Identifier:
         generations = {claim.device_id: claim.generation for claim in rows}
         self._last = {key: last for key, last in self._last.items() if key in generations}
         for device in devices:
-            if device.device_id is not None and device.plug_id is not None and not device.guessed:
+            if device.device_id is None or device.plug_id is None:
+                continue
+            if device.guessed:
+                # What the conductor has recorded is true.
+                self._last.pop(device.device_id, None)
+            else:
                 self._last[device.device_id] = (generations[device.device_id], device)
         self._remember_strangers(devices, rows)
         return devices

@@ -507,3 +507,23 @@ def test_a_device_is_granted_that_takes_the_place_of_another_before_the_conducto
         (ids[claimed], {"plain1": plain1, "plain2": plain2}[claimed])
     ]
     host.teardown()
+
+
+def test_what_was_guessed_is_known_when_the_conductor_has_recorded_it() -> None:
+    host = Host()
+    host.begin(["plain1", "plain2"], plugged=0)
+    plain1, plain2 = host.cast
+    host._put(plain1, 0)
+    host._put(plain2, 1)
+    ids = {it.name: device_id for device_id, it in host.selves.items()}
+    host.away = True
+    host._pull(1)
+    host._move(0, 1)
+    assert [(device.device_id, device.guessed) for device in host.told.plugged] == [(ids["plain2"], True)]
+    host.away = False
+    host._settle()
+    assert [(device.device_id, device.guessed) for device in host.told.plugged] == [(ids["plain2"], None)]
+    # Nobody plugs the other one in again.
+    host._take(ids["plain2"], SERVERS[0])
+    assert list(host._held()) == [(ids["plain2"], SERVERS[0], plain1)]
+    host.teardown()
