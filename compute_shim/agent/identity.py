@@ -153,7 +153,7 @@ class _Others:
     """What a plugged device could also be.
 
     :param named: the missing devices, for people.
-    :param matter: a server has one of them all, or an administrator has disabled one.
+    :param matter: a server has the plugged device or one of them, or an administrator has disabled one.
     """
 
     named: list[str]
