@@ -295,12 +295,13 @@ def _device(
         "device_id": claim and claim.device_id,
         "serial_shared": shared or None,
         "follow": "socket" if follow else None,
+        "guessed": True if others is not None and not others.matter else None,
     }
     if others is not None and others.matter:
         doubt = _doubt(item, others.named)
         # Without the plugging nobody takes the guess for known the next time.
         values |= {"plug_id": None, "blocked_code": doubt.code, "blocked_reason": doubt.text}
-    return Device(**values, guessed=True if others is not None and not others.matter else None)
+    return Device(**values)
 
 
 def _new_identity(item: Plugged, shared: bool, used: Collection[str]) -> str:

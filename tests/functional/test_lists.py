@@ -63,7 +63,7 @@ def full_world(every_world: World) -> World:
 
 
 def _plugged(world: World, host: str) -> list[dict[str, Any]]:
-    names = {field.name for field in wire.sent_fields(Device)} - {"device_id", "projects"}
+    names = {field.name for field in wire.sent_fields(Device)} - {"device_id", "guessed", "projects"}
     with world.db.reader() as session:
         rows = session.scalars(sa.select(models.Device).where(models.Device.host == host)).all()
         return [{name: getattr(row, name) for name in names} | {"device_id": row.id} for row in rows]

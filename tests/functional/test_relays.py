@@ -81,6 +81,16 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.until_none()
 
 
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A relay that is told to end does not do so meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def qemu(world: World) -> socket.socket:
     """A connection to the unix socket."""
     connection = socket.socket(socket.AF_UNIX)
@@ -97,8 +107,9 @@ def test_a_relay_outlives_the_agent(world: World) -> None:
     world.relays.want([SERVER])
     [after] = world.relays.observe().values()
     assert (after.pid, after.wanted, after.state) == (before.pid, SERVER, "listening")
-    world.relays.want([])
-    assert world.relays.observe()[SERVER.device_id].ending
+    with stopped(before.pid):
+        world.relays.want([])
+        assert world.relays.observe()[SERVER.device_id].ending
     world.until(lambda found: not found and not first.observe())
     assert world.relays.refusals() == {}
 
@@ -107,8 +118,9 @@ def test_another_generation_is_another_relay(world: World) -> None:
     world.relays.want([SERVER])
     old = world.until_state("listening").pid
     next_one = Wanted(SERVER.device_id, 5, SERVER.peer, SERVER.address)
-    world.relays.want([next_one])
-    assert world.relays.observe()[SERVER.device_id].wanted == SERVER
+    with stopped(old):
+        world.relays.want([next_one])
+        assert world.relays.observe()[SERVER.device_id].wanted == SERVER
     world.until_none()
     world.relays.want([next_one])
     new = world.until_state("listening")
