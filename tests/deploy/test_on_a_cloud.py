@@ -361,12 +361,14 @@ def test_it_migrates_to_the_host_of_its_stick(
         every=1,
     )
     wait_for_guest(server_id, sees_stick, COMPUTE_HOST)
-    until = "while pgrep --full '[c]ompute_shim.cmd.relay'; do sleep 1; done"
+    until = "while pgrep --full '[c]ompute_shim.cmd.relay (device|server)'; do sleep 1; done"
     for machine in (compute_machine, other_machine):
         machine.run("timeout", str(_AGENT_SECONDS), "sh", "-c", until)
 
 
 def relays(machine: LabMachine) -> dict[str, str]:
     """Process id -> user of each relay."""
-    said = machine.run("sh", "-c", "ps -eo pid=,user:32=,args= | grep '[c]ompute_shim.cmd.relay'")
+    said = machine.run(
+        "sh", "-c", "ps -eo pid=,user:32=,args= | grep -E '[c]ompute_shim.cmd.relay (device|server)'"
+    )
     return {pid: user for pid, user, *_ in (line.split() for line in said.splitlines())}

@@ -61,7 +61,7 @@ def restart(agent: Agent) -> None:
 
 def relays(host: Host) -> list[int]:
     """The processes of the relays of a host."""
-    found = host.run("pgrep -f '[c]ompute_shim.cmd.relay'", check=False).stdout
+    found = host.run("pgrep -f '[c]ompute_shim.cmd.relay (device|server)'", check=False).stdout
     return [int(pid) for pid in found.split()]
 
 
