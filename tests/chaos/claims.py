@@ -13,7 +13,7 @@ from lab.stack import Stack
 from tests.chaos import oracle
 
 _RELAY_CLAIM = re.compile(r"compute_shim\.cmd\.relay.* --claim=(\S+)")
-_LIST_RELAYS = "pgrep -af '[c]ompute_shim.cmd.relay'"
+_LIST_RELAYS = "pgrep -af '[c]ompute_shim.cmd.relay (device|server)'"
 
 #: The state of a device, and the code of its reason.
 Found = tuple[str, str | None]
