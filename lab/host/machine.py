@@ -26,9 +26,8 @@ PROCESSORS = os.environ.get("LAB_PROCESSORS", "2")
 
 # QEMU emulates AMD's virtualization (SVM, nested paging) but not Intel's: a guest in the host runs under the
 # host's own KVM, and is emulated once, not twice. What newer models have (AVX, SMAP, five levels of page
-# tables) costs an emulator time. AES does not: QEMU has this machine's processor do it. With it, and with
-# what OpenSSL and Linux use together with it, AES-256-GCM was eight times as fast.
-PROCESSOR = "Opteron_G3,+svm,+npt,+ssse3,+sse4.1,+aes,+pclmulqdq"
+# tables) costs an emulator time.
+PROCESSOR = "Opteron_G3,+svm,+npt"
 
 # Enough to mount the machine's file system; udev loads the rest from there.
 BOOT_MODULES = ("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay")
