@@ -40,7 +40,7 @@ class RelayCheck:
         if self._options is None:
             return []
         try:
-            stamps = [_stamp(file) for file in self._options.files]
+            stamps = [_stamp(file) for file in self._options.files.values()]
         except OSError:
             # `compute_shim.agent.certificate` tells of a file that is not there.
             return []
@@ -63,8 +63,7 @@ def _stamp(file: str) -> tuple[int, int]:
 
 
 def _check(options: Options) -> list[str]:
-    files = zip(("cert", "key", "ca"), options.files, strict=True)
-    arguments = ["check", *(f"--{name}={file}" for name, file in files)]
+    arguments = ["check", *(f"--{name}={file}" for name, file in options.files.items())]
     try:
         done = subprocess.run(
             relay_process.command(arguments, *relay_process.ids(options.user)),

@@ -42,9 +42,9 @@ class Options:
         )
 
     @property
-    def files(self) -> tuple[str, str, str]:
-        """What a relay reads."""
-        return self.cert, self.key, self.ca
+    def files(self) -> dict[str, str]:
+        """Argument of a relay -> the file that it reads."""
+        return {"cert": self.cert, "key": self.key, "ca": self.ca}
 
 
 def ids(user: str | None) -> tuple[int, int]:
@@ -63,7 +63,7 @@ def ids(user: str | None) -> tuple[int, int]:
 
 def command(arguments: Sequence[str], uid: int, gid: int) -> list[str]:
     """The command line that runs a relay as that user."""
-    return [*_without_privileges(uid, gid), sys.executable, "-m", MODULE, *arguments]
+    return [*without_privileges(uid, gid), sys.executable, "-m", MODULE, *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -74,7 +74,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def _without_privileges(uid: int, gid: int) -> list[str]:
+def without_privileges(uid: int, gid: int) -> list[str]:
     """The command that drops the agent's privileges (setpriv(1)); none for an agent that has none."""
     if os.geteuid() != 0:
         return []

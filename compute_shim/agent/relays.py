@@ -356,7 +356,7 @@ def _arguments(wanted: Wanted, options: Options, descriptors: Mapping[str, int],
     if wanted.address is not None:
         values["connect"] = wanted.address
     values |= {"generation": wanted.generation, "state": state}
-    values |= {"cert": options.cert, "key": options.key, "ca": options.ca}
+    values |= options.files
     mode = "device" if wanted.address is None else "server"
     return [mode, *(f"--{name}={value}" for name, value in values.items())]
 

@@ -18,16 +18,15 @@ from pathlib import Path
 
 import pytest
 
+from compute_shim.agent import relay_process
 from compute_shim.relay.credentials import Credentials
 from tests.functional.programs import PATIENCE
 from tests.pki import Authority
 
 _CHECKOUT = Path(__file__).parents[2]
 _MEBIBYTE = 1 << 20
-# As the agent starts them; an agent that is not root has nothing to drop.
-_WITHOUT_PRIVILEGES = (
-    ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"] if os.geteuid() == 0 else []
-)
+# As the agent starts them, as this user.
+_WITHOUT_PRIVILEGES = relay_process.without_privileges(os.geteuid(), os.getegid())
 # Of each relay; it has about a dozen.
 _MOST_DESCRIPTORS = 40
 CLAIM = ("--claim=one", "--generation=4")
